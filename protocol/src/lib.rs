@@ -1,0 +1,11 @@
+//! Pure: the words of Headcount. Every message, code, name rule and limit that crosses a process
+//! boundary is defined here and nowhere else; golden tests hold the bytes.
+
+pub mod code;
+pub mod frame;
+pub mod limits;
+pub mod message;
+pub mod name;
+pub mod namespace;
+pub mod payload;
+pub mod time;
