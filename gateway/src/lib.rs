@@ -1,1 +1,16 @@
-//! Pure: placeholder
+//! I/O: sessions of clients, the hub that fans out to them, the transports, the HTTP API and the bus.
+
+pub mod api;
+pub mod auth;
+pub mod bus;
+mod connection;
+pub mod gateway;
+pub mod hub;
+mod live;
+pub mod metrics;
+pub mod registry;
+mod replies;
+pub mod server;
+pub mod session;
+mod tasks;
+pub mod transport;

@@ -91,6 +91,12 @@ impl ErrorCode {
         self.parts().0
     }
 
+    /// The code whose number is `number`.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<ErrorCode> {
+        ErrorCode::ALL.into_iter().find(|code| code.number() == number)
+    }
+
     /// The code as the message that replies carry.
     #[must_use]
     pub fn to_message(self) -> message::Error {

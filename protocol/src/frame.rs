@@ -55,9 +55,6 @@ impl<M: Message + Default + DeserializeOwned> Frames<M> {
                 line
             }
         };
-        if line.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-            return Err(Malformed("JSON: a message is an object".into()));
-        }
         serde_json::from_slice(&line).map_err(|error| Malformed(format!("JSON: {error}")))
     }
 

@@ -8,4 +8,6 @@ pub mod message;
 pub mod name;
 pub mod namespace;
 pub mod payload;
+mod schema;
+pub mod subscriptions;
 pub mod time;

@@ -2,109 +2,16 @@
 //!
 //! The table below reads like the published schema (package `centrifugal.centrifuge.protocol`, version 2): a field's
 //! name is its JSON key, its number the Protobuf tag. In JSON a zero is left out, except in fields marked `keep`,
-//! which SDKs read without asking; `null` reads as zero; unknown fields are ignored in both forms.
+//! which SDKs read without asking; `null` reads as zero (but as `null` in a payload); unknown fields are ignored in both
+//! forms. A message is an object and nothing else.
 
 use crate::payload;
+use crate::schema::{is_zero, messages, null_is_zero};
+use crate::subscriptions::Subscriptions;
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer, Serialize};
-use std::collections::BTreeMap;
-
-macro_rules! messages {
-    ($( $(#[$doc:meta])* $name:ident { $($fields:tt)* } )*) => {
-        $( messages!(@field [$(#[$doc])* $name] [] $($fields)*); )*
-    };
-    // All fields are read: emit the struct.
-    (@field [$(#[$doc:meta])* $name:ident] [$($done:tt)*]) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, ::prost::Message, Serialize, Deserialize)]
-        #[serde(default)]
-        #[allow(missing_docs)]
-        pub struct $name { $($done)* }
-    };
-    (@field $head:tt [$($done:tt)*] keep $kind:ident $field:ident = $tag:tt; $($rest:tt)*) => {
-        messages!(@scalar $head [$($done)*] [] $kind $field $tag; $($rest)*);
-    };
-    (@field $head:tt [$($done:tt)*] payload $field:ident = $tag:tt; $($rest:tt)*) => {
-        messages!(@field $head [$($done)*
-            #[prost(bytes = "bytes", tag = $tag)]
-            #[serde(with = "payload", skip_serializing_if = "Bytes::is_empty")]
-            pub $field: Bytes,
-        ] $($rest)*);
-    };
-    (@field $head:tt [$($done:tt)*] one $kind:ident $field:ident = $tag:tt; $($rest:tt)*) => {
-        messages!(@field $head [$($done)*
-            #[prost(message, optional, tag = $tag)]
-            #[serde(skip_serializing_if = "Option::is_none")]
-            pub $field: Option<$kind>,
-        ] $($rest)*);
-    };
-    (@field $head:tt [$($done:tt)*] many keep $kind:ident $field:ident = $tag:tt; $($rest:tt)*) => {
-        messages!(@field $head [$($done)*
-            #[prost(message, repeated, tag = $tag)]
-            #[serde(deserialize_with = "null_is_zero")]
-            pub $field: Vec<$kind>,
-        ] $($rest)*);
-    };
-    (@field $head:tt [$($done:tt)*] many string $field:ident = $tag:tt; $($rest:tt)*) => {
-        messages!(@field $head [$($done)*
-            #[prost(string, repeated, tag = $tag)]
-            #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_zero")]
-            pub $field: Vec<String>,
-        ] $($rest)*);
-    };
-    (@field $head:tt [$($done:tt)*] many $kind:ident $field:ident = $tag:tt; $($rest:tt)*) => {
-        messages!(@field $head [$($done)*
-            #[prost(message, repeated, tag = $tag)]
-            #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_zero")]
-            pub $field: Vec<$kind>,
-        ] $($rest)*);
-    };
-    (@field $head:tt [$($done:tt)*] map string $field:ident = $tag:tt; $($rest:tt)*) => {
-        messages!(@field $head [$($done)*
-            #[prost(btree_map = "string, string", tag = $tag)]
-            #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_zero")]
-            pub $field: BTreeMap<String, String>,
-        ] $($rest)*);
-    };
-    (@field $head:tt [$($done:tt)*] map keep $kind:ident $field:ident = $tag:tt; $($rest:tt)*) => {
-        messages!(@field $head [$($done)*
-            #[prost(btree_map = "string, message", tag = $tag)]
-            #[serde(deserialize_with = "null_is_zero")]
-            pub $field: BTreeMap<String, $kind>,
-        ] $($rest)*);
-    };
-    (@field $head:tt [$($done:tt)*] map $kind:ident $field:ident = $tag:tt; $($rest:tt)*) => {
-        messages!(@field $head [$($done)*
-            #[prost(btree_map = "string, message", tag = $tag)]
-            #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_zero")]
-            pub $field: BTreeMap<String, $kind>,
-        ] $($rest)*);
-    };
-    (@field $head:tt [$($done:tt)*] $kind:ident $field:ident = $tag:tt; $($rest:tt)*) => {
-        messages!(@scalar $head [$($done)*] [#[serde(skip_serializing_if = "is_zero")]] $kind $field $tag; $($rest)*);
-    };
-    (@scalar $head:tt [$($done:tt)*] [$($skip:tt)*] string $field:ident $tag:tt; $($rest:tt)*) => {
-        messages!(@field $head [$($done)* #[prost(string, tag = $tag)] $($skip)* #[serde(deserialize_with = "null_is_zero")] pub $field: String,] $($rest)*);
-    };
-    (@scalar $head:tt [$($done:tt)*] [$($skip:tt)*] u32 $field:ident $tag:tt; $($rest:tt)*) => {
-        messages!(@field $head [$($done)* #[prost(uint32, tag = $tag)] $($skip)* #[serde(deserialize_with = "null_is_zero")] pub $field: u32,] $($rest)*);
-    };
-    (@scalar $head:tt [$($done:tt)*] [$($skip:tt)*] u64 $field:ident $tag:tt; $($rest:tt)*) => {
-        messages!(@field $head [$($done)* #[prost(uint64, tag = $tag)] $($skip)* #[serde(deserialize_with = "null_is_zero")] pub $field: u64,] $($rest)*);
-    };
-    (@scalar $head:tt [$($done:tt)*] [$($skip:tt)*] i32 $field:ident $tag:tt; $($rest:tt)*) => {
-        messages!(@field $head [$($done)* #[prost(int32, tag = $tag)] $($skip)* #[serde(deserialize_with = "null_is_zero")] pub $field: i32,] $($rest)*);
-    };
-    (@scalar $head:tt [$($done:tt)*] [$($skip:tt)*] i64 $field:ident $tag:tt; $($rest:tt)*) => {
-        messages!(@field $head [$($done)* #[prost(int64, tag = $tag)] $($skip)* #[serde(deserialize_with = "null_is_zero")] pub $field: i64,] $($rest)*);
-    };
-    (@scalar $head:tt [$($done:tt)*] [$($skip:tt)*] sint64 $field:ident $tag:tt; $($rest:tt)*) => {
-        messages!(@field $head [$($done)* #[prost(sint64, tag = $tag)] $($skip)* #[serde(deserialize_with = "null_is_zero")] pub $field: i64,] $($rest)*);
-    };
-    (@scalar $head:tt [$($done:tt)*] [$($skip:tt)*] bool $field:ident $tag:tt; $($rest:tt)*) => {
-        messages!(@field $head [$($done)* #[prost(bool, tag = $tag)] $($skip)* #[serde(deserialize_with = "null_is_zero")] pub $field: bool,] $($rest)*);
-    };
-}
+use serde::de::{MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{collections::BTreeMap, fmt};
 
 messages! {
     /// Client to server. With several requests set, the first one in this order counts.
@@ -153,6 +60,12 @@ messages! {
         one Connect connect = 10;
         one Disconnect disconnect = 11;
         one Refresh refresh = 12;
+    }
+    /// Commands posted beside a reply stream: as they stand in Protobuf, inside a string in JSON.
+    EmulationRequest {
+        string node = 1;
+        string session = 2;
+        payload data = 3;
     }
     /// Why a command was refused; see [`crate::code::ErrorCode`].
     Error {
@@ -207,7 +120,7 @@ messages! {
         string client = 1;
         string version = 2;
         payload data = 3;
-        map SubscribeResult subs = 4;
+        subscriptions subs = 4;
         bool expires = 5;
         u32 ttl = 6;
         u32 ping = 7;
@@ -258,7 +171,7 @@ messages! {
         bool expires = 3;
         u32 ttl = 4;
         payload data = 5;
-        map SubscribeResult subs = 6;
+        subscriptions subs = 6;
         u32 ping = 7;
         bool pong = 8;
         string session = 9;
@@ -372,12 +285,4 @@ messages! {
     }
     /// What the method returned.
     RpcResult { payload data = 1; }
-}
-
-fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-fn null_is_zero<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
-    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }

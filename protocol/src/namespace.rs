@@ -122,6 +122,12 @@ impl Namespaces {
         Namespaces { default, named: named.into_iter().map(|namespace| (namespace.name.clone(), namespace)).collect() }
     }
 
+    /// The settings of names without a namespace.
+    #[must_use]
+    pub fn default_namespace(&self) -> &Namespace {
+        &self.default
+    }
+
     /// The settings of a channel.
     pub fn of_channel(&self, channel: &Name) -> Result<&Namespace, UnknownNamespace> {
         match channel.namespace() {

@@ -9,25 +9,25 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// Serialises bytes as embedded JSON. Newlines are dropped, because they frame the messages around it; inside JSON
-/// they can only stand between tokens.
+/// they can only stand between tokens (which is why the bytes are checked first: `1\n2` is no JSON, and not twelve).
 pub fn serialize<S: Serializer>(payload: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-    match to_json(payload) {
-        Some(json) => json.serialize(serializer),
-        None => Binary { b64: BASE64.encode(payload) }.serialize(serializer),
+    let Ok(json) = serde_json::from_slice::<&RawValue>(payload) else {
+        return Binary { b64: BASE64.encode(payload) }.serialize(serializer);
+    };
+    if !json.get().contains(NEWLINES) {
+        return json.serialize(serializer);
     }
+    let line = RawValue::from_string(json.get().replace(NEWLINES, ""));
+    line.map_err(serde::ser::Error::custom)?.serialize(serializer)
 }
 
-/// Takes the text of any JSON value as bytes.
+/// Takes the text of any JSON value as bytes, `null` included.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
     let raw = Box::<RawValue>::deserialize(deserializer)?;
     Ok(Bytes::from(Box::<str>::from(raw).into_string()))
 }
 
-fn to_json(payload: &Bytes) -> Option<Box<RawValue>> {
-    let mut text = std::str::from_utf8(payload).ok()?.to_owned();
-    text.retain(|c| c != '\n' && c != '\r');
-    RawValue::from_string(text).ok()
-}
+const NEWLINES: [char; 2] = ['\n', '\r'];
 
 #[derive(Serialize)]
 struct Binary {

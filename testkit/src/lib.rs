@@ -1,1 +1,9 @@
-//! Pure: placeholder
+//! I/O: for tests only: real nodes on free ports, waiting for conditions, and the table of metrics.
+
+pub mod http;
+pub mod metric_table;
+pub mod node;
+pub mod wait;
+
+pub use node::{Node, NodeOptions};
+pub use wait::eventually;

@@ -1,1 +1,120 @@
-fn main() {}
+//! I/O: `cargo xtask test | bench | faults | soak`: everything that checks the repository, in one place.
+//! It depends on nothing, so that it builds in a second and runs before anything else does.
+
+mod steps;
+mod tools;
+
+use std::{process::ExitCode, time::Instant};
+
+const HELP: &str = "\
+cargo xtask test [--only STEP[,STEP]] [--skip STEP[,STEP]]
+                       everything that CI checks, in order, up to the first failure
+cargo xtask bench      the benchmarks of benches/
+cargo xtask faults     fault injection
+cargo xtask soak       long runs
+
+Steps of `test`:
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["test", options @ ..] => match selection(options) {
+            Ok(selected) => run(&selected),
+            Err(reason) => {
+                eprintln!("xtask: {reason}\n\n{}", help());
+                ExitCode::from(64)
+            }
+        },
+        ["bench", options @ ..] => exit_code(&steps::bench(options)),
+        ["faults"] => exists_not_yet("faults", "the tests that kill a node are in `cargo xtask test --only rust`"),
+        ["soak"] => exists_not_yet("soak", "the short runs are in `cargo xtask bench`"),
+        ["help" | "--help" | "-h"] => {
+            println!("{}", help());
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{}", help());
+            ExitCode::from(64)
+        }
+    }
+}
+
+/// Runs the steps in order, each under its heading and with its time, up to the first failure.
+fn run(selected: &[&steps::Step]) -> ExitCode {
+    let mut times = Vec::new();
+    for step in selected {
+        println!("\n=== {}: {}", step.name, step.what);
+        let (seconds, outcome) = timed(step.run);
+        if let Err(reason) = outcome {
+            eprintln!("\n=== {} FAILED after {seconds:.0} s: {reason}", step.name);
+            return ExitCode::FAILURE;
+        }
+        times.push(format!("{} {seconds:.0} s", step.name));
+    }
+    println!("\n=== all is well: {}", times.join(", "));
+    ExitCode::SUCCESS
+}
+
+#[allow(clippy::disallowed_methods)] // A stopwatch for people; nothing decides by it.
+fn timed(run: fn() -> Result<(), String>) -> (f64, Result<(), String>) {
+    let start = Instant::now();
+    let outcome = run();
+    (start.elapsed().as_secs_f64(), outcome)
+}
+
+fn selection(options: &[&str]) -> Result<Vec<&'static steps::Step>, String> {
+    let (only, skip) = match options {
+        [] => (None, Vec::new()),
+        ["--only", names] => (Some(named(names)?), Vec::new()),
+        ["--skip", names] => (None, named(names)?),
+        _ => return Err(format!("unknown arguments: {}", options.join(" "))),
+    };
+    let is_selected = |step: &&steps::Step| only.as_ref().is_none_or(|only| only.contains(&step.name)) && !skip.contains(&step.name);
+    Ok(steps::ALL.iter().filter(is_selected).collect())
+}
+
+fn named(names: &str) -> Result<Vec<&'static str>, String> {
+    let step =
+        |name: &str| steps::ALL.iter().find(|step| step.name == name).map(|step| step.name).ok_or_else(|| format!("no step {name:?}"));
+    names.split(',').map(step).collect()
+}
+
+fn help() -> String {
+    let steps = steps::ALL.iter().map(|step| format!("  {:<8} {}\n", step.name, step.what));
+    HELP.to_owned() + &steps.collect::<String>()
+}
+
+fn exists_not_yet(task: &str, instead: &str) -> ExitCode {
+    println!("cargo xtask {task}: there is nothing to run yet; {instead}.");
+    ExitCode::SUCCESS
+}
+
+fn exit_code(outcome: &Result<(), String>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("xtask: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(options: &[&str]) -> Result<Vec<&'static str>, String> {
+        selection(options).map(|steps| steps.iter().map(|step| step.name).collect())
+    }
+
+    #[test]
+    fn all_steps_run_unless_some_are_selected() {
+        assert_eq!(names(&[]).unwrap(), ["tools", "fmt", "clippy", "build", "rust", "node", "deny"]);
+        assert_eq!(names(&["--only", "rust,fmt"]).unwrap(), ["fmt", "rust"]);
+        assert_eq!(names(&["--skip", "tools,deny,node"]).unwrap(), ["fmt", "clippy", "build", "rust"]);
+        assert_eq!(names(&["--only", "rsut"]).unwrap_err(), "no step \"rsut\"");
+        assert_eq!(names(&["--onyl", "rust"]).unwrap_err(), "unknown arguments: --onyl rust");
+    }
+}

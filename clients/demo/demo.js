@@ -1,0 +1,638 @@
+// The demo page: who is here, a chat, a like counter. First a client for the JSON form of the client protocol, then the page.
+
+const CALL_TIMEOUT_MS = 5_000; // a command without a reply for this long means that the connection is dead
+const PING_SLACK_MS = 10_000; // silence beyond the server's ping interval that means the connection is dead
+const BACKOFF_MS = { min: 500, max: 20_000 };
+
+/** The server said no: `code` and `message` are its own, `temporary` means that a retry may help. */
+class Refused extends Error {
+  constructor({ code, message, temporary = false }) {
+    super(message);
+    Object.assign(this, { code, temporary });
+  }
+}
+
+/** The connection went away before the reply: nobody knows whether the command arrived. */
+class Lost extends Error {}
+
+/**
+ * One connection that comes back by itself. `onState(name, detail)` hears `connecting`, `connected`, `waiting {until}`,
+ * `left` and `refused {code, reason}`; the last two are final until `connect()` is called again.
+ */
+class Client {
+  #url; #getToken; #onState;
+  #socket = null; #connected = false; #pong = false; #silenceMs = PING_SLACK_MS;
+  #lastId = 0; #calls = new Map(); #subscriptions = new Map();
+  #attempt = 0; #turn = 0; #alarm = { retry: 0, silence: 0, refresh: 0 };
+
+  constructor(url, getToken, onState) {
+    Object.assign(this, { skewMs: 0, id: '' });
+    [this.#url, this.#getToken, this.#onState] = [url, getToken, onState];
+  }
+
+  /** Declares a wish, kept over every reconnect. `on` may have `subscribed`, `publication`, `join`, `leave`, `ended`. */
+  subscribe(channel, options, on) {
+    this.#subscriptions.set(channel, { channel, options, on, position: null });
+  }
+
+  async connect() {
+    const turn = ++this.#turn; // whoever connects or leaves after us makes our answers void
+    clearTimeout(this.#alarm.retry);
+    this.#onState('connecting');
+    let token;
+    try {
+      token = await this.#getToken();
+    } catch {
+      return turn === this.#turn && this.#later();
+    }
+    if (turn !== this.#turn) return;
+    const socket = (this.#socket = new WebSocket(this.#url));
+    const mine = (handler) => (event) => socket === this.#socket && handler(event);
+    socket.onopen = mine(() => this.#hello(token));
+    socket.onmessage = mine(({ data }) => this.#receive(data));
+    socket.onclose = mine(({ code, reason }) => this.#closed(code, reason));
+    this.#alive();
+  }
+
+  /** Goes away for good: the others see it at once. */
+  leave() {
+    this.#turn += 1;
+    this.#abandon(1000);
+    this.#onState('left');
+  }
+
+  /** Loses the connection as a bad network does: without a goodbye, so that the server waits for our return. */
+  drop(backInMs) {
+    this.#turn += 1;
+    this.#abandon();
+    this.#later(backInMs);
+  }
+
+  /** Sends one command; resolves with its result, rejects with `Refused` or `Lost`. */
+  request(method, body) {
+    return new Promise((done, failed) => {
+      if (!this.#connected) return failed(new Lost('not connected'));
+      this.#send(this.#command(method, body, done, failed));
+    });
+  }
+
+  rpc(method, data) {
+    return this.request('rpc', { method, data }).then((result) => result.data);
+  }
+
+  #hello(token) {
+    const connect = this.#command('connect', { token, name: 'demo' }, (result) => this.#welcome(result), (error) => this.#rejected(error));
+    this.#send(connect, ...[...this.#subscriptions.values()].map((wish) => this.#wish(wish)));
+  }
+
+  #welcome({ client, ping = 0, pong = false, expires = false, ttl = 0, time = 0 }) {
+    Object.assign(this, { id: client, skewMs: time && time - Date.now() });
+    [this.#connected, this.#attempt, this.#pong, this.#silenceMs] = [true, 0, pong, ping ? ping * 1000 + PING_SLACK_MS : Infinity];
+    this.#alive();
+    if (expires) this.#refreshIn(ttl);
+    this.#onState('connected');
+  }
+
+  #refreshIn(ttlSeconds) {
+    this.#alarm.refresh = setTimeout(async () => {
+      const refreshed = await this.#getToken().then((token) => this.request('refresh', { token })).catch(() => null);
+      if (refreshed?.expires) this.#refreshIn(refreshed.ttl);
+    }, ttlSeconds * 1000);
+  }
+
+  #rejected(error) {
+    if (error instanceof Lost) return;
+    this.#abandon();
+    if (error.temporary || error.code < 100 || error.code === 109) return this.#later();
+    this.#onState('refused', { code: error.code, reason: error.message });
+  }
+
+  #wish(wish) {
+    const position = wish.position && { recover: true, ...wish.position };
+    const done = (result) => {
+      if (result.recoverable) wish.position = { epoch: result.epoch ?? '', offset: result.offset ?? 0 };
+      wish.on.subscribed?.(result);
+      for (const publication of result.publications ?? []) this.#deliver(wish, publication);
+    };
+    const failed = (error) => {
+      if (error instanceof Lost) return;
+      if (error.temporary) setTimeout(() => this.#connected && this.#send(this.#wish(wish)), BACKOFF_MS.min * (1 + Math.random()));
+      else wish.on.ended?.(error);
+    };
+    return this.#command('subscribe', { channel: wish.channel, ...wish.options, ...position }, done, failed);
+  }
+
+  #deliver(wish, publication) {
+    if (wish.position && publication.offset) wish.position.offset = publication.offset;
+    wish.on.publication?.(publication);
+  }
+
+  #command(method, body, done, failed) {
+    const id = ++this.#lastId;
+    const timer = setTimeout(() => this.drop(), CALL_TIMEOUT_MS);
+    this.#calls.set(id, { method, done, failed, timer });
+    return { id, [method]: body };
+  }
+
+  #send(...commands) {
+    this.#socket.send(commands.map((command) => JSON.stringify(command)).join('\n'));
+  }
+
+  #receive(frame) {
+    this.#alive();
+    for (const line of frame.split('\n')) {
+      if (!line) continue;
+      const reply = JSON.parse(line);
+      if (reply.push) this.#pushed(reply.push);
+      else if (reply.id) this.#replied(reply);
+      else if (this.#pong) this.#send({}); // an empty reply is the server's ping
+    }
+  }
+
+  #replied(reply) {
+    const call = this.#calls.get(reply.id);
+    if (!call) return;
+    this.#calls.delete(reply.id);
+    clearTimeout(call.timer);
+    if (reply.error) call.failed(new Refused(reply.error));
+    else call.done(reply[call.method] ?? {});
+  }
+
+  #pushed(push) {
+    const wish = this.#subscriptions.get(push.channel);
+    if (!wish) return;
+    if (push.pub) this.#deliver(wish, push.pub);
+    if (push.join) wish.on.join?.(push.join.info);
+    if (push.leave) wish.on.leave?.(push.leave.info);
+    if (push.unsubscribe) {
+      const { code, reason } = push.unsubscribe;
+      if (code === 2502) wish.position = null;
+      if (code >= 2500) this.#send(this.#wish(wish));
+      else wish.on.ended?.(new Refused({ code, message: reason }));
+    }
+  }
+
+  // Any frame proves life; silence does not, and no close event may ever come from a dead network.
+  #alive() {
+    clearTimeout(this.#alarm.silence);
+    if (this.#silenceMs !== Infinity) this.#alarm.silence = setTimeout(() => this.drop(), this.#silenceMs);
+  }
+
+  #closed(code, reason) {
+    this.#abandon();
+    const final = code === 1009 || (code >= 3500 && code < 4000) || (code >= 4500 && code < 5000);
+    if (code === 3014) for (const wish of this.#subscriptions.values()) wish.position = null;
+    if (final) this.#onState('refused', { code, reason });
+    else this.#later();
+  }
+
+  #abandon(code) {
+    const socket = this.#socket;
+    [this.#socket, this.#connected, this.#silenceMs] = [null, false, PING_SLACK_MS];
+    Object.values(this.#alarm).forEach(clearTimeout);
+    socket?.close(...(code ? [code] : []));
+    const calls = [...this.#calls.values()];
+    this.#calls.clear();
+    for (const call of calls) {
+      clearTimeout(call.timer);
+      call.failed(new Lost('connection lost'));
+    }
+  }
+
+  // Full jitter, so that a thousand pages do not come back in the same instant.
+  #later(delayMs = BACKOFF_MS.min + Math.random() * Math.min(BACKOFF_MS.max, BACKOFF_MS.min * 2 ** this.#attempt++)) {
+    this.#alarm.retry = setTimeout(() => this.connect(), delayMs);
+    this.#onState('waiting', { until: Date.now() + delayMs });
+  }
+}
+
+// ---- The page ----
+
+const CHAT_MAX = 300; // lines kept in the log; the oldest go first
+const OUTBOX_MAX = 50; // messages waiting for the connection; one more is refused, with a word why
+const PEOPLE_SHOWN = 60; // avatars drawn; the rest is a number
+const NOTICED_MS = 2_000; // an absence shorter than this goes without a word when nothing was missed
+const GROUP_MS = 5 * 60_000; // messages of one person this close together share one name
+const ADJECTIVES = 'Brisk Calm Clever Cosmic Dapper Fuzzy Gentle Jolly Lucky Mellow Nimble Plucky Quiet Rapid Sunny Witty'.split(' ');
+const ANIMALS = 'Badger Crane Dolphin Falcon Gecko Heron Ibis Koala Lemur Lynx Marten Otter Panda Puffin Tapir Wombat'.split(' ');
+const COLORS = '#c2410c #b45309 #4d7c0f #047857 #0f766e #0369a1 #1d4ed8 #4338ca #6d28d9 #a21caf #be185d #be123c'.split(' ');
+
+const $ = (id) => document.getElementById(id);
+const pick = (list) => list[Math.floor(Math.random() * list.length)];
+
+/** A new element with children; strings become text, never markup. */
+function make(tag, className, ...children) {
+  const element = document.createElement(tag);
+  element.className = className;
+  element.append(...children);
+  return element;
+}
+
+/** A UUID of version 7 (RFC 9562): the server judges its age by its own clock, so the time is the server's. */
+function uuid7() {
+  const random = crypto.getRandomValues(new Uint8Array(10));
+  random[0] = 0x70 | (random[0] & 0x0f);
+  random[2] = 0x80 | (random[2] & 0x3f);
+  const time = Math.round(Date.now() + client.skewMs).toString(16).padStart(12, '0');
+  const hex = time + Array.from(random, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+}
+
+/** Turns the digits of `element` like an odometer, each wheel from where it stands. */
+function roll(element, text) {
+  const glyphs = [...text].reverse();
+  const wheels = [...element.children].reverse();
+  wheels.slice(glyphs.length).forEach((wheel) => wheel.remove());
+  glyphs.forEach((glyph, place) => {
+    let wheel = wheels[place];
+    if (!wheel) element.prepend((wheel = make('span', '', make('span', ''))));
+    const digit = /\d/.test(glyph);
+    wheel.className = digit ? 'wheel' : 'sign';
+    wheel.firstChild.textContent = digit ? '0\n1\n2\n3\n4\n5\n6\n7\n8\n9' : glyph;
+    wheel.getBoundingClientRect(); // a new wheel stands at 0 first, and turns from there
+    wheel.style.setProperty('--digit', digit ? glyph : 0);
+  });
+  element.dataset.value = text;
+}
+
+// Who I am: one person per tab, the same one after a reload.
+
+const memory = {
+  read: (key) => { try { return sessionStorage.getItem(key); } catch { return null; } },
+  write: (key, value) => { try { sessionStorage.setItem(key, value); } catch { /* private mode: this page only */ } },
+};
+
+function colorOf(id) {
+  const hash = [...id].reduce((sum, letter) => Math.imul(sum ^ letter.codePointAt(0), 0x01000193) >>> 0, 0x811c9dc5); // FNV-1a
+  return COLORS[((hash ^ (hash >>> 16)) >>> 0) % COLORS.length];
+}
+
+function newcomer() {
+  const asked = new URLSearchParams(location.search).get('user')?.slice(0, 64);
+  const name = asked ? asked[0].toUpperCase() + asked.slice(1, 24) : `${pick(ADJECTIVES)} ${pick(ANIMALS)}`;
+  const user = asked || `${name.toLowerCase().replace(' ', '-')}-${Math.random().toString(36).slice(2, 5)}`;
+  return { asked, user, name, color: colorOf(user) };
+}
+
+function recall() {
+  const fresh = newcomer();
+  const known = JSON.parse(memory.read('me') ?? 'null');
+  return known && (!fresh.asked || fresh.asked === known.user) ? known : fresh;
+}
+
+const me = recall();
+
+async function token() {
+  const body = JSON.stringify({ user: me.user, info: { name: me.name, color: me.color } });
+  const answer = await fetch('/v1/development/token', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body });
+  if (answer.ok) return (await answer.json()).token;
+  if (answer.status === 404) return memory.read('token') ?? askForToken('');
+  throw new Error(`no token: ${answer.status}`);
+}
+
+function askForToken(error) {
+  $('key-error').textContent = error;
+  if (!$('key').open) $('key').showModal();
+  return new Promise((done) => {
+    $('key-form').onsubmit = () => {
+      const pasted = $('token').value.trim();
+      memory.write('token', pasted);
+      done(pasted);
+    };
+  });
+}
+
+/** How a member looks: what its `conn_info` says, and something stable where it says nothing. */
+function face(info) {
+  const id = info.user || info.client || '';
+  const { name, color } = info.conn_info ?? {};
+  return {
+    id,
+    name: (typeof name === 'string' && name.trim().slice(0, 40)) || info.user || `Guest ${id.slice(0, 4)}`,
+    color: /^#[0-9a-f]{6}$/i.test(color) ? color : colorOf(id),
+  };
+}
+
+function paint(avatar, { name, color }) {
+  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
+  const words = name.split(/\s+/).filter(Boolean);
+  avatar.textContent = (words.length > 1 ? [...words[0]][0] + [...words.at(-1)][0] : name.slice(0, 2)).toUpperCase();
+  avatar.style.setProperty('--color', color);
+  avatar.classList.toggle('pale', red * 0.299 + green * 0.587 + blue * 0.114 > 150);
+  return avatar;
+}
+
+function showMe() {
+  memory.write('me', JSON.stringify(me));
+  paint($('me-avatar'), me);
+  $('me-name').textContent = me.name;
+}
+
+// Who is here: a snapshot first, then changes. Whoever drops off for a moment is never missing.
+
+const roster = new Map();
+
+function onPresence(change) {
+  const before = change.snapshot && new Map(roster);
+  if (before) roster.clear();
+  for (const member of [...(change.snapshot ?? []), ...(change.join ?? []), ...(change.update ?? [])]) roster.set(member.user || member.client, member);
+  for (const member of change.leave ?? []) roster.delete(member.user || member.client);
+  showRoster(change.count ?? roster.size);
+  if (change.next) client.request('presence_stats', { channel: 'lobby' }).then((stats) => showRoster(stats.num_users), () => {});
+  const named = (members) => members.map((member) => face(member).name).join(', ');
+  if (change.join?.length) $('roster-status').textContent = `${named(change.join)} joined. ${roster.size} here.`;
+  if (change.leave?.length) $('roster-status').textContent = `${named(change.leave)} left. ${roster.size} here.`;
+}
+
+function showRoster(count) {
+  const shown = [...roster].sort(([a], [b]) => (b === me.user) - (a === me.user)).slice(0, PEOPLE_SHOWN);
+  const wanted = new Set(shown.map(([id]) => id));
+  const tiles = new Map([...$('people').children].map((tile) => [tile.dataset.user, tile]));
+  tiles.forEach((tile, id) => wanted.has(id) || tile.classList.contains('leaving') || depart(tile));
+  shown.forEach(([id, member], place) => {
+    const old = tiles.get(id);
+    const tile = old && !old.classList.contains('leaving') ? old : newTile(id);
+    const look = face(member);
+    const devices = member.num_clients ?? 1;
+    paint(tile.querySelector('.avatar'), look);
+    tile.querySelector('.name').textContent = look.name;
+    tile.querySelector('.also').textContent = [id === me.user && 'you', devices > 1 && `${devices} devices`].filter(Boolean).join(' · ');
+    if ($('people').children[place] !== tile) $('people').insertBefore(tile, $('people').children[place] ?? null);
+  });
+  $('people').dataset.more = count > shown.length ? `+${count - shown.length} more` : '';
+  $('alone').hidden = count > 1 || count === 0;
+  $('here-title').textContent = 'Here now';
+  $('here-title').append(make('span', 'unseen', `: ${count}`));
+  roll($('count'), count.toLocaleString());
+  document.title = count > 1 ? `(${count}) Headcount` : 'Headcount';
+}
+
+function newTile(id) {
+  const tile = make('li', 'person', make('span', 'avatar'), make('span', 'name'), make('span', 'also'));
+  tile.firstChild.ariaHidden = 'true';
+  tile.dataset.user = id;
+  return tile;
+}
+
+function depart(tile) {
+  tile.classList.add('leaving');
+  Promise.allSettled(tile.getAnimations().map((animation) => animation.finished)).then(() => tile.remove());
+}
+
+// The chat. What is written while the connection is down waits here, and goes out after the missed messages have come in.
+
+const outbox = new Map(); // id → { text, line, sent }
+const seen = new Set(); // ids of messages on the page: one sent again after a lost reply shows once
+let newest = { epoch: '', offset: 0, user: '', time: 0 };
+let atEnd = true; // whether the reader stands at the end of the log, and wants to stay there
+let held = []; // publications that came while the history was on its way; null when it has arrived
+
+const lobby = {
+  async subscribed({ was_recovering: returning, recovered, publications = [], epoch = '' }) {
+    if (returning && recovered && !held) {
+      const missed = publications.length;
+      if (missed) note(`You missed ${missed} message${missed > 1 ? 's' : ''}: recovered`, 'good');
+      else if (away.forMs > NOTICED_MS) note('You are back, and missed nothing', 'good');
+      queueMicrotask(flushOutbox); // after what was missed has been shown
+      return;
+    }
+    if (returning) note('History was lost while you were away: messages may be missing here', 'bad');
+    held ??= [];
+    if (newest.epoch !== epoch) newest = { epoch, offset: 0, user: '', time: 0 };
+    const history = await client.request('history', { channel: 'lobby', limit: 50, reverse: true }).catch((error) => error);
+    if (history instanceof Lost) return; // and start over with the next connection
+    const waiting = held;
+    held = null;
+    [...(history.publications ?? []).reverse(), ...waiting].forEach(showMessage);
+    flushOutbox();
+  },
+  publication: (publication) => (held ? held.push(publication) : showMessage(publication)),
+  join: (info) => info.user !== me.user && note(`${face(info).name} joined`),
+  leave: (info) => info.user !== me.user && note(`${face(info).name} left`),
+  ended: (error) => note(`You cannot read the lobby: ${error.message}. Ask for a token that may subscribe to it.`, 'bad'),
+};
+
+function showMessage({ data, info, offset = 0, time = Date.now() }) {
+  if (offset && offset <= newest.offset) return;
+  if (offset) newest.offset = offset;
+  const sender = face(info ?? { client: 'service', conn_info: { name: 'Service', color: '#52525b' } });
+  const key = `${sender.id}/${data?.id}`;
+  const text = typeof data?.text === 'string' ? data.text : JSON.stringify(data);
+  if (data?.id && seen.has(key)) return;
+  if (data?.id) seen.add(key);
+  if (sender.id === me.user) settle(data?.id);
+  const follows = newest.user === sender.id && time - newest.time < GROUP_MS;
+  Object.assign(newest, { user: sender.id, time });
+  say(sender, text, time, { follows }).dataset.key = key;
+}
+
+function say(sender, text, time, marks) {
+  const clock = new Date(time);
+  const stamp = make('time', '', clock.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' }));
+  stamp.dateTime = clock.toISOString();
+  const avatar = paint(make('span', 'avatar small'), sender);
+  avatar.ariaHidden = 'true';
+  const line = make('li', 'line', avatar, make('p', 'by', make('b', '', sender.name), ' ', stamp), make('p', 'text', text));
+  for (const [mark, on] of Object.entries({ mine: sender.id === me.user, ...marks })) line.classList.toggle(mark, on);
+  return append(line);
+}
+
+function note(text, tone = 'quiet') {
+  newest.user = '';
+  append(make('li', `note ${tone}`, text));
+}
+
+function append(line) {
+  const log = $('log');
+  const waiting = log.querySelector('.waiting');
+  log.insertBefore(line, line.classList.contains('mine') ? null : waiting);
+  while (log.children.length > CHAT_MAX) {
+    seen.delete(log.firstChild.dataset.key);
+    log.firstChild.remove();
+  }
+  $('quiet').hidden = log.querySelector('.line') !== null;
+  if (line.classList.contains('mine')) atEnd = true;
+  if (atEnd) log.scrollTop = log.scrollHeight;
+  $('newer').hidden = atEnd;
+  return line;
+}
+
+function write(text) {
+  if (outbox.size >= OUTBOX_MAX) return complain(`${OUTBOX_MAX} messages wait for the connection already. Try again when it is back.`);
+  const line = say({ id: me.user, name: me.name, color: me.color }, text, Date.now(), { follows: newest.user === me.user, waiting: true });
+  outbox.set(uuid7(), { text, line, sent: false });
+  flushOutbox();
+}
+
+function flushOutbox() {
+  for (const [id, { text, line, sent }] of outbox) {
+    if (sent || held) continue;
+    outbox.get(id).sent = true;
+    client.request('publish', { channel: 'lobby', data: { id, text } }).then(
+      () => line.classList.remove('waiting'),
+      (error) => {
+        if (error instanceof Lost) return outbox.has(id) && (outbox.get(id).sent = false);
+        outbox.delete(id);
+        line.remove();
+        $('text').value ||= text;
+        complain(`Not sent: ${error.message}. ${error.temporary ? 'Try again in a moment.' : 'Your token may not write here.'}`);
+      },
+    );
+  }
+}
+
+function settle(id) {
+  outbox.get(id)?.line.remove();
+  outbox.delete(id);
+}
+
+function complain(text) {
+  $('composer-error').textContent = text;
+}
+
+// Likes. One request is under way at a time and later clicks gather in the next one; a request keeps its token until the
+// server has answered, so that sending it again counts once.
+
+const likes = { waiting: 0, underWay: null };
+
+function like() {
+  likes.waiting += 1;
+  burst();
+  flushLikes();
+}
+
+function flushLikes() {
+  if (!likes.underWay && likes.waiting) {
+    likes.underWay = { key: 'likes', by: likes.waiting, token: uuid7() };
+    likes.waiting = 0;
+  }
+  const batch = likes.underWay;
+  if (batch && !batch.sent) {
+    batch.sent = true;
+    const { sent, ...body } = batch;
+    client.rpc('counter.add', body).then(
+      (answer) => { likes.underWay = null; showLikes(answer); flushLikes(); },
+      (error) => {
+        batch.sent = false; // lost: the same token goes again after the reconnect
+        if (error instanceof Refused && !error.temporary) likes.underWay = null;
+        if (error instanceof Refused) $('likes-hint').textContent = `Not counted: ${error.message}`;
+        else showWaiting();
+      },
+    );
+  }
+  showWaiting();
+}
+
+function showLikes(counter) {
+  if (counter?.value_s === undefined) return;
+  roll($('likes'), BigInt(counter.value_s).toLocaleString());
+  $('like').ariaLabel = `Like. ${counter.value_s} so far`;
+  $('likes-hint').textContent = counter.complete === false ? 'some regions are out of reach' : '';
+}
+
+function showWaiting() {
+  const count = likes.waiting + (likes.underWay?.by ?? 0);
+  if (count && state !== 'connected') $('likes-hint').textContent = `+${count} when you are back`;
+}
+
+function burst() {
+  const heart = make('span', 'heart', '♥');
+  heart.style.setProperty('--drift', `${Math.round(Math.random() * 60 - 30)}px`);
+  heart.ariaHidden = 'true';
+  heart.onanimationend = () => heart.remove();
+  $('like').append(heart);
+  if (!heart.getAnimations().length) heart.remove();
+}
+
+// The connection, and what to say about it.
+
+let state = 'connecting';
+const away = { since: 0, forMs: 0 };
+let countdown = 0;
+
+const PILL = {
+  connecting: () => 'Connecting',
+  connected: () => 'Connected',
+  waiting: ({ until }) => {
+    const seconds = Math.max(1, Math.ceil((until - Date.now()) / 1000));
+    return `${navigator.onLine ? 'Reconnecting' : 'Offline, trying'} in ${seconds} s`;
+  },
+  left: () => 'You left',
+  refused: () => 'Not admitted',
+};
+
+function onState(name, detail = {}) {
+  state = name;
+  clearInterval(countdown);
+  const show = () => ($('pill-text').textContent = PILL[name](detail));
+  show();
+  if (name === 'waiting') countdown = setInterval(show, 250);
+  $('pill').dataset.state = name === 'waiting' && !navigator.onLine ? 'offline' : name;
+  $('notice').hidden = name !== 'left' && name !== 'refused';
+  if (name === 'left') notice('You left the room; everybody saw you go at once.', 'Come back');
+  if (name === 'refused') refused(detail);
+  if (name === 'waiting') away.since ||= Date.now();
+  if (name === 'connected') {
+    Object.assign(away, { since: 0, forMs: away.since && Date.now() - away.since });
+    flushLikes();
+  }
+  showWaiting();
+}
+
+function notice(text, action) {
+  $('notice-text').textContent = text;
+  $('notice-button').textContent = action;
+}
+
+function refused({ code, reason }) {
+  notice(`The server ended this connection: ${reason || 'no reason given'} (${code}).`, 'Try again');
+  if (code === 3500 && memory.read('token')) {
+    memory.write('token', '');
+    askForToken('The server does not accept that token. Paste another one.').then(() => client.connect());
+  }
+}
+
+const client = new Client(`${location.origin.replace(/^http/, 'ws')}/connection/websocket`, token, onState);
+client.subscribe('lobby', { recoverable: true, join_leave: true }, lobby);
+client.subscribe('presence:lobby', {}, { publication: ({ data }) => onPresence(data) });
+client.subscribe('counter:likes', {}, { publication: ({ data }) => showLikes(data) });
+
+$('composer').onsubmit = (event) => {
+  event.preventDefault();
+  const text = $('text').value.trim();
+  complain('');
+  $('text').value = '';
+  if (text) write(text);
+};
+$('like').onclick = like;
+$('newer').onclick = () => ($('log').scrollTop = $('log').scrollHeight);
+$('log').onscroll = ({ target }) => {
+  atEnd = target.scrollHeight - target.scrollTop - target.clientHeight < 40;
+  if (atEnd) $('newer').hidden = true;
+};
+new ResizeObserver(() => atEnd && ($('log').scrollTop = $('log').scrollHeight)).observe($('log')); // a phone's keyboard opens
+$('notice-button').onclick = () => client.connect();
+$('me').onclick = () => {
+  $('name').value = me.name;
+  $('self').showModal();
+};
+$('self').onclose = () => {
+  const choice = $('self').returnValue;
+  const name = $('name').value.trim();
+  $('self').returnValue = '';
+  if (choice === 'leave') client.leave();
+  if (choice === 'unplug') client.drop(5_000);
+  if (choice !== 'save' || !name || name === me.name) return;
+  me.name = name;
+  showMe();
+  client.drop(0); // the name is in the token; the server waits for us, so nobody sees us go
+};
+$('key').oncancel = (event) => event.preventDefault(); // without a token there is nothing behind this dialog
+addEventListener('online', () => state === 'waiting' && client.connect());
+addEventListener('offline', () => state === 'connected' && client.drop());
+addEventListener('visibilitychange', () => document.visibilityState === 'visible' && state === 'waiting' && client.connect());
+
+roll($('count'), '0');
+roll($('likes'), '0');
+showMe();
+client.connect();

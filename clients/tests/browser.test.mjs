@@ -1,0 +1,238 @@
+// The demo page in headless Chromium, served by the real node. Screenshots are kept under artifacts/.
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import http from 'node:http';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { chromium } from 'playwright-core';
+import { GUARDED, layWire, REPOSITORY, startNode, token } from './server.mjs';
+import { eventually } from './wait.mjs';
+
+const ARTIFACTS = join(REPOSITORY, 'artifacts');
+const PLACES = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+const ARGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking'];
+const QUIET = ['--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP rebound.test 127.0.0.1'];
+const DESK = { viewport: { width: 1280, height: 800 } };
+const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
+
+let browser;
+before(async () => {
+  const executablePath = PLACES.find((place) => place && existsSync(place));
+  if (!executablePath) throw new Error('no Chromium: install it (apt-get install chromium), or name it in CHROMIUM');
+  await mkdir(ARTIFACTS, { recursive: true });
+  browser = await chromium.launch({ executablePath, args: [...ARGS, ...QUIET] });
+});
+after(() => browser?.close());
+
+/** A person's page. `t` fails when the page throws or breaks its content security policy. */
+async function visit(t, base, { user, path = user ? `/?user=${user}` : '/', isLost = false, ...options } = {}) {
+  const context = await browser.newContext({ ...DESK, ...options });
+  t.after(() => context.close());
+  const page = await context.newPage();
+  const faults = [];
+  page.on('pageerror', (error) => faults.push(error.message));
+  page.on('console', (message) => message.type() === 'error' && !/Failed to load resource|WebSocket connection/.test(message.text()) && faults.push(message.text()));
+  t.after(() => assert.deepEqual(faults, []));
+  await page.goto(base.http + path);
+  if (!isLost) await connected(page);
+  return page;
+}
+
+const connected = (page) => page.waitForSelector('#pill[data-state=connected]');
+const disconnected = (page) => page.waitForSelector('#pill:not([data-state=connected])');
+const people = (page) => page.locator('#people > li:not(.leaving)').evaluateAll((tiles) => tiles.map((tile) => tile.dataset.user).sort());
+const sees = (page, ...users) => eventually(`the roster is ${users}`, async () => String(await people(page)) === String(users.sort()));
+const messages = (page) => page.locator('#log .line:not(.waiting) .text').allTextContents();
+const hears = (page, text) => page.locator('#log .line:not(.waiting) .text', { hasText: text }).waitFor();
+const likes = (page) => page.locator('#likes').getAttribute('data-value');
+const shows = (page, value) => eventually(`${value} likes`, async () => (await likes(page)) === value);
+const say = async (page, text) => {
+  await page.getByLabel('Your message').fill(text);
+  await page.getByRole('button', { name: 'Send' }).click();
+};
+const like = (page) => page.getByRole('button', { name: /^Like/ }).click();
+const choose = async (page, button) => {
+  await page.locator('#me').click();
+  await page.getByRole('button', { name: button }).click();
+};
+
+test('two people see each other come, chat, like and go', async (t) => {
+  const node = await startNode(t);
+  const [ann, bob] = [await visit(t, node, { user: 'ann' }), await visit(t, node, { user: 'bob' })];
+  for (const page of [ann, bob]) await sees(page, 'ann', 'bob');
+  assert.equal(await ann.locator('#count').getAttribute('data-value'), '2');
+  await say(ann, 'hello');
+  await say(bob, '<img src=x onerror="document.title=1"> & hello');
+  for (const page of [ann, bob]) await hears(page, 'onerror');
+  assert.deepEqual(await messages(ann), ['hello', '<img src=x onerror="document.title=1"> & hello']);
+  for (let index = 0; index < 12; index += 1) await like(index % 2 ? ann : bob);
+  for (const page of [ann, bob]) await shows(page, '12');
+  const carla = await visit(t, node, { user: 'carla' });
+  await hears(carla, 'onerror');
+  assert.deepEqual(await messages(carla), await messages(ann), 'a newcomer reads what was said');
+  await shows(carla, '12');
+  await choose(bob, 'Leave the room');
+  await sees(ann, 'ann', 'carla');
+  await bob.getByRole('button', { name: 'Come back' }).click();
+  await sees(ann, 'ann', 'bob', 'carla');
+});
+
+test('a dropped page that returns within its grace was never gone, missed nothing, and its likes count once', async (t) => {
+  const node = await startNode(t, { 'presence.grace_s': 20 });
+  const wire = await layWire(t, node);
+  const [ann, bob] = [await visit(t, node, { user: 'ann' }), await visit(t, wire, { user: 'bob' })];
+  await sees(ann, 'ann', 'bob');
+  await like(bob);
+  await shows(bob, '1');
+  wire.mute(); // the node hears bob, and he does not hear the answer
+  await like(bob);
+  await shows(ann, '2');
+  wire.cut();
+  await disconnected(bob);
+  await say(ann, 'while you were away');
+  await say(bob, 'from the tunnel');
+  for (let index = 0; index < 3; index += 1) await like(bob);
+  await bob.locator('.line.waiting').waitFor();
+  await sees(ann, 'ann', 'bob');
+  wire.mend();
+  await connected(bob);
+  for (const page of [ann, bob]) await hears(page, 'from the tunnel');
+  await bob.getByText('You missed 1 message: recovered').waitFor();
+  for (const page of [ann, bob]) {
+    await shows(page, '5');
+    assert.deepEqual(await messages(page), ['while you were away', 'from the tunnel']);
+  }
+  assert.deepEqual(await ann.locator('.note', { hasText: 'Bob' }).allTextContents(), ['Bob joined']);
+});
+
+test('the browser going offline and online again is the same to everybody else', async (t) => {
+  const node = await startNode(t, { 'presence.grace_s': 20 });
+  const [ann, bob] = [await visit(t, node, { user: 'ann' }), await visit(t, node, { user: 'bob' })];
+  await sees(ann, 'ann', 'bob');
+  await bob.context().setOffline(true);
+  await bob.waitForSelector('#pill[data-state=offline]');
+  await say(ann, 'are you there?');
+  await bob.context().setOffline(false);
+  await connected(bob);
+  await hears(bob, 'are you there?');
+  await bob.getByText('You missed 1 message: recovered').waitFor();
+  await sees(ann, 'ann', 'bob');
+  assert.deepEqual(await ann.locator('.note').allTextContents(), ['Bob joined']);
+});
+
+test('a reload keeps the person, another tab is another one, a new name shows at once', async (t) => {
+  const node = await startNode(t);
+  const ann = await visit(t, node, { user: 'ann' });
+  const other = await visit(t, node);
+  await eventually('two are here', async () => (await people(ann)).length === 2);
+  const [stranger] = (await people(ann)).filter((user) => user !== 'ann');
+  await other.reload();
+  await connected(other);
+  await sees(other, 'ann', stranger);
+  await ann.locator('#me').click();
+  await ann.getByLabel('Name').fill('Anne-Sophie');
+  await ann.getByRole('button', { name: 'Save' }).click();
+  await eventually('the new name', async () => (await other.locator('[data-user=ann] .name').textContent()) === 'Anne-Sophie');
+  await sees(other, 'ann', stranger);
+  assert.deepEqual(await other.locator('.note', { hasText: 'left' }).allTextContents(), []);
+});
+
+test('after a crash of the node the page says that history was lost, and goes on', async (t) => {
+  const node = await startNode(t);
+  const wire = await layWire(t, node);
+  const ann = await visit(t, wire, { user: 'ann' });
+  await say(ann, 'before');
+  await hears(ann, 'before');
+  await like(ann);
+  await shows(ann, '1');
+  await node.stop('SIGKILL');
+  await disconnected(ann);
+  await node.start();
+  await connected(ann);
+  await ann.getByText('History was lost while you were away').waitFor();
+  await say(ann, 'after');
+  await hears(ann, 'after');
+  await shows(ann, '1');
+});
+
+test('where tokens are required the page asks for one, and says when it is refused', async (t) => {
+  const node = await startNode(t, GUARDED);
+  const ann = await visit(t, node, { isLost: true });
+  await ann.getByLabel('Token', { exact: true }).fill('not a token');
+  await ann.getByRole('button', { name: 'Enter the room' }).click();
+  await ann.getByText('does not accept that token').waitFor();
+  await ann.getByLabel('Token', { exact: true }).fill(token('ann', { info: { name: 'Ann', color: '#047857' } }));
+  await ann.getByRole('button', { name: 'Enter the room' }).click();
+  await connected(ann);
+  await sees(ann, 'ann');
+});
+
+test('a page of another origin can neither connect nor write, and a rebound name is not served', async (t) => {
+  const node = await startNode(t);
+  const foreign = http.createServer((_, answer) => answer.setHeader('Content-Type', 'text/html').end('<title>foreign</title>'));
+  await new Promise((resolve) => foreign.listen(0, '127.0.0.1', resolve));
+  t.after(() => foreign.close());
+  const context = await browser.newContext();
+  t.after(() => context.close());
+  const page = await context.newPage();
+  await page.goto(`http://127.0.0.1:${foreign.address().port}/`);
+  const tried = await page.evaluate(async ({ http: base, ws }) => {
+    const socket = await new Promise((done) => {
+      const opened = new WebSocket(`${ws}/connection/websocket`);
+      opened.onopen = () => done('opened');
+      opened.onclose = () => done('refused');
+    });
+    const post = (path, type) =>
+      fetch(base + path, { method: 'POST', mode: 'no-cors', headers: { 'Content-Type': type }, body: '{"by":1,"data":1,"user":"eve"}' }).then(() => 'sent', () => 'refused');
+    await post('/v1/counters/likes/add', 'text/plain');
+    await post('/v1/channels/lobby/messages', 'text/plain');
+    const read = await fetch(`${base}/v1/counters/likes`).then(() => 'read', () => 'refused');
+    const events = await new Promise((done) => {
+      const source = new EventSource(`${base}/v1/events?channel=lobby`);
+      source.onopen = () => done('opened');
+      source.onerror = () => (source.close(), done('refused'));
+    });
+    const mint = await fetch(`${base}/v1/development/token`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"user":"eve"}' }).then(() => 'read', () => 'refused');
+    return { socket, read, events, mint };
+  }, node);
+  assert.deepEqual(tried, { socket: 'refused', read: 'refused', events: 'refused', mint: 'refused' });
+  assert.equal((await node.call('GET', '/v1/counters/likes')).value, 0);
+  assert.deepEqual((await node.api('history', { channel: 'lobby', limit: 10 })).result.publications, []);
+  const port = node.listen.client.split(':')[1];
+  const rebound = await page.goto(`http://rebound.test:${port}/`);
+  assert.ok(rebound.status() >= 400, `a foreign Host was answered ${rebound.status()}`);
+});
+
+test('screenshots: a desk and a phone, by day and by night, and no sideways scrolling at 320 pixels', async (t) => {
+  const node = await startNode(t);
+  const views = {
+    'desktop-light': { user: 'ann', colorScheme: 'light' },
+    'desktop-dark': { user: 'bob', colorScheme: 'dark' },
+    'phone-light': { user: 'carla', colorScheme: 'light', ...PHONE },
+    'phone-dark': { user: 'dmitri', colorScheme: 'dark', ...PHONE },
+  };
+  const pages = {};
+  for (const [name, options] of Object.entries(views)) pages[name] = await visit(t, node, options);
+  const narrow = await visit(t, node, { user: 'eve', viewport: { width: 320, height: 568 } });
+  const lines = [
+    ['desktop-light', 'Morning! Is everybody in?'],
+    ['desktop-dark', 'Here, from the office.'],
+    ['desktop-dark', 'Carla is on the train, I think.'],
+    ['phone-light', 'I am! Three tunnels so far and I have not missed a word of this.'],
+    ['phone-dark', 'And nobody saw you leave.'],
+    ['desktop-light', 'That is the idea. Likes, please!'],
+  ];
+  for (const [index, [who, text]] of lines.entries()) {
+    await say(pages[who], text);
+    await eventually('it is said', async () => (await messages(narrow)).length === index + 1);
+  }
+  for (let index = 0; index < 24; index += 1) await like(Object.values(pages)[index % 4]);
+  for (const [name, page] of Object.entries(pages)) {
+    await shows(page, '24');
+    await sees(page, 'ann', 'bob', 'carla', 'dmitri', 'eve');
+    await eventually('the page rests', () => page.evaluate(() => document.getAnimations().every(({ effect }) => effect.getTiming().iterations === Infinity)));
+    await page.screenshot({ path: join(ARTIFACTS, `${name}.png`) });
+  }
+  assert.equal(await narrow.evaluate(() => document.documentElement.scrollWidth), 320);
+});

@@ -1,0 +1,151 @@
+//! I/O: the counter's metrics, and the table that documents them.
+
+use crate::ledger::{AddError, Change, Changed};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+const OPS: &str = "headcount_counter_ops_total";
+const COMMIT: &str = "headcount_counter_commit_seconds";
+const LOG_BYTES: &str = "headcount_counter_log_bytes";
+const KEYS: &str = "headcount_counter_keys";
+const TOKENS: &str = "headcount_counter_tokens";
+const DUPLICATES: &str = "headcount_counter_duplicate_tokens_total";
+const LAW: &str = "headcount_counter_law_violations_total";
+const READ_ONLY: &str = "headcount_counter_read_only";
+const SNAPSHOTS: &str = "headcount_counter_snapshots_total";
+const RESP_CLIENTS: &str = "headcount_counter_resp_clients";
+const RESP_CUT: &str = "headcount_counter_resp_cut_total";
+
+/// Every metric of this crate with its help text.
+pub const METRICS: &[(&str, &str)] = &[
+    (OPS, "Additions and resets, by op (add, reset) and result (ok, duplicate, overflow, token, full, storage)"),
+    (COMMIT, "Seconds to write one group of records and have it on disk"),
+    (LOG_BYTES, "Bytes of log that a restart would replay"),
+    (KEYS, "Counters held"),
+    (TOKENS, "Tokens remembered"),
+    (DUPLICATES, "Retries that a token recognised"),
+    (LAW, "Sampled additions on which the storage and the CRDT disagreed; must stay 0"),
+    (READ_ONLY, "1 while the log cannot be written and additions are refused"),
+    (SNAPSHOTS, "Snapshots, by result (ok, error)"),
+    (RESP_CLIENTS, "Open connections of Redis clients"),
+    (RESP_CUT, "Connections of Redis clients that the server ended, by reason (http, clients, protocol, slow)"),
+];
+
+/// The live metrics.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    add: Results,
+    reset: Results,
+    pub(crate) commit_seconds: Histogram,
+    pub(crate) log_bytes: IntGauge,
+    pub(crate) keys: IntGauge,
+    pub(crate) tokens: IntGauge,
+    duplicates: IntCounter,
+    pub(crate) law_violations: IntCounter,
+    pub(crate) read_only: IntGauge,
+    pub(crate) snapshots: IntCounterVec,
+    pub(crate) resp_clients: IntGauge,
+    pub(crate) resp_cut: IntCounterVec,
+}
+
+#[derive(Debug)]
+struct Results {
+    ok: IntCounter,
+    duplicate: IntCounter,
+    overflow: IntCounter,
+    token: IntCounter,
+    full: IntCounter,
+    storage: IntCounter,
+}
+
+impl Metrics {
+    /// Creates and registers them; fails if one is registered already.
+    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Metrics> {
+        let ops = counters(registry, OPS, &["op", "result"])?;
+        let commit = HistogramOpts::new(COMMIT, help(COMMIT)).buckets(prometheus::exponential_buckets(0.000_1, 2.0, 15)?);
+        let commit_seconds = Histogram::with_opts(commit)?;
+        registry.register(Box::new(commit_seconds.clone()))?;
+        Ok(Metrics {
+            add: Results::of(&ops, "add"),
+            reset: Results::of(&ops, "reset"),
+            commit_seconds,
+            log_bytes: gauge(registry, LOG_BYTES)?,
+            keys: gauge(registry, KEYS)?,
+            tokens: gauge(registry, TOKENS)?,
+            duplicates: counter(registry, DUPLICATES)?,
+            law_violations: counter(registry, LAW)?,
+            read_only: gauge(registry, READ_ONLY)?,
+            snapshots: counters(registry, SNAPSHOTS, &["result"])?,
+            resp_clients: gauge(registry, RESP_CLIENTS)?,
+            resp_cut: counters(registry, RESP_CUT, &["reason"])?,
+        })
+    }
+
+    /// Counts one change by its result.
+    pub(crate) fn count(&self, change: Change, result: &Result<Changed, AddError>) {
+        let results = if change == Change::Reset { &self.reset } else { &self.add };
+        match result {
+            Ok(Changed { duplicate: false, .. }) => results.ok.inc(),
+            Ok(Changed { duplicate: true, .. }) => {
+                results.duplicate.inc();
+                self.duplicates.inc();
+            }
+            Err(AddError::Overflow(_)) => results.overflow.inc(),
+            Err(AddError::TokenExpired { .. } | AddError::TokenReused) => results.token.inc(),
+            Err(AddError::TokensFull | AddError::KeysFull) => results.full.inc(),
+            Err(AddError::Storage(_)) => results.storage.inc(),
+        }
+    }
+}
+
+impl Results {
+    fn of(ops: &IntCounterVec, op: &str) -> Results {
+        let result = |result: &str| ops.with_label_values(&[op, result]);
+        Results {
+            ok: result("ok"),
+            duplicate: result("duplicate"),
+            overflow: result("overflow"),
+            token: result("token"),
+            full: result("full"),
+            storage: result("storage"),
+        }
+    }
+}
+
+fn counter(registry: &Registry, name: &str) -> prometheus::Result<IntCounter> {
+    let counter = IntCounter::new(name, help(name))?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+fn counters(registry: &Registry, name: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+    let counters = IntCounterVec::new(Opts::new(name, help(name)), labels)?;
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+fn gauge(registry: &Registry, name: &str) -> prometheus::Result<IntGauge> {
+    let gauge = IntGauge::new(name, help(name))?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+fn help(name: &str) -> &'static str {
+    METRICS.iter().find(|(known, _)| *known == name).map_or("", |(_, help)| help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_exactly_what_is_registered() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        metrics.snapshots.with_label_values(&["ok"]).inc();
+        metrics.resp_cut.with_label_values(&["http"]).inc();
+        let mut table: Vec<_> = METRICS.iter().map(|(name, help)| ((*name).to_owned(), (*help).to_owned())).collect();
+        table.sort();
+        let registered: Vec<_> = registry.gather().iter().map(|family| (family.name().to_owned(), family.help().to_owned())).collect();
+        assert_eq!(registered, table);
+    }
+}

@@ -1,0 +1,294 @@
+//! Pure: from the bytes on disk back to the ledger. A crash can cut off only what was never acknowledged: the end of the
+//! last group. Anything else that is missing or damaged while data follows it is refused, because starting without it
+//! would silently lose acknowledged increments.
+
+use crate::{
+    group::{SEGMENT_HEADER_BYTES, SealedGroup, SegmentHeader},
+    ledger::Ledger,
+    record::Record,
+};
+
+const SNAPSHOT_MAGIC: [u8; 8] = *b"\x9dHCSNAP\x01";
+
+/// Bytes before a snapshot's records; after them stands the CRC-32C of all before it.
+pub const SNAPSHOT_HEADER_BYTES: usize = 8 + 8 + 8;
+
+/// Why the data on disk cannot be started from; nothing was changed on disk.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// The snapshot's checksum does not hold, and the log before it is gone.
+    #[error("the snapshot is damaged; restore the counter directory from a backup")]
+    Snapshot,
+    /// A segment is not there.
+    #[error("log segment {expected} is missing but segment {found} is there; restore the counter directory from a backup")]
+    Missing {
+        /// The segment that should come next.
+        expected: u64,
+        /// The one that does.
+        found: u64,
+    },
+    /// Whole groups follow a damaged or missing one.
+    #[error(
+        "log segment {segment} is damaged at byte {at}: group {group} is not readable there, but later groups are, at byte {found_at} of segment \
+         {found_segment}. Restore the counter directory from a backup; or, to go on without group {group} and all after it, cut segment \
+         {segment} to {at} bytes and remove the segments after it"
+    )]
+    Hole {
+        /// The group that cannot be read.
+        group: u64,
+        /// Where it should be.
+        segment: u64,
+        /// Where it should be.
+        at: usize,
+        /// Where later data is.
+        found_segment: u64,
+        /// Where later data is.
+        found_at: usize,
+    },
+    /// The checksum holds but the content makes no sense here.
+    #[error("{file} was written by another version of this program; start that version")]
+    Version {
+        /// Which file.
+        file: String,
+    },
+}
+
+/// Takes in a snapshot and then the segments from [`Recovery::first_segment`] on, in order.
+#[derive(Debug)]
+pub struct Recovery {
+    ledger: Ledger,
+    first_segment: u64,
+    next_segment: u64,
+    next_group: u64,
+    tail: Option<Tail>,
+    leftover: Vec<u64>,
+}
+
+/// Where the log goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// The segment.
+    pub segment: u64,
+    /// The end of its last whole group, in bytes.
+    pub end: usize,
+    /// Bytes after it that are no whole group and not zero: the write that a crash interrupted.
+    pub torn: usize,
+}
+
+/// What the disk held.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The state after the last whole group.
+    pub ledger: Ledger,
+    /// The number of the next group.
+    pub next_group: u64,
+    /// Where to append it; `None`: nowhere, create segment [`Recovered::first_segment`].
+    pub tail: Option<Tail>,
+    /// The segment that the log starts with.
+    pub first_segment: u64,
+    /// Segments after the tail that hold no group: a crash came between their creation and their use. Remove them.
+    pub leftover: Vec<u64>,
+}
+
+impl Recovery {
+    /// Starts from a snapshot, or from nothing.
+    pub fn start(snapshot: Option<&[u8]>) -> Result<Recovery, Damage> {
+        let mut ledger = Ledger::default();
+        let (segment, group) = match snapshot {
+            Some(bytes) => read_snapshot(bytes, &mut ledger)?,
+            None => (1, 1),
+        };
+        Ok(Recovery { ledger, first_segment: segment, next_segment: segment, next_group: group, tail: None, leftover: Vec::new() })
+    }
+
+    /// The first segment to take in; those before it are part of the snapshot.
+    #[must_use]
+    pub fn first_segment(&self) -> u64 {
+        self.first_segment
+    }
+
+    /// Replays one segment.
+    pub fn segment(&mut self, number: u64, bytes: &[u8]) -> Result<(), Damage> {
+        if number != self.next_segment {
+            return Err(Damage::Missing { expected: self.next_segment, found: number });
+        }
+        self.next_segment += 1;
+        let expected = SegmentHeader { segment: number, first_group: self.next_group };
+        if SegmentHeader::read(bytes) != Some(expected) || !self.leftover.is_empty() {
+            self.refuse_data(number, 0, bytes)?;
+            self.leftover.push(number);
+            return Ok(());
+        }
+        let mut end = SEGMENT_HEADER_BYTES;
+        while let Some(group) = SealedGroup::read(&bytes[end..]).filter(|group| group.number == self.next_group) {
+            for record in Record::decode_all(group.records) {
+                let applied = record.and_then(|record| self.ledger.apply(&record));
+                applied.map_err(|_| Damage::Version { file: format!("log segment {number}") })?;
+            }
+            end += group.byte_count();
+            self.next_group += 1;
+        }
+        let torn = bytes[end..].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        self.tail = Some(Tail { segment: number, end, torn });
+        self.refuse_data(number, end, bytes)
+    }
+
+    /// The ledger and where its log goes on. Without any segment after a snapshot the log itself is missing.
+    pub fn finish(self) -> Result<Recovered, Damage> {
+        if self.first_segment > 1 && self.next_segment == self.first_segment {
+            return Err(Damage::Missing { expected: self.first_segment, found: 0 });
+        }
+        let Recovery { ledger, next_group, tail, first_segment, leftover, .. } = self;
+        Ok(Recovered { ledger, next_group, tail, first_segment, leftover })
+    }
+
+    /// From `end` of this segment on no whole group that belongs after the last one may stand.
+    fn refuse_data(&self, found_segment: u64, end: usize, bytes: &[u8]) -> Result<(), Damage> {
+        let Some(found) = SealedGroup::find(&bytes[end..], self.next_group) else { return Ok(()) };
+        let (segment, at) = self.tail.map_or((found_segment, end), |tail| (tail.segment, tail.end));
+        Err(Damage::Hole { group: self.next_group, segment, at, found_segment, found_at: end + found })
+    }
+}
+
+/// The bytes before a snapshot's records: the log goes on after it with `first_group` at the start of `segment`.
+#[must_use]
+pub fn snapshot_header(segment: u64, first_group: u64) -> [u8; SNAPSHOT_HEADER_BYTES] {
+    let mut bytes = [0; SNAPSHOT_HEADER_BYTES];
+    bytes[..8].copy_from_slice(&SNAPSHOT_MAGIC);
+    bytes[8..16].copy_from_slice(&segment.to_le_bytes());
+    bytes[16..].copy_from_slice(&first_group.to_le_bytes());
+    bytes
+}
+
+fn read_snapshot(bytes: &[u8], ledger: &mut Ledger) -> Result<(u64, u64), Damage> {
+    let (content, checksum) = bytes.split_last_chunk::<4>().ok_or(Damage::Snapshot)?;
+    let (header, records) = content.split_first_chunk::<SNAPSHOT_HEADER_BYTES>().ok_or(Damage::Snapshot)?;
+    if crc32c::crc32c(content) != u32::from_le_bytes(*checksum) {
+        return Err(Damage::Snapshot);
+    }
+    let number = |at: usize| header[at..].first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk));
+    let version = || Damage::Version { file: "the snapshot".to_owned() };
+    if header[..8] != SNAPSHOT_MAGIC {
+        return Err(version());
+    }
+    for record in Record::decode_all(records) {
+        record.and_then(|record| ledger.apply(&record)).map_err(|_| version())?;
+    }
+    Ok((number(8), number(16)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::group::Group;
+    use protocol::name::CounterKey;
+
+    const GROUPS: u64 = 5;
+
+    /// A segment of five groups that each add 1, and where each group ends.
+    fn segment() -> (Vec<u8>, Vec<usize>) {
+        let key = CounterKey::parse("likes").unwrap();
+        let mut bytes = SegmentHeader { segment: 1, first_group: 1 }.encode().to_vec();
+        let (mut ledger, mut ends) = (Ledger::default(), vec![]);
+        for number in 1..=GROUPS {
+            let mut group = Group::new(number, ledger.replica.own_seq() + 1);
+            group.push(&ledger.replica.count_as("eu", "c1", 7).unwrap());
+            ledger.replica.add(&key, 1, &mut group).unwrap();
+            bytes.extend_from_slice(group.seal());
+            ends.push(bytes.len());
+        }
+        (bytes, ends)
+    }
+
+    fn recover(segments: &[&[u8]]) -> Result<(i64, Recovered), Damage> {
+        let mut recovery = Recovery::start(None)?;
+        for (number, bytes) in (1..).zip(segments) {
+            recovery.segment(number, bytes)?;
+        }
+        let recovered = recovery.finish()?;
+        Ok((recovered.ledger.value(&CounterKey::parse("likes").unwrap()).unwrap(), recovered))
+    }
+
+    #[test]
+    fn a_tail_torn_at_any_byte_loses_only_the_torn_group() {
+        let (bytes, ends) = segment();
+        for cut in 0..=bytes.len() {
+            let whole = ends.iter().filter(|end| **end <= cut).count();
+            let zeros = vec![0; 300];
+            for torn in [bytes[..cut].to_vec(), [&bytes[..cut], &zeros].concat(), [&bytes[..cut], &[0xaa; 40][..]].concat()] {
+                let (value, recovered) = recover(&[&torn]).unwrap();
+                assert_eq!(value, i64::try_from(whole).unwrap(), "cut at {cut}");
+                match recovered.tail {
+                    Some(tail) => assert_eq!(tail.end, if whole == 0 { SEGMENT_HEADER_BYTES } else { ends[whole - 1] }),
+                    None => assert_eq!(recovered.leftover, [1], "not even the header"),
+                }
+                assert_eq!(recovered.next_group, whole as u64 + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn damage_with_data_after_it_is_refused_at_any_byte() {
+        let (bytes, ends) = segment();
+        let last = ends[ends.len() - 2];
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x40;
+            let recovered = recover(&[&damaged]);
+            if at < last {
+                let Err(Damage::Hole { found_at, .. }) = recovered else { panic!("byte {at}: {recovered:?}") };
+                assert!(ends.contains(&found_at) || found_at == SEGMENT_HEADER_BYTES);
+            } else {
+                assert_eq!(recovered.unwrap().0, i64::try_from(GROUPS).unwrap() - 1, "byte {at} is in the last group, as if torn");
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_group_or_segment_is_refused_with_where_it_was() {
+        let (bytes, ends) = segment();
+        let second = [&SegmentHeader { segment: 2, first_group: 4 }.encode()[..], &bytes[ends[2]..]].concat();
+        assert_eq!(recover(&[&bytes[..ends[2]], &second]).unwrap().0, 5);
+        let hole = recover(&[&bytes[..ends[1]], &second]).unwrap_err();
+        assert_eq!(hole, Damage::Hole { group: 3, segment: 1, at: ends[1], found_segment: 2, found_at: SEGMENT_HEADER_BYTES });
+        assert!(hole.to_string().contains(&format!("cut segment 1 to {} bytes", ends[1])), "{hole}");
+        let mut recovery = Recovery::start(None).unwrap();
+        assert_eq!(recovery.segment(2, &second), Err(Damage::Missing { expected: 1, found: 2 }));
+    }
+
+    #[test]
+    fn segments_that_were_created_and_never_used_are_left_over() {
+        let (bytes, ends) = segment();
+        for unused in [&[][..], &[0; 100], &SegmentHeader { segment: 2, first_group: 9 }.encode()] {
+            let (value, recovered) = recover(&[&bytes[..ends[2] + 3], unused]).unwrap();
+            assert_eq!((value, recovered.leftover), (3, vec![2]));
+            assert_eq!(recovered.tail, Some(Tail { segment: 1, end: ends[2], torn: 3 }));
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_use_left_in_a_recycled_segment_is_no_data() {
+        let (bytes, ends) = segment();
+        let old = &bytes[SEGMENT_HEADER_BYTES..ends[0]];
+        assert_eq!(recover(&[&[&bytes[..ends[2]], old].concat()]).unwrap().0, 3);
+    }
+
+    #[test]
+    fn a_snapshot_is_whole_or_refused() {
+        let (bytes, _) = segment();
+        let (_, recovered) = recover(&[&bytes]).unwrap();
+        let mut snapshot = snapshot_header(2, 6).to_vec();
+        recovered.ledger.replica.copy_origins(&mut snapshot);
+        recovered.ledger.replica.copy_counters(0, 10, &mut snapshot);
+        snapshot.extend_from_slice(&crc32c::crc32c(&snapshot).to_le_bytes());
+        let mut recovery = Recovery::start(Some(&snapshot)).unwrap();
+        assert_eq!(recovery.segment(3, &[]), Err(Damage::Missing { expected: 2, found: 3 }));
+        assert!(Recovery::start(Some(&snapshot)).unwrap().finish().is_err(), "a snapshot without its log");
+        for at in 0..snapshot.len() {
+            snapshot[at] ^= 1;
+            assert_eq!(Recovery::start(Some(&snapshot)).unwrap_err(), Damage::Snapshot, "byte {at}");
+            snapshot[at] ^= 1;
+            assert_eq!(Recovery::start(Some(&snapshot[..at])).unwrap_err(), Damage::Snapshot, "cut at {at}");
+        }
+    }
+}

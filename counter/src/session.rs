@@ -1,0 +1,63 @@
+//! Pure: session vectors. One says how far each origin's stream was known where somebody read or wrote; a replica that
+//! covers it shows that reader everything it saw before. Clients carry it as an opaque string.
+//!
+//! `1` and then, per origin, `.epoch-seq` in hexadecimal, epochs ascending.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+/// Bytes in a session string; a longer one is refused.
+pub const SESSION_BYTES_MAX: usize = 4096;
+
+/// The text is no session vector. Nothing changed; retrying it never helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a session that this service gave out")]
+pub struct BadSession;
+
+/// Writes positions by origin epoch.
+#[must_use]
+pub fn encode(positions: &BTreeMap<u64, u64>) -> String {
+    let mut text = String::from("1");
+    for (epoch, seq) in positions {
+        // Writing to a String cannot fail.
+        _ = write!(text, ".{epoch:x}-{seq:x}");
+    }
+    text
+}
+
+/// Reads positions by origin epoch.
+pub fn decode(text: &str) -> Result<BTreeMap<u64, u64>, BadSession> {
+    let mut parts = text.split('.');
+    if text.len() > SESSION_BYTES_MAX || parts.next() != Some("1") {
+        return Err(BadSession);
+    }
+    let number = |digits: &str| u64::from_str_radix(digits, 16).map_err(|_| BadSession);
+    parts.map(|part| part.split_once('-').ok_or(BadSession).and_then(|(epoch, seq)| Ok((number(epoch)?, number(seq)?)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_session_reads_back_and_needs_no_escaping(positions in proptest::collection::btree_map(any::<u64>(), any::<u64>(), 0..20)) {
+            let text = encode(&positions);
+            prop_assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-'));
+            prop_assert_eq!(decode(&text), Ok(positions));
+        }
+
+        #[test]
+        fn no_input_panics(text in ".{0,40}") {
+            _ = decode(&text);
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for bad in ["", "2", "1.", "1.x-1", "1.1", "1.1-", "1.11111111111111111-1", "likes"] {
+            assert_eq!(decode(bad), Err(BadSession), "{bad:?}");
+        }
+        assert_eq!(decode(&format!("1{}", ".1-1".repeat(SESSION_BYTES_MAX))), Err(BadSession));
+    }
+}

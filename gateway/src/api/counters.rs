@@ -1,0 +1,184 @@
+//! I/O: counters for services. Every answer carries the session, which a later read may ask to be covered.
+
+use super::{
+    error::ApiError,
+    extract::{self, Json, MaybeJson, Path, Query, bounded},
+};
+use crate::{gateway::Gateway, tasks::added_json};
+use axum::extract::State;
+use counter::{Ack, AddOp, Token, replica::Entry};
+use protocol::{
+    code::ErrorCode,
+    limits::{COUNTER_BATCH_MAX, COUNTER_KEYS_PER_READ_MAX},
+    name::CounterKey,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// How to read one counter.
+#[derive(Deserialize)]
+pub(crate) struct Wanted {
+    detail: Option<Detail>,
+    max_staleness_ms: Option<u64>,
+    min: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Detail {
+    /// What each node has counted.
+    Replicas,
+}
+
+/// A counter's value.
+#[derive(Serialize)]
+pub(crate) struct Counter {
+    #[serde(flatten)]
+    reading: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas: Option<BTreeMap<String, Entry>>,
+    session: String,
+}
+
+/// Which counters to read, by comma.
+#[derive(Deserialize)]
+pub(crate) struct WantedSeveral {
+    keys: String,
+}
+
+/// An addition.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Addition {
+    #[serde(default = "one")]
+    by: i64,
+    token: Option<String>,
+    ack: Option<String>,
+}
+
+impl Default for Addition {
+    fn default() -> Addition {
+        Addition { by: one(), token: None, ack: None }
+    }
+}
+
+/// Additions to several counters.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Batch {
+    ops: Vec<Operation>,
+    ack: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Operation {
+    key: String,
+    #[serde(default = "one")]
+    by: i64,
+    token: Option<String>,
+}
+
+/// The token of a reset, in the query or in the body.
+#[derive(Default, Deserialize)]
+pub(crate) struct Reset {
+    token: Option<String>,
+}
+
+/// `GET /v1/counters/{key}?detail=&max_staleness_ms=&min=`
+pub(crate) async fn read(
+    State(gateway): State<Arc<Gateway>>, Path(key): Path, Query(wanted): Query<Wanted>,
+) -> Result<axum::Json<Counter>, ApiError> {
+    let key = extract::counter_key(&gateway, &key)?;
+    if let Some(session) = &wanted.min {
+        let is_covered = gateway.counters.covers(session).map_err(|error| ApiError::BadRequest(error.to_string()))?;
+        if !is_covered {
+            return Err(ApiError::PreconditionFailed("this node has not yet seen everything that the session has"));
+        }
+    }
+    let reading = reading(&gateway, &key)?;
+    if reading["lag_ms"].as_u64() > wanted.max_staleness_ms.or(Some(u64::MAX)) {
+        return Err(ApiError::PreconditionFailed("a region lags by more than max_staleness_ms"));
+    }
+    let replicas = wanted.detail.map(|Detail::Replicas| gateway.counters.entries(&key));
+    Ok(axum::Json(Counter { reading, replicas, session: gateway.counters.session() }))
+}
+
+/// `GET /v1/counters?keys=a,b`
+pub(crate) async fn read_several(
+    State(gateway): State<Arc<Gateway>>, Query(wanted): Query<WantedSeveral>,
+) -> Result<axum::Json<Value>, ApiError> {
+    let keys = bounded("keys", wanted.keys.split(',').collect(), COUNTER_KEYS_PER_READ_MAX)?;
+    let keys = keys.into_iter().map(|key| extract::counter_key(&gateway, key)).collect::<Result<Vec<_>, _>>()?;
+    let counter = |key: &CounterKey| reading(&gateway, key).unwrap_or_else(|error| failed(key.as_str(), &error));
+    let counters: Vec<Value> = keys.iter().map(counter).collect();
+    Ok(axum::Json(json!({ "counters": counters, "session": gateway.counters.session() })))
+}
+
+/// `POST /v1/counters/{key}/add`
+pub(crate) async fn add(
+    State(gateway): State<Arc<Gateway>>, Path(key): Path, MaybeJson(addition): MaybeJson<Addition>,
+) -> Result<axum::Json<Value>, ApiError> {
+    let Addition { by, token, ack } = addition;
+    let AddOp { key, by, token, ack } = operation(&gateway, &key, by, token.as_deref(), level(ack.as_deref())?)?;
+    let added = gateway.counters.add(&key, by, token, ack).await?;
+    Ok(answer(&gateway, added_json(&key, &added)))
+}
+
+/// `POST /v1/counters/batch`: each operation has its own result; a bad one does not stop the others.
+pub(crate) async fn batch(State(gateway): State<Arc<Gateway>>, Json(batch): Json<Batch>) -> Result<axum::Json<Value>, ApiError> {
+    let ack = level(batch.ack.as_deref())?;
+    let operations = bounded("operations", batch.ops, COUNTER_BATCH_MAX)?;
+    let checked: Vec<Result<AddOp, ApiError>> =
+        operations.iter().map(|op| operation(&gateway, &op.key, op.by, op.token.as_deref(), ack)).collect();
+    let mut answers = gateway.counters.add_many(checked.iter().flatten().cloned().collect()).await.into_iter();
+    let results = operations.iter().zip(checked).map(|(op, checked)| {
+        // The engine has one answer for each operation that passed the check, in the same order.
+        let answer = checked.and_then(|op| Ok((op.key, answers.next().ok_or(ErrorCode::Internal)??)));
+        answer.map_or_else(|error| failed(&op.key, &error), |(key, added)| added_json(&key, &added))
+    });
+    let results: Vec<Value> = results.collect();
+    Ok(answer(&gateway, json!({ "results": results })))
+}
+
+/// `DELETE /v1/counters/{key}?token=`: what this node knows of the counter no longer counts.
+pub(crate) async fn reset(
+    State(gateway): State<Arc<Gateway>>, Path(key): Path, Query(in_query): Query<Reset>, MaybeJson(in_body): MaybeJson<Reset>,
+) -> Result<axum::Json<Value>, ApiError> {
+    let key = extract::counter_key(&gateway, &key)?;
+    let token = in_query.token.or(in_body.token).ok_or(ApiError::TokenRequired)?;
+    let added = gateway.counters.reset(&key, Some(Token::parse(&token)?), None).await?;
+    Ok(answer(&gateway, added_json(&key, &added)))
+}
+
+fn reading(gateway: &Gateway, key: &CounterKey) -> Result<Value, ApiError> {
+    let reading = gateway.reading(key);
+    if reading.get("error").is_some() { Err(ErrorCode::CounterOverflow.into()) } else { Ok(reading) }
+}
+
+fn operation(gateway: &Gateway, key: &str, by: i64, token: Option<&str>, ack: Option<Ack>) -> Result<AddOp, ApiError> {
+    let (key, token) = (extract::counter_key(gateway, key)?, token.map(Token::parse).transpose()?);
+    Ok(AddOp { key, by, token, ack })
+}
+
+fn level(name: Option<&str>) -> Result<Option<Ack>, ApiError> {
+    let unknown = || ApiError::BadRequest(format!("ack is one of {}", Ack::NAMES.map(|(name, _)| name).join(", ")));
+    name.map(|name| Ack::parse(name).ok_or_else(unknown)).transpose()
+}
+
+fn answer(gateway: &Gateway, mut body: Value) -> axum::Json<Value> {
+    body["session"] = gateway.counters.session().into();
+    axum::Json(body)
+}
+
+/// `{"key","error":{…}}`, beside the results of others.
+fn failed(key: &str, error: &ApiError) -> Value {
+    let mut failed = error.to_json();
+    failed["key"] = key.into();
+    failed
+}
+
+fn one() -> i64 {
+    1
+}

@@ -1,0 +1,164 @@
+//! I/O: the HTTP API: one table of routes, and who may use them. What the routes take and give is described in
+//! `openapi.json`, which a test compares with the table.
+
+mod centrifugo;
+mod cluster;
+mod counters;
+mod development;
+pub mod error;
+mod extract;
+mod messages;
+#[cfg(test)]
+mod openapi;
+mod presence;
+
+use crate::{
+    auth::Secret,
+    gateway::{Gateway, Settings},
+    transport::events,
+};
+use axum::{
+    body::Body,
+    extract::{Query, Request, State},
+    handler::Handler,
+    http::{HeaderMap, Method, Response, Uri, header},
+    middleware::Next,
+    response::IntoResponse,
+    routing::{MethodFilter, MethodRouter, on},
+};
+use error::ApiError;
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// Who a route is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Clients, which bring a token if they must.
+    Client,
+    /// Services, which bring an API key.
+    Service,
+    /// Everybody, on every listener.
+    Public,
+}
+
+/// One method of one path.
+pub(crate) struct Route {
+    #[cfg_attr(not(test), expect(dead_code, reason = "the handler knows it too; the test of the document reads it here"))]
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    pub(crate) audience: Audience,
+    pub(crate) handler: MethodRouter<Arc<Gateway>>,
+}
+
+/// Every route of the API.
+#[rustfmt::skip] // a table
+pub(crate) fn routes() -> Vec<Route> {
+    use Audience::{Client, Public, Service};
+    vec![
+        route(Method::POST, "/v1/channels/{channel}/messages", Service, messages::publish),
+        route(Method::GET, "/v1/channels/{channel}/messages", Service, messages::list),
+        route(Method::GET, "/v1/channels/{channel}/presence", Service, presence::roster),
+        route(Method::GET, "/v1/channels/{channel}/presence/stats", Service, presence::channel_stats),
+        route(Method::GET, "/v1/channels/{channel}/events", Client, events::one),
+        route(Method::PUT, "/v1/channels/{channel}/subscriptions", Client, events::subscription),
+        route(Method::GET, "/v1/events", Client, events::several),
+        route(Method::GET, "/v1/presence/stats", Service, presence::totals),
+        route(Method::POST, "/v1/presence/query", Service, presence::query),
+        route(Method::GET, "/v1/users/{user}/presence", Service, presence::user),
+        route(Method::PUT, "/v1/users/{user}/contacts", Service, presence::set_contacts),
+        route(Method::GET, "/v1/users/{user}/contacts/online", Service, presence::contacts_online),
+        route(Method::DELETE, "/v1/users/{user}", Service, presence::erase),
+        route(Method::GET, "/v1/counters", Service, counters::read_several),
+        route(Method::POST, "/v1/counters/batch", Service, counters::batch),
+        route(Method::GET, "/v1/counters/{key}", Service, counters::read),
+        route(Method::DELETE, "/v1/counters/{key}", Service, counters::reset),
+        route(Method::POST, "/v1/counters/{key}/add", Service, counters::add),
+        route(Method::GET, "/v1/ring", Service, cluster::ring),
+        route(Method::GET, "/v1/regions", Service, cluster::regions),
+        route(Method::POST, "/v1/development/token", Client, development::token),
+        route(Method::POST, "/api/publish", Service, centrifugo::publish),
+        route(Method::POST, "/api/broadcast", Service, centrifugo::broadcast),
+        route(Method::POST, "/api/presence", Service, centrifugo::presence),
+        route(Method::POST, "/api/presence_stats", Service, centrifugo::presence_stats),
+        route(Method::POST, "/api/history", Service, centrifugo::history),
+        route(Method::POST, "/api/channels", Service, centrifugo::channels),
+        route(Method::POST, "/api/info", Service, centrifugo::info),
+        route(Method::POST, "/api/disconnect", Service, centrifugo::disconnect),
+        route(Method::POST, "/api/unsubscribe", Service, centrifugo::unsubscribe),
+        route(Method::GET, "/openapi.json", Public, document),
+    ]
+}
+
+/// Lets requests pass that bring an API key, and in development mode without keys all.
+pub(crate) async fn service_only(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response<Body> {
+    let Settings { api_keys, development, .. } = &gateway.settings;
+    let is_open = *development && api_keys.is_empty();
+    if is_open || offered_key(request.headers(), request.uri()).is_some_and(|key| is_among(api_keys, &key)) {
+        next.run(request).await
+    } else {
+        ApiError::Unauthorized("service routes need an API key: send it as `X-API-Key`").into_response()
+    }
+}
+
+/// For paths that are not in the table.
+pub(crate) async fn not_found() -> ApiError {
+    ApiError::NotFound("there is nothing under this path; see /openapi.json")
+}
+
+/// For paths that are in the table with other methods.
+pub(crate) async fn method_not_allowed() -> ApiError {
+    ApiError::MethodNotAllowed
+}
+
+async fn document() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("../../openapi.json"))
+}
+
+fn route<H: Handler<T, Arc<Gateway>>, T: 'static>(method: Method, path: &'static str, audience: Audience, handler: H) -> Route {
+    let filter = MethodFilter::try_from(method.clone()).expect("the table has standard methods only");
+    Route { method, path, audience, handler: on(filter, handler) }
+}
+
+/// The key in `X-API-Key: …`, `Authorization: apikey …` or `?api_key=…`, in this order.
+fn offered_key(headers: &HeaderMap, uri: &Uri) -> Option<String> {
+    #[derive(Deserialize)]
+    struct InQuery {
+        api_key: String,
+    }
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let authorization = || text("authorization")?.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("apikey"));
+    let in_headers = text("x-api-key").or_else(|| authorization().map(|(_, key)| key.trim()));
+    in_headers.map(str::to_owned).or_else(|| Query::<InQuery>::try_from_uri(uri).ok().map(|Query(query)| query.api_key))
+}
+
+/// Compares with every key, so that the time does not tell which one it was.
+fn is_among(keys: &[Secret], offered: &str) -> bool {
+    keys.iter().fold(false, |found, key| found | key.matches(offered))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_taken_from_the_header_the_authorization_or_the_query() {
+        let offered = |headers: &[(&'static str, &'static str)], uri: &'static str| {
+            let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+            offered_key(&headers, &Uri::from_static(uri))
+        };
+        assert_eq!(offered(&[("x-api-key", "a")], "/?api_key=b").as_deref(), Some("a"));
+        assert_eq!(offered(&[("authorization", "apikey a")], "/").as_deref(), Some("a"));
+        assert_eq!(offered(&[("authorization", "ApiKey a")], "/").as_deref(), Some("a"));
+        assert_eq!(offered(&[], "/x?limit=1&api_key=a%2Bb").as_deref(), Some("a+b"));
+        for (headers, uri) in [(&[][..], "/"), (&[("authorization", "Bearer a")], "/"), (&[], "/?api_keys=a")] {
+            assert_eq!(offered(headers, uri), None);
+        }
+    }
+
+    #[test]
+    fn any_of_several_keys_opens_and_no_keys_open_nothing() {
+        let keys = [Secret::new("old"), Secret::new("new")];
+        assert!(is_among(&keys, "old") && is_among(&keys, "new"));
+        assert!(!is_among(&keys, "") && !is_among(&keys, "ol") && !is_among(&[], ""));
+    }
+}

@@ -1,0 +1,168 @@
+//! I/O: who is where: rosters, totals, users and their contacts.
+
+use super::{
+    error::ApiError,
+    extract::{self, Json, Path, Query, bounded},
+};
+use crate::{gateway::Gateway, hub::outbox::Control};
+use axum::extract::State;
+use presence::{ContactsError, Entry, Erased, UserPresence, Version};
+use protocol::{
+    code::{Disconnect, ErrorCode},
+    limits::{CONTACTS_MAX, ROSTER_PAGE_MAX, USERS_PER_QUERY_MAX},
+    message::PresenceStatsResult,
+    name::Channel,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+
+/// How long an erasure waits for the user's connections to end; then it is answered 503.
+const ENDING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two looks at them.
+const ENDING_LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Which page of a roster to read.
+#[derive(Deserialize)]
+pub(crate) struct WantedPage {
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+/// Some members of a channel, and exact counts of all.
+#[derive(Serialize)]
+pub(crate) struct RosterPage {
+    version: Version,
+    members: Vec<Entry>,
+    next: Option<String>,
+    #[serde(flatten)]
+    stats: PresenceStatsResult,
+}
+
+/// A list of users.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WantedUsers {
+    users: Vec<String>,
+}
+
+/// A user's contacts.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Contacts {
+    contacts: Vec<String>,
+}
+
+/// What is known of one user.
+#[derive(Serialize)]
+pub(crate) struct KnownUser {
+    user: Arc<str>,
+    #[serde(flatten)]
+    presence: UserPresence,
+}
+
+/// What is known of several users.
+#[derive(Serialize)]
+pub(crate) struct KnownUsers {
+    users: Vec<KnownUser>,
+}
+
+/// What an erasure removed.
+#[derive(Serialize)]
+pub(crate) struct Receipt {
+    user: String,
+    connections: usize,
+    #[serde(flatten)]
+    erased: Erased,
+}
+
+/// `GET /v1/channels/{channel}/presence?cursor=&limit=`
+pub(crate) async fn roster(
+    State(gateway): State<Arc<Gateway>>, Path(channel): Path, Query(wanted): Query<WantedPage>,
+) -> Result<axum::Json<RosterPage>, ApiError> {
+    let channel = watched(&gateway, &channel)?;
+    let limit = wanted.limit.unwrap_or(ROSTER_PAGE_MAX).clamp(1, ROSTER_PAGE_MAX);
+    let page = gateway.presence.page(&channel, wanted.cursor.as_deref(), limit);
+    let page = page.map_err(|error| ApiError::BadRequest(error.to_string()))?;
+    let stats = gateway.presence_stats(&channel);
+    Ok(axum::Json(RosterPage { version: page.version, members: page.snapshot, next: page.next, stats }))
+}
+
+/// `GET /v1/channels/{channel}/presence/stats`
+pub(crate) async fn channel_stats(
+    State(gateway): State<Arc<Gateway>>, Path(channel): Path,
+) -> Result<axum::Json<PresenceStatsResult>, ApiError> {
+    Ok(axum::Json(gateway.presence_stats(&watched(&gateway, &channel)?)))
+}
+
+/// `GET /v1/presence/stats`: who is online at all, by region.
+pub(crate) async fn totals(State(gateway): State<Arc<Gateway>>) -> axum::Json<Value> {
+    let online = gateway.presence.online_totals();
+    let mut totals = json!({ "num_clients": online.clients, "num_users": online.users });
+    totals["regions"] = json!({ &gateway.settings.region: totals.clone() });
+    axum::Json(totals)
+}
+
+/// `GET /v1/users/{user}/presence`
+pub(crate) async fn user(State(gateway): State<Arc<Gateway>>, Path(user): Path) -> Result<axum::Json<KnownUser>, ApiError> {
+    let presence = gateway.presence.user(extract::user(&user)?);
+    Ok(axum::Json(KnownUser { user: user.into(), presence }))
+}
+
+/// `POST /v1/presence/query`
+pub(crate) async fn query(
+    State(gateway): State<Arc<Gateway>>, Json(wanted): Json<WantedUsers>,
+) -> Result<axum::Json<KnownUsers>, ApiError> {
+    let users = bounded("users", wanted.users, USERS_PER_QUERY_MAX)?;
+    users.iter().try_for_each(|user| extract::user(user).map(drop))?;
+    Ok(axum::Json(known(&gateway, users.into_iter().map(Arc::from).collect())))
+}
+
+/// `PUT /v1/users/{user}/contacts`: replaces the list, and answers which of them are online.
+pub(crate) async fn set_contacts(
+    State(gateway): State<Arc<Gateway>>, Path(user): Path, Json(Contacts { contacts }): Json<Contacts>,
+) -> Result<axum::Json<KnownUsers>, ApiError> {
+    gateway.presence.set_contacts(&user, &bounded("contacts", contacts, CONTACTS_MAX)?).map_err(|error| match error {
+        ContactsError::TooMany => ApiError::TooLarge(error.to_string()),
+        ContactsError::BadUser => ApiError::BadRequest(error.to_string()),
+        ContactsError::Full => ApiError::Unavailable("no room for more contacts on this node"),
+    })?;
+    Ok(axum::Json(known(&gateway, gateway.presence.contacts_online(&user))))
+}
+
+/// `GET /v1/users/{user}/contacts/online`
+pub(crate) async fn contacts_online(
+    State(gateway): State<Arc<Gateway>>, Path(user): Path,
+) -> Result<axum::Json<KnownUsers>, ApiError> {
+    Ok(axum::Json(known(&gateway, gateway.presence.contacts_online(extract::user(&user)?))))
+}
+
+/// `DELETE /v1/users/{user}`: sends the user's connections away, then removes what is kept of the user. A connection
+/// that ended later would leave a last-seen time behind, so that this waits for them.
+pub(crate) async fn erase(State(gateway): State<Arc<Gateway>>, Path(user): Path) -> Result<axum::Json<Receipt>, ApiError> {
+    extract::user(&user)?;
+    let connections = || gateway.registry.of_user(&user, None, None);
+    let sent_away = connections();
+    sent_away.iter().for_each(|handle| handle.outbox.control(Control::Close(Disconnect::ForceDisconnect)));
+    let ended = tokio::time::timeout(ENDING_TIMEOUT, async {
+        while !connections().is_empty() {
+            tokio::time::sleep(ENDING_LOOK_INTERVAL).await;
+        }
+    });
+    if ended.await.is_err() {
+        return Err(ApiError::Unavailable("the user's connections are still ending, nothing was erased; retry"));
+    }
+    let (connections, erased) = (sent_away.len(), gateway.presence.erase(&user));
+    Ok(axum::Json(Receipt { user, connections, erased }))
+}
+
+/// A channel that keeps a roster.
+fn watched(gateway: &Gateway, channel: &str) -> Result<Channel, ApiError> {
+    let (channel, namespace) = extract::channel(gateway, channel)?;
+    if namespace.presence { Ok(channel) } else { Err(ErrorCode::NotAvailable.into()) }
+}
+
+fn known(gateway: &Gateway, users: Vec<Arc<str>>) -> KnownUsers {
+    let presences = gateway.presence.query(&users);
+    KnownUsers { users: users.into_iter().zip(presences).map(|(user, presence)| KnownUser { user, presence }).collect() }
+}

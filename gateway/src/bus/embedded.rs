@@ -1,0 +1,190 @@
+//! I/O: the bus of a single process: histories in memory, delivery straight to the hub. A channel's lock is held while
+//! a publication is delivered, so that the order of offsets is the order of delivery.
+
+use super::stream::{Range, Recovery, Retention, Stream};
+use crate::hub::{Hub, broadcast::Broadcast};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use protocol::{
+    limits::HISTORY_PAGE_MAX,
+    message::{ClientInfo, Publication, StreamPosition},
+    name::Channel,
+    namespace::Namespace,
+    time::Now,
+};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Locks that share the channels between them.
+const SHARDS: usize = 64;
+/// Streams kept by one shard; at the bound the idle ones are forgotten, and then new channels are refused with error 106.
+const STREAMS_PER_SHARD_MAX: usize = 16 * 1024;
+/// Milliseconds for which a stream without publications keeps its epoch.
+const IDLE_MS: u64 = 60 * 60 * 1000;
+/// Milliseconds for which the result of a publication with an idempotency key is remembered.
+const IDEMPOTENCY_TTL_MS: u64 = 5 * 60 * 1000;
+/// Idempotency keys remembered by one shard; at the bound the oldest is forgotten.
+const IDEMPOTENCY_KEYS_PER_SHARD_MAX: usize = 4 * 1024;
+
+/// What is published.
+#[derive(Clone, Debug, Default)]
+pub struct Post {
+    /// The application's data.
+    pub data: Bytes,
+    /// Who published it, for clients' publications.
+    pub info: Option<ClientInfo>,
+    /// Short labels for subscribers.
+    pub tags: BTreeMap<String, String>,
+    /// Deliver without keeping.
+    pub skip_history: bool,
+    /// A retry with the same key within five minutes gets the first result and publishes nothing.
+    pub idempotency_key: Option<String>,
+}
+
+/// Why a publication was refused; nothing was delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// No more channels with history fit; retry when others have expired.
+    #[error("too many channels with history")]
+    TooManyStreams,
+}
+
+/// The bus of a single process.
+pub struct EmbeddedBus {
+    hub: Arc<Hub>,
+    random_u64: fn() -> u64,
+    shards: Vec<Mutex<Shard>>,
+}
+
+#[derive(Default)]
+struct Shard {
+    streams: HashMap<Channel, Stream>,
+    done: HashMap<(Channel, String), (StreamPosition, u64)>,
+    /// Keys of `done`, oldest first.
+    done_order: VecDeque<(Channel, String)>,
+}
+
+impl EmbeddedBus {
+    /// A bus that delivers to `hub`.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>, random_u64: fn() -> u64) -> EmbeddedBus {
+        EmbeddedBus { hub, random_u64, shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    }
+
+    /// Publishes, and says where in the channel's stream; (0, "") where the namespace keeps no history.
+    pub async fn publish(&self, channel: &Channel, namespace: &Namespace, post: Post, now: Now) -> Result<StreamPosition, PublishError> {
+        let mut shard = self.shard(channel).lock();
+        let idempotency_key = post.idempotency_key.map(|key| (channel.clone(), key));
+        if let Some(position) = idempotency_key.as_ref().and_then(|key| shard.already_done(key, now)) {
+            return Ok(position);
+        }
+        let mut publication =
+            Publication { data: post.data, info: post.info, tags: post.tags, time: i64::try_from(now.wall_ms).unwrap_or(i64::MAX), ..Publication::default() };
+        let mut position = StreamPosition::default();
+        if let Some(retention) = retention(namespace).filter(|_| !post.skip_history) {
+            let stream = shard.stream(channel, self.random_u64, now)?;
+            publication = stream.append(publication, retention, now.mono_ms);
+            position = stream.position();
+        }
+        self.hub.deliver(&Broadcast::publication(channel.clone(), position.epoch.as_str().into(), publication));
+        if let Some(key) = idempotency_key {
+            shard.remember(key, position.clone(), now);
+        }
+        Ok(position)
+    }
+
+    /// Publications and the stream's top. `since` with another epoch reads nothing and gives `None`.
+    pub async fn history(
+        &self, channel: &Channel, range: Range, epoch: &str, now: Now,
+    ) -> Result<Option<(Vec<Publication>, StreamPosition)>, PublishError> {
+        let mut shard = self.shard(channel).lock();
+        let stream = shard.stream(channel, self.random_u64, now)?;
+        if !epoch.is_empty() && *epoch != *stream.epoch() {
+            return Ok(None);
+        }
+        let range = Range { limit: range.limit.min(HISTORY_PAGE_MAX), ..range };
+        Ok(Some((stream.read(range, now.mono_ms), stream.position())))
+    }
+
+    /// What a subscriber at `since` missed, or just the top for one that does not recover.
+    pub async fn recover(&self, channel: &Channel, since: Option<&StreamPosition>, now: Now) -> Result<Recovery, PublishError> {
+        let mut shard = self.shard(channel).lock();
+        let stream = shard.stream(channel, self.random_u64, now)?;
+        Ok(match since {
+            Some(since) => stream.recover(since, HISTORY_PAGE_MAX, now.mono_ms),
+            None => Recovery { recovered: false, publications: Vec::new(), top: stream.position() },
+        })
+    }
+
+    /// Forgets what a channel kept.
+    pub async fn clear(&self, channel: &Channel) {
+        if let Some(stream) = self.shard(channel).lock().streams.get_mut(channel) {
+            stream.clear();
+        }
+    }
+
+    /// Forgets idle streams and old idempotency keys; call it about once a minute.
+    pub fn sweep(&self, now: Now) {
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            shard.streams.retain(|_, stream| !stream.is_idle(IDLE_MS, now.mono_ms));
+            shard.forget_done(now);
+        }
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // only the low bits choose a shard
+    fn shard(&self, channel: &Channel) -> &Mutex<Shard> {
+        &self.shards[xxh3_64(channel.as_str().as_bytes()) as usize % SHARDS]
+    }
+}
+
+/// What `namespace` keeps of each channel, if anything.
+#[must_use]
+pub fn retention(namespace: &Namespace) -> Option<Retention> {
+    (namespace.history_size > 0).then_some(Retention { size: namespace.history_size, ttl_ms: namespace.history_ttl_ms })
+}
+
+impl Shard {
+    fn stream(&mut self, channel: &Channel, random_u64: fn() -> u64, now: Now) -> Result<&mut Stream, PublishError> {
+        if self.streams.len() >= STREAMS_PER_SHARD_MAX && !self.streams.contains_key(channel) {
+            self.streams.retain(|_, stream| !stream.is_idle(0, now.mono_ms));
+            if self.streams.len() >= STREAMS_PER_SHARD_MAX {
+                return Err(PublishError::TooManyStreams);
+            }
+        }
+        Ok(self.streams.entry(channel.clone()).or_insert_with(|| Stream::new(epoch(random_u64()), now.mono_ms)))
+    }
+
+    fn already_done(&mut self, key: &(Channel, String), now: Now) -> Option<StreamPosition> {
+        self.done.get(key).filter(|(_, expires_ms)| *expires_ms > now.mono_ms).map(|(position, _)| position.clone())
+    }
+
+    fn remember(&mut self, key: (Channel, String), position: StreamPosition, now: Now) {
+        self.forget_done(now);
+        while self.done_order.len() >= IDEMPOTENCY_KEYS_PER_SHARD_MAX {
+            self.forget_oldest();
+        }
+        self.done_order.push_back(key.clone());
+        self.done.insert(key, (position, now.mono_ms + IDEMPOTENCY_TTL_MS));
+    }
+
+    fn forget_done(&mut self, now: Now) {
+        while self.done_order.front().and_then(|key| self.done.get(key)).is_some_and(|(_, expires_ms)| *expires_ms <= now.mono_ms) {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(key) = self.done_order.pop_front() {
+            self.done.remove(&key);
+        }
+    }
+}
+
+/// A stream's epoch: short, random, never reused.
+fn epoch(random: u64) -> Arc<str> {
+    format!("{random:016x}")[..8].into()
+}

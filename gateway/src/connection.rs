@@ -1,0 +1,338 @@
+//! I/O: drives one connection: feeds its session, carries out its orders, writes its outbox.
+
+use crate::{
+    gateway::Gateway,
+    hub::{
+        broadcast::{Broadcast, Kind, Wire},
+        outbox::{Control, Item, Outbox},
+        topic::ConnectionId,
+    },
+    registry::Handle,
+    replies,
+    session::{Input, Order, Outcome, Profile, Session},
+    transport::{Gone, Received, Transport},
+};
+use bytes::Bytes;
+use presence::{Departure, Member};
+use protocol::{
+    code::{Disconnect, ErrorCode, UnsubscribeCode},
+    frame::{self, Frames},
+    message::{Command, Reply},
+    name::Channel,
+    time::Clock,
+};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use tokio::sync::{mpsc, oneshot};
+
+/// Bytes written at once; what waits beyond it goes into the next frame.
+const BATCH_BYTES: usize = 64 * 1024;
+/// How long one write may take; a client that takes longer reads too slowly.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a connection begins.
+#[derive(Default)]
+pub(crate) struct Opening {
+    /// Pings are WebSocket frames.
+    pub native_ping: bool,
+    /// Only the server speaks after the first frame.
+    pub unidirectional: bool,
+    /// Where `POST /emulation` leaves frames.
+    pub inbound: Option<mpsc::Sender<Bytes>>,
+    /// A frame that came with the request itself.
+    pub first: Option<Bytes>,
+    /// Told once whether the connect request was accepted.
+    pub verdict: Option<oneshot::Sender<Verdict>>,
+}
+
+/// How the connect request fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The stream follows.
+    Accepted,
+    /// Refused with an error; nothing follows.
+    Refused(ErrorCode),
+    /// Ended with a code; nothing follows.
+    Closed(Disconnect),
+}
+
+/// Runs a connection to its end.
+pub(crate) async fn run<T: Transport>(gateway: Arc<Gateway>, mut transport: T, opening: Opening) {
+    let random = (gateway.random_u64)();
+    let profile = Profile {
+        client: gateway.fresh_id(),
+        session: gateway.fresh_id(),
+        unidirectional: opening.unidirectional,
+        emulated: opening.inbound.is_some(),
+        native_ping: opening.native_ping,
+        random,
+    };
+    let wire = transport.wire();
+    let outbox = Arc::new(Outbox::new(wire, gateway.settings.outbox_bytes_max));
+    let id = gateway.next_connection_id();
+    let handle = Handle {
+        outbox: outbox.clone(),
+        client: profile.client.as_str().into(),
+        session: profile.session.as_str().into(),
+        inbound: opening.inbound,
+    };
+    if !gateway.registry.add(id, handle, gateway.settings.connections_max) {
+        if let Some(verdict) = opening.verdict {
+            let _ = verdict.send(Verdict::Closed(Disconnect::ConnectionLimit));
+        }
+        return transport.close(Disconnect::ConnectionLimit).await;
+    }
+    gateway.metrics.connections.with_label_values(&[wire_label(wire)]).inc();
+    let session = Session::new(gateway.rules.clone(), profile, (gateway.clock)());
+    let frames = opening.first.map(|first| frame::commands(wire.format(), first));
+    let mut connection = Connection {
+        gateway,
+        id,
+        wire,
+        outbox,
+        session,
+        frames,
+        task: None,
+        closing: None,
+        verdict: opening.verdict,
+        orders: Vec::new(),
+        native_ping: opening.native_ping,
+        native_ping_due: false,
+    };
+    let departure = connection.drive(&mut transport).await;
+    connection.end(departure);
+}
+
+type RunningTask = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+struct Connection {
+    gateway: Arc<Gateway>,
+    id: ConnectionId,
+    wire: Wire,
+    outbox: Arc<Outbox>,
+    session: Session,
+    /// The frame being read; the next one is not received before its end.
+    frames: Option<Frames<Command>>,
+    task: Option<RunningTask>,
+    closing: Option<Disconnect>,
+    verdict: Option<oneshot::Sender<Verdict>>,
+    /// Reused between calls of the session.
+    orders: Vec<Order>,
+    native_ping: bool,
+    native_ping_due: bool,
+}
+
+impl Connection {
+    async fn drive<T: Transport>(&mut self, transport: &mut T) -> Departure {
+        let mut batch = Vec::new();
+        loop {
+            self.read_frame();
+            // What is queued goes out before a close, so that the client learns why.
+            for control in self.outbox.take(&mut batch, BATCH_BYTES) {
+                self.control(control);
+            }
+            if !batch.is_empty() {
+                self.fill_snapshots(&mut batch);
+                if let Err(departure) = self.write(transport, &batch).await {
+                    return departure;
+                }
+                batch.clear();
+                continue;
+            }
+            if let Some(code) = self.closing {
+                return self.close(transport, code).await;
+            }
+            if std::mem::take(&mut self.native_ping_due) && transport.ping().await.is_err() {
+                return Departure::Dropped;
+            }
+            let deadline = self.session.deadline();
+            let is_idle = self.task.is_none() && self.frames.is_none();
+            tokio::select! {
+                biased;
+                outcome = running(&mut self.task) => {
+                    self.task = None;
+                    self.feed(Input::Done(outcome));
+                }
+                () = self.outbox.ready() => {}
+                () = until(deadline, self.gateway.clock) => self.feed(Input::WakeUp),
+                received = transport.receive(), if is_idle => match received {
+                    Received::Frame(bytes) => {
+                        self.gateway.metrics.bytes_in.inc_by(bytes.len() as u64);
+                        self.frames = Some(frame::commands(self.wire.format(), bytes));
+                    }
+                    Received::Pong => self.feed(Input::Pong),
+                    Received::Gone(departure) => return departure,
+                },
+            }
+        }
+    }
+
+    /// Feeds the commands of the frame at hand until one starts a task.
+    fn read_frame(&mut self) {
+        while self.task.is_none() && self.closing.is_none() && !self.session.is_refused() {
+            let Some(frames) = &mut self.frames else { return };
+            match frames.next() {
+                Some(Ok(command)) => {
+                    self.gateway.metrics.commands.inc();
+                    self.feed(Input::Command(command));
+                }
+                Some(Err(malformed)) => {
+                    tracing::debug!(connection = self.id, %malformed, "malformed frame");
+                    self.feed(Input::Malformed);
+                }
+                None => self.frames = None,
+            }
+        }
+        if self.task.is_none() {
+            self.frames = None;
+        }
+    }
+
+    async fn write<T: Transport>(&mut self, transport: &mut T, batch: &[Item]) -> Result<(), Departure> {
+        let bytes: usize = batch.iter().filter_map(|item| item.bytes(self.wire)).map(Bytes::len).sum();
+        self.gateway.metrics.bytes_out.inc_by(bytes as u64);
+        self.gateway.metrics.messages_out.inc_by(batch.len() as u64);
+        let code = tokio::select! {
+            biased;
+            sent = tokio::time::timeout(WRITE_TIMEOUT, transport.send(batch)) => match sent {
+                Ok(sent) => return sent.map_err(|Gone| Departure::Dropped),
+                Err(_) => Disconnect::Slow,
+            },
+            // A full outbox, or somebody who ends the connection, need not wait for a client that does not read.
+            code = self.outbox.closing() => code,
+        };
+        Err(self.close(transport, code).await)
+    }
+
+    async fn close<T: Transport>(&mut self, transport: &mut T, code: Disconnect) -> Departure {
+        self.gateway.metrics.disconnects.with_label_values(&[code.parts().1]).inc();
+        self.give_verdict(Verdict::Closed(code));
+        transport.close(code).await;
+        if code.reconnects() { Departure::Dropped } else { Departure::Clean }
+    }
+
+    fn feed(&mut self, input: Input) {
+        let mut orders = std::mem::take(&mut self.orders);
+        self.session.handle(input, (self.gateway.clock)(), &mut orders);
+        for order in orders.drain(..) {
+            self.carry_out(order);
+        }
+        self.orders = orders;
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::Reply(reply) => self.reply(reply),
+            Order::Push(push) => replies::of_push(self.wire, push).into_iter().for_each(|item| self.outbox.push(item)),
+            Order::State { channel, data } => {
+                let kind = if channel.namespace() == Some("counter") { Kind::Counter } else { Kind::Roster };
+                self.outbox.push(Item::Broadcast(Broadcast::state(channel, kind, 0, data)));
+            }
+            Order::Ping if self.native_ping => self.native_ping_due = true,
+            Order::Ping => self.outbox.push(Item::Own(replies::ping(self.wire))),
+            Order::Begin(task) => {
+                let (gateway, id, outbox) = (self.gateway.clone(), self.id, self.outbox.clone());
+                self.task = Some(Box::pin(async move { gateway.perform(task, id, &outbox).await }));
+            }
+            Order::Connected => {
+                let user = self.session.user().unwrap_or_default();
+                self.gateway.registry.set_user(self.id, user);
+                self.gateway.presence.connect(user, self.session.client(), (self.gateway.clock)());
+                self.give_verdict(Verdict::Accepted);
+            }
+            Order::Open { channel, after } => self.open(&channel, after),
+            Order::Leave(channel) => self.leave(&channel, self.session.is_member(&channel), Departure::Clean),
+            Order::Close(code) => self.closing = Some(code),
+        }
+    }
+
+    fn reply(&mut self, reply: Reply) {
+        if let Some(error) = &reply.error {
+            self.gateway.metrics.errors.with_label_values(&[&error.message]).inc();
+            if let Some(code) = ErrorCode::from_number(error.code) {
+                self.give_verdict(Verdict::Refused(code));
+            }
+        }
+        replies::of_reply(self.wire, reply).into_iter().for_each(|item| self.outbox.push(item));
+    }
+
+    fn open(&mut self, channel: &Channel, after: u64) {
+        if self.gateway.hub.open(channel, self.id, after).is_err() {
+            return self.feed(Input::Unsubscribe(channel.clone(), UnsubscribeCode::InsufficientState));
+        }
+        if self.session.is_member(channel) {
+            let info = self.session.info(channel);
+            let member = Member { client: info.client.into(), user: info.user.into(), conn_info: info.conn_info, chan_info: info.chan_info };
+            self.gateway.presence.join(channel, member, (self.gateway.clock)());
+        }
+    }
+
+    fn leave(&self, channel: &Channel, is_member: bool, departure: Departure) {
+        self.gateway.unsubscribe(channel, self.id);
+        if is_member {
+            self.gateway.presence.leave(channel, self.session.client(), departure, (self.gateway.clock)());
+        }
+    }
+
+    fn control(&mut self, control: Control) {
+        match control {
+            Control::Close(code) => self.closing = Some(code),
+            Control::Unsubscribe(channel, code) => self.feed(Input::Unsubscribe(channel, code)),
+        }
+    }
+
+    /// Makes the snapshots that slow reading has put in place of changes.
+    fn fill_snapshots(&self, batch: &mut [Item]) {
+        for item in batch {
+            if let Item::Snapshot(channel) = item {
+                let data = self.gateway.snapshot(channel);
+                *item = Item::Broadcast(Broadcast::state(channel.clone(), Kind::Roster, 0, data));
+            }
+        }
+    }
+
+    fn give_verdict(&mut self, verdict: Verdict) {
+        if let Some(waiting) = self.verdict.take() {
+            let _ = waiting.send(verdict);
+        }
+    }
+
+    fn end(mut self, departure: Departure) {
+        self.give_verdict(Verdict::Closed(Disconnect::ConnectionClosed));
+        self.outbox.close();
+        for (channel, is_member) in self.session.channels() {
+            self.leave(channel, is_member, departure);
+        }
+        // A subscription that was still beginning is known to the hub alone.
+        for channel in self.session.beginning() {
+            self.gateway.unsubscribe(&channel, self.id);
+        }
+        if let Some(user) = self.session.user() {
+            self.gateway.presence.disconnect(user, self.session.client(), departure, (self.gateway.clock)());
+        }
+        self.gateway.registry.remove(self.id, self.session.user());
+        self.gateway.metrics.connections.with_label_values(&[wire_label(self.wire)]).dec();
+    }
+}
+
+async fn running(task: &mut Option<RunningTask>) -> Outcome {
+    match task {
+        Some(task) => task.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline_ms: Option<u64>, clock: Clock) {
+    match deadline_ms {
+        Some(deadline_ms) => tokio::time::sleep(Duration::from_millis(deadline_ms.saturating_sub(clock().mono_ms))).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn wire_label(wire: Wire) -> &'static str {
+    match wire {
+        Wire::Json => "json",
+        Wire::Protobuf => "protobuf",
+        Wire::BareJson => "uni_json",
+        Wire::Event => "event",
+    }
+}

@@ -1,0 +1,156 @@
+//! I/O: what all connections and requests of this node share, and how it is put together.
+
+use crate::{
+    auth::{Secret, Verifier},
+    bus::Bus,
+    hub::{Hub, topic::ConnectionId},
+    live,
+    metrics::Metrics,
+    registry::Registry,
+    session::Rules,
+};
+use protocol::{code::Disconnect, time::Clock};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// Connections told to leave in one wave of a drain.
+const DRAIN_WAVE: usize = 500;
+/// Pause between the waves.
+const DRAIN_PAUSE: Duration = Duration::from_millis(100);
+/// Milliseconds between two looks at expired histories.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What an operator decides for this gateway.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The region's name.
+    pub region: String,
+    /// Anonymous clients and services may do everything, from this machine only.
+    pub development: bool,
+    /// Origins whose pages may connect, besides our own.
+    pub origins: Vec<String>,
+    /// Keys that open the service routes; empty closes them, except in development.
+    pub api_keys: Vec<Secret>,
+    /// Bytes in one client message.
+    pub message_bytes_max: usize,
+    /// Bytes that may wait for one client.
+    pub outbox_bytes_max: usize,
+    /// Client connections; one more is refused with 3504.
+    pub connections_max: usize,
+}
+
+/// The parts that a gateway is made of.
+pub struct Parts {
+    /// What an operator decides.
+    pub settings: Settings,
+    /// What holds for every session.
+    pub rules: Rules,
+    /// Checks tokens.
+    pub verifier: Verifier,
+    /// The counters of this node.
+    pub counters: counter::engine::Engine,
+    /// How rosters behave.
+    pub presence_rules: presence::Rules,
+    /// Reads the clocks.
+    pub clock: Clock,
+    /// Randomness for ids and jitter.
+    pub random_u64: fn() -> u64,
+}
+
+/// One node's gateway.
+pub struct Gateway {
+    /// What an operator decides.
+    pub settings: Settings,
+    /// What holds for every session.
+    pub rules: Arc<Rules>,
+    /// Local subscribers.
+    pub hub: Arc<Hub>,
+    /// Publications and their history.
+    pub bus: Bus,
+    /// Who is where.
+    pub presence: presence::Embedded,
+    /// The counters of this node.
+    pub counters: counter::engine::Engine,
+    /// Counters that somebody here watches.
+    pub interest: counter::engine::Interest,
+    /// Checks tokens.
+    pub verifier: Verifier,
+    /// The connections of this node.
+    pub registry: Registry,
+    /// Reads the clocks.
+    pub clock: Clock,
+    pub(crate) random_u64: fn() -> u64,
+    pub(crate) metrics: Metrics,
+    connection_ids: AtomicU64,
+}
+
+impl Gateway {
+    /// Puts the parts together and registers the metrics; an error means that a metric's name is taken.
+    pub fn new(parts: Parts, registry: &prometheus::Registry) -> Result<Arc<Gateway>, prometheus::Error> {
+        let hub = Arc::new(Hub::default());
+        let sink = live::sink(hub.clone(), &parts.settings.region);
+        let presence_metrics = presence::Metrics::register(registry)?;
+        Ok(Arc::new(Gateway {
+            bus: Bus::new(hub.clone(), parts.random_u64),
+            presence: presence::Embedded::new(parts.presence_rules, presence_metrics, parts.random_u64, sink),
+            interest: parts.counters.interest(),
+            hub,
+            settings: parts.settings,
+            rules: Arc::new(parts.rules),
+            counters: parts.counters,
+            verifier: parts.verifier,
+            registry: Registry::default(),
+            clock: parts.clock,
+            random_u64: parts.random_u64,
+            metrics: Metrics::register(registry)?,
+            connection_ids: AtomicU64::new(1),
+        }))
+    }
+
+    /// Runs what needs no caller: graces, live counters, expiry. Ends with `shutdown`.
+    pub async fn run(self: Arc<Gateway>, shutdown: impl Future<Output = ()>) {
+        tokio::select! {
+            () = shutdown => {}
+            () = self.tick_presence() => {}
+            () = live::run_counters(&self) => {}
+            () = self.sweep() => {}
+        }
+    }
+
+    /// Sends every client away with 3001, in paced waves.
+    pub async fn drain(&self) {
+        self.registry.close_all(Disconnect::Shutdown, DRAIN_WAVE, DRAIN_PAUSE).await;
+    }
+
+    /// An id that nobody can guess, in the form of a UUID.
+    #[must_use]
+    pub(crate) fn fresh_id(&self) -> String {
+        let random = (u128::from((self.random_u64)()) << 64) | u128::from((self.random_u64)());
+        uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid().to_string()
+    }
+
+    pub(crate) fn next_connection_id(&self) -> ConnectionId {
+        self.connection_ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    async fn tick_presence(&self) {
+        loop {
+            let now = (self.clock)();
+            let pause = self.presence.tick(now).map_or(presence::TICK_PAUSE_MS_MAX, |next| next.saturating_sub(now.mono_ms));
+            tokio::time::sleep(Duration::from_millis(pause.clamp(1, presence::TICK_PAUSE_MS_MAX))).await;
+        }
+    }
+
+    async fn sweep(&self) {
+        loop {
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            self.bus.sweep((self.clock)());
+        }
+    }
+}

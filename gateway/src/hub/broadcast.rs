@@ -1,0 +1,158 @@
+//! Pure: one push on its way to many clients, encoded at most once for each wire format.
+
+use bytes::Bytes;
+use protocol::{
+    frame::{self, Format},
+    message::{ClientInfo, Join, Leave, Publication, Push, StreamPosition},
+    name::Channel,
+};
+use std::sync::{Arc, OnceLock};
+
+/// How a transport writes pushes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// Replies in JSON: WebSocket, http_stream, SSE emulation.
+    Json,
+    /// Replies in Protobuf, behind their lengths.
+    Protobuf,
+    /// Bare pushes in JSON: unidirectional transports.
+    BareJson,
+    /// The `event:` and `data:` lines of an EventSource stream; the `id:` differs by client.
+    Event,
+}
+
+impl Wire {
+    /// The form of messages on this wire.
+    #[must_use]
+    pub fn format(self) -> Format {
+        if self == Wire::Protobuf { Format::Protobuf } else { Format::Json }
+    }
+}
+
+/// What kind of push it is: decides who gets it and what happens when a client reads slowly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A publication; each one counts.
+    Publication,
+    /// Somebody came; for subscribers that asked for join and leave.
+    Join,
+    /// Somebody left; for subscribers that asked for join and leave.
+    Leave,
+    /// A counter's value: only the newest matters.
+    Counter,
+    /// A change of a roster or of contacts: a backlog is replaced by a snapshot.
+    Roster,
+    /// Where a subscription starts; only EventSource streams, which have no reply, carry it.
+    Position,
+    /// Like [`Kind::Position`], after publications that could not be recovered.
+    Gap,
+}
+
+impl Kind {
+    /// The event's name on an EventSource stream.
+    #[must_use]
+    pub fn event_name(self) -> &'static str {
+        match self {
+            Kind::Publication => "message",
+            Kind::Join => "join",
+            Kind::Leave => "leave",
+            Kind::Counter => "counter",
+            Kind::Roster => "presence",
+            Kind::Position => "",
+            Kind::Gap => "gap",
+        }
+    }
+
+    /// Whether a queued push of this kind is replaced by a newer one of the same channel.
+    #[must_use]
+    pub fn keeps_latest(self) -> bool {
+        matches!(self, Kind::Counter | Kind::Roster)
+    }
+}
+
+/// A push with its channel and its place in the channel's stream.
+#[derive(Debug)]
+pub struct Broadcast {
+    /// The channel it belongs to.
+    pub channel: Channel,
+    /// What it is.
+    pub kind: Kind,
+    /// The stream's epoch; empty without history.
+    pub epoch: Arc<str>,
+    /// Its offset in the stream, or the roster's sequence number; 0 for pushes without a place.
+    pub offset: u64,
+    push: Push,
+    encoded: [OnceLock<Bytes>; 4],
+}
+
+impl Broadcast {
+    /// A publication of a channel's stream; `epoch` is empty where the namespace keeps no history.
+    #[must_use]
+    pub fn publication(channel: Channel, epoch: Arc<str>, publication: Publication) -> Arc<Broadcast> {
+        let offset = publication.offset;
+        Self::new(channel, Kind::Publication, epoch, offset, Push { r#pub: Some(publication), ..Push::default() })
+    }
+
+    /// A user's first client joined.
+    #[must_use]
+    pub fn join(channel: Channel, info: ClientInfo) -> Arc<Broadcast> {
+        Self::new(channel, Kind::Join, Arc::default(), 0, Push { join: Some(Join { info: Some(info) }), ..Push::default() })
+    }
+
+    /// A user's last client left.
+    #[must_use]
+    pub fn leave(channel: Channel, info: ClientInfo) -> Arc<Broadcast> {
+        Self::new(channel, Kind::Leave, Arc::default(), 0, Push { leave: Some(Leave { info: Some(info) }), ..Push::default() })
+    }
+
+    /// A state of a live channel (`counter:`, `presence:`, `contacts:`); it travels as a publication without offset.
+    /// `seq` orders it against the snapshot that a subscriber got.
+    #[must_use]
+    pub fn state(channel: Channel, kind: Kind, seq: u64, data: Bytes) -> Arc<Broadcast> {
+        let publication = Publication { data, ..Publication::default() };
+        Self::new(channel, kind, Arc::default(), seq, Push { r#pub: Some(publication), ..Push::default() })
+    }
+
+    /// Where an EventSource stream starts in a channel. `gap` says that publications before it were lost.
+    #[must_use]
+    pub fn position(channel: Channel, position: &StreamPosition, gap: bool) -> Arc<Broadcast> {
+        let kind = if gap { Kind::Gap } else { Kind::Position };
+        Self::new(channel, kind, position.epoch.as_str().into(), position.offset, Push::default())
+    }
+
+    fn new(channel: Channel, kind: Kind, epoch: Arc<str>, offset: u64, push: Push) -> Arc<Broadcast> {
+        let push = Push { channel: channel.as_str().to_owned(), ..push };
+        Arc::new(Broadcast { channel, kind, epoch, offset, push, encoded: Default::default() })
+    }
+
+    /// The bytes for `wire`, made at the first call and shared by all clients.
+    pub fn encoded(&self, wire: Wire) -> &Bytes {
+        self.encoded[wire as usize].get_or_init(|| match wire {
+            Wire::Json | Wire::Protobuf => frame::encode_push(wire.format(), self.push.clone()),
+            Wire::BareJson => frame::encode(Format::Json, &self.push),
+            Wire::Event => event_lines(self.kind, &self.push),
+        })
+    }
+}
+
+/// `event:` and `data:`; the data of a publication is the publication, of join and leave the member's info, of live
+/// channels the state itself.
+fn event_lines(kind: Kind, push: &Push) -> Bytes {
+    let data = match (kind, push) {
+        (Kind::Position, _) => return Bytes::new(),
+        (Kind::Gap, _) => format!("{{\"channel\":{}}}", serde_json::Value::from(push.channel.as_str())).into(),
+        (Kind::Publication, Push { r#pub: Some(publication), .. }) => {
+            let channel = push.channel.clone();
+            frame::encode(Format::Json, &Publication { channel, ..publication.clone() })
+        }
+        (_, Push { join: Some(Join { info: Some(info) }), .. } | Push { leave: Some(Leave { info: Some(info) }), .. }) => {
+            frame::encode(Format::Json, info)
+        }
+        (_, Push { r#pub: Some(publication), .. }) => publication.data.clone(),
+        _ => Bytes::new(),
+    };
+    let mut lines = format!("event: {}\ndata: ", kind.event_name()).into_bytes();
+    lines.extend_from_slice(&data);
+    lines.extend_from_slice(b"\n\n");
+    lines.into()
+}

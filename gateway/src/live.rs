@@ -1,0 +1,133 @@
+//! I/O: the live channels `counter:<key>`, `presence:<channel>` and `contacts:<me>`: a snapshot on subscribing, then
+//! every change, straight to the subscribers of this node.
+
+use crate::{
+    gateway::Gateway,
+    hub::{
+        Hub,
+        broadcast::{Broadcast, Kind},
+        topic::ConnectionId,
+    },
+};
+use bytes::Bytes;
+use counter::engine::Reading;
+use presence::{Event, Member, Sink, Version};
+use protocol::{
+    limits::ROSTER_PAGE_MAX,
+    message::ClientInfo,
+    name::{Channel, CounterKey, Name},
+};
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+
+/// Least time between two values of one counter to one client.
+const COUNTER_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Turns presence events into pushes. Called while the roster is locked, so that pushes keep the order of changes.
+pub(crate) fn sink(hub: Arc<Hub>, region: &str) -> Sink {
+    let region = region.to_owned();
+    Arc::new(move |event| match event {
+        Event::Joined { channel, member } => hub.deliver(&Broadcast::join(channel, info(&member))),
+        Event::Left { channel, member } => hub.deliver(&Broadcast::leave(channel, info(&member))),
+        Event::Changed { channel, diff } => {
+            if let Ok(roster) = Name::parse(&format!("presence:{channel}"))
+                && hub.has_subscribers(&roster)
+            {
+                let data = serde_json::to_vec(&*diff).unwrap_or_default();
+                hub.deliver(&Broadcast::state(roster, Kind::Roster, seq(&diff.version, &region), data.into()));
+            }
+        }
+        Event::Online { user, watchers } => tell_contacts(&hub, &watchers, &json!({ "join": [{ "user": user }], "leave": [] })),
+        Event::Offline { user, last_seen_ms, watchers } => {
+            tell_contacts(&hub, &watchers, &json!({ "join": [], "leave": [{ "user": user, "last_seen_ms": last_seen_ms }] }));
+        }
+        Event::Contacts { owner, online } => tell_contacts(&hub, &[owner], &contacts_snapshot(&online)),
+    })
+}
+
+/// Sends the newest value of every counter that changed, at most ten times a second.
+pub(crate) async fn run_counters(gateway: &Gateway) {
+    loop {
+        for key in gateway.interest.changed().await {
+            if let Ok(channel) = Name::parse(&format!("counter:{key}")) {
+                let data = Bytes::from(gateway.reading(&key).to_string());
+                gateway.hub.deliver(&Broadcast::state(channel, Kind::Counter, 0, data));
+            }
+        }
+        tokio::time::sleep(COUNTER_INTERVAL).await;
+    }
+}
+
+impl Gateway {
+    /// A counter as subscribers, RPC and HTTP see it: `{"key","value","value_s","as_of":{region:ms},"complete"}`.
+    pub(crate) fn reading(&self, key: &CounterKey) -> Value {
+        match self.counters.read(key) {
+            Ok(Reading { value, as_of, lag_ms, complete }) => json!({
+                "key": key.as_str(), "value": value, "value_s": value.to_string(), "as_of": as_of, "lag_ms": lag_ms, "complete": complete,
+            }),
+            Err(_) => json!({ "key": key.as_str(), "error": "counter_overflow" }),
+        }
+    }
+
+    /// Watches a counter for one more subscriber and reads it.
+    pub(crate) fn watch_counter(&self, key: &CounterKey) -> Bytes {
+        self.interest.watch(key);
+        self.reading(key).to_string().into()
+    }
+
+    /// The first page of a roster, and the sequence number of its last change.
+    pub(crate) fn roster(&self, channel: &Channel) -> (Bytes, u64) {
+        match self.presence.page(channel, None, ROSTER_PAGE_MAX) {
+            Ok(page) => (serde_json::to_vec(&page).unwrap_or_default().into(), seq(&page.version, &self.settings.region)),
+            Err(_) => (Bytes::new(), 0),
+        }
+    }
+
+    /// The contacts of `me` that are online.
+    pub(crate) fn contacts(&self, me: &str) -> Bytes {
+        contacts_snapshot(&self.presence.contacts_online(me)).to_string().into()
+    }
+
+    /// The whole state of a roster or contacts channel.
+    pub(crate) fn snapshot(&self, channel: &Channel) -> Bytes {
+        match (channel.namespace(), Name::parse(channel.rest())) {
+            (Some("presence"), Ok(watched)) => self.roster(&watched).0,
+            _ => self.contacts(channel.rest()),
+        }
+    }
+
+    /// Takes a connection off a channel; idempotent.
+    pub(crate) fn unsubscribe(&self, channel: &Channel, connection: ConnectionId) {
+        let was_there = self.hub.remove(channel, connection);
+        if was_there && channel.namespace() == Some("counter") && !channel.is_private() && let Ok(key) = Name::parse(channel.rest()) {
+            self.interest.unwatch(&key);
+        }
+    }
+}
+
+/// A member as join and leave pushes show it.
+pub(crate) fn info(member: &Member) -> ClientInfo {
+    ClientInfo {
+        user: member.user.as_ref().to_owned(),
+        client: member.client.as_ref().to_owned(),
+        conn_info: member.conn_info.clone(),
+        chan_info: member.chan_info.clone(),
+    }
+}
+
+fn contacts_snapshot(online: &[Arc<str>]) -> Value {
+    let members: Vec<Value> = online.iter().map(|user| json!({ "user": user })).collect();
+    json!({ "snapshot": members })
+}
+
+fn tell_contacts(hub: &Hub, owners: &[Arc<str>], change: &Value) {
+    for owner in owners {
+        if let Ok(channel) = Name::parse(&format!("contacts:{owner}")) {
+            hub.deliver(&Broadcast::state(channel, Kind::Roster, 0, change.to_string().into()));
+        }
+    }
+}
+
+fn seq(version: &Version, region: &str) -> u64 {
+    version.stamp(region).map_or(0, |stamp| stamp.seq)
+}

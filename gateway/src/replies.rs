@@ -1,0 +1,74 @@
+//! Pure: how replies, pushes and pings look on each wire.
+
+use crate::hub::{
+    broadcast::{Broadcast, Wire},
+    outbox::Item,
+};
+use bytes::Bytes;
+use protocol::{
+    frame::{self, Format},
+    message::{Connect, ConnectResult, Push, Reply, StreamPosition},
+    name::{Channel, Name},
+};
+
+/// A reply. Unidirectional wires have none but the connect result.
+pub(crate) fn of_reply(wire: Wire, reply: Reply) -> Vec<Item> {
+    match (wire, reply.connect) {
+        (Wire::Json | Wire::Protobuf, connect) => vec![Item::Own(frame::encode(wire.format(), &Reply { connect, ..reply }))],
+        (Wire::BareJson, Some(result)) => {
+            let push = Push { connect: Some(connect_push(result)), ..Push::default() };
+            vec![Item::Own(frame::encode(Format::Json, &push))]
+        }
+        (Wire::Event, Some(result)) => first_events(result),
+        (Wire::BareJson | Wire::Event, None) => Vec::new(),
+    }
+}
+
+/// A push for one client.
+pub(crate) fn of_push(wire: Wire, push: Push) -> Option<Item> {
+    match wire {
+        Wire::Json | Wire::Protobuf => Some(Item::Own(frame::encode_push(wire.format(), push))),
+        Wire::BareJson => Some(Item::Own(frame::encode(Format::Json, &push))),
+        Wire::Event => None,
+    }
+}
+
+/// A ping: the empty reply, on EventSource streams a comment.
+pub(crate) fn ping(wire: Wire) -> Bytes {
+    match wire {
+        Wire::Json | Wire::Protobuf => frame::encode(wire.format(), &Reply::default()),
+        Wire::BareJson => Bytes::from_static(b"{}"),
+        Wire::Event => Bytes::from_static(b":\n\n"),
+    }
+}
+
+fn connect_push(result: ConnectResult) -> Connect {
+    Connect {
+        client: result.client,
+        version: result.version,
+        data: result.data,
+        subs: result.subs,
+        expires: result.expires,
+        ttl: result.ttl,
+        ping: result.ping,
+        pong: result.pong,
+        session: result.session,
+        node: result.node,
+        time: result.time,
+    }
+}
+
+/// Where an EventSource stream starts in each of its channels, and what it missed there.
+fn first_events(result: ConnectResult) -> Vec<Item> {
+    let mut items = Vec::new();
+    for (name, started) in result.subs {
+        let Ok(channel): Result<Channel, _> = Name::parse(&name) else { continue };
+        let position = StreamPosition { offset: started.offset, epoch: started.epoch.clone() };
+        let gap = started.was_recovering && !started.recovered;
+        items.push(Item::Broadcast(Broadcast::position(channel.clone(), &position, gap)));
+        for publication in started.publications {
+            items.push(Item::Broadcast(Broadcast::publication(channel.clone(), started.epoch.as_str().into(), publication)));
+        }
+    }
+    items
+}

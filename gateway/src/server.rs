@@ -1,0 +1,125 @@
+//! I/O: the HTTP side of the client and API listeners: which path leads where, and what stands around all of them.
+
+use crate::{
+    api::{self, Audience},
+    gateway::Gateway,
+    transport::{emulation, guard, websocket},
+};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
+    response::{IntoResponse, Redirect},
+    routing::{get, post},
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tower_http::compression::CompressionLayer;
+
+/// Bytes of a request's head; more is answered 431.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Header lines of a request; more is answered 431.
+const HEADERS_MAX: usize = 64;
+/// How long a client may take to send a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a body on the service routes (a batch of counter operations is the largest).
+const SERVICE_BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Pause after a failed accept, for instance when file descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serves {
+    /// Clients and services: the default, when `listen.api` is unset.
+    Everything,
+    /// Clients only; the service routes are answered 404.
+    Clients,
+    /// Services only.
+    Services,
+}
+
+/// Accepts connections until `shutdown`. Accepted ones go on; their clients are sent away by [`Gateway::drain`].
+pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, serves: Serves, shutdown: impl Future<Output = ()>) {
+    let service = hyper_util::service::TowerToHyperService::new(router(gateway, serves));
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+    tokio::pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut shutdown => return,
+        };
+        let socket = match accepted {
+            Ok((socket, _)) => socket,
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let _ = socket.set_nodelay(true);
+        let connection = http.serve_connection(TokioIo::new(socket), service.clone()).with_upgrades();
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "http connection ended");
+            }
+        });
+    }
+}
+
+fn router(gateway: Arc<Gateway>, serves: Serves) -> Router {
+    let mut clients = Router::new();
+    let mut services = Router::new();
+    for route in api::routes() {
+        let (router, served) = match route.audience {
+            Audience::Service => (&mut services, serves != Serves::Clients),
+            Audience::Client => (&mut clients, serves != Serves::Services),
+            Audience::Public => (&mut clients, true),
+        };
+        if served {
+            *router = std::mem::take(router).route(route.path, route.handler);
+        }
+    }
+    if serves != Serves::Services {
+        clients = clients.merge(transports());
+    }
+    let services = services
+        .layer(CompressionLayer::new())
+        .layer(middleware::from_fn_with_state(gateway.clone(), api::service_only))
+        .layer(DefaultBodyLimit::max(SERVICE_BODY_BYTES_MAX));
+    let clients = clients.layer(DefaultBodyLimit::max(gateway.settings.message_bytes_max));
+    clients
+        .merge(services)
+        .fallback(api::not_found)
+        .method_not_allowed_fallback(api::method_not_allowed)
+        .layer(middleware::from_fn_with_state(gateway.clone(), guard::guard))
+        .with_state(gateway)
+}
+
+/// The client protocol, and the page that shows it.
+fn transports() -> Router<Arc<Gateway>> {
+    Router::new()
+        .route("/connection/websocket", get(websocket::upgrade))
+        .route("/connection/http_stream", post(emulation::http_stream))
+        .route("/connection/sse", get(emulation::sse_get).post(emulation::sse_post))
+        .route("/connection/uni_sse", get(emulation::uni_sse_get).post(emulation::uni_sse_post))
+        .route("/emulation", post(emulation::forward))
+        .route("/", get(|| async { page("text/html; charset=utf-8", include_str!("../../clients/demo/index.html")) }))
+        .route("/demo.js", get(|| async { page("text/javascript; charset=utf-8", include_str!("../../clients/demo/demo.js")) }))
+        .route("/demo.css", get(|| async { page("text/css; charset=utf-8", include_str!("../../clients/demo/demo.css")) }))
+        .route("/index.html", get(|| async { Redirect::permanent("/") }))
+}
+
+/// A page that runs its own scripts only.
+fn page(content_type: &'static str, text: &'static str) -> impl IntoResponse {
+    let policy = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+    let headers = [
+        ("content-type", content_type),
+        ("content-security-policy", policy),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("cache-control", "no-cache"),
+    ];
+    (headers, text)
+}

@@ -1,0 +1,160 @@
+//! Pure: commands that ask something of a channel or a counter: publish, presence, history, RPC.
+
+use super::{Order, Session, Task};
+use crate::bus::{embedded::Post, stream::Range};
+use bytes::Bytes;
+use protocol::{
+    code::ErrorCode,
+    limits::{COUNTER_KEYS_PER_READ_MAX, HISTORY_PAGE_MAX, ROSTER_PAGE_MAX, USERS_PER_QUERY_MAX},
+    message::{HistoryRequest, PublishRequest, RpcRequest},
+    name::Channel,
+    namespace::{Namespace, Right},
+};
+use serde::Deserialize;
+
+/// Arguments of `counter.add`.
+#[derive(Deserialize)]
+struct CounterAdd {
+    key: String,
+    #[serde(default = "one")]
+    by: i64,
+    #[serde(default)]
+    token: Option<String>,
+}
+
+/// Arguments of `counter.get`.
+#[derive(Deserialize)]
+struct CounterGet {
+    keys: Vec<String>,
+}
+
+/// Arguments of `presence.page`.
+#[derive(Deserialize)]
+struct PresencePage {
+    channel: String,
+    #[serde(default)]
+    cursor: Option<String>,
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+/// Arguments of `presence.since`.
+#[derive(Deserialize)]
+struct PresenceSince {
+    channel: String,
+    version: String,
+}
+
+/// Arguments of `presence.online`.
+#[derive(Deserialize)]
+struct PresenceOnline {
+    users: Vec<String>,
+}
+
+impl Session {
+    pub(super) fn publish(&mut self, id: u32, request: PublishRequest, out: &mut Vec<Order>) -> Result<(), ErrorCode> {
+        let channel = Self::name(&request.channel)?;
+        if request.data.is_empty() {
+            return Err(ErrorCode::BadRequest);
+        }
+        self.ordinary(Right::Publish, &channel)?;
+        if request.r#type != 0 {
+            return Err(ErrorCode::NotAvailable);
+        }
+        let post = Post { data: request.data, info: Some(self.info(&channel)), ..Post::default() };
+        self.begin(id, Task::Publish(channel, post), out);
+        Ok(())
+    }
+
+    pub(super) fn presence(&mut self, id: u32, channel: &str, out: &mut Vec<Order>) -> Result<(), ErrorCode> {
+        let channel = self.watched(channel)?;
+        self.begin(id, Task::Presence(channel), out);
+        Ok(())
+    }
+
+    pub(super) fn presence_stats(&mut self, id: u32, channel: &str, out: &mut Vec<Order>) -> Result<(), ErrorCode> {
+        let channel = self.watched(channel)?;
+        self.begin(id, Task::PresenceStats(channel), out);
+        Ok(())
+    }
+
+    pub(super) fn history(&mut self, id: u32, request: HistoryRequest, out: &mut Vec<Order>) -> Result<(), ErrorCode> {
+        let channel = Self::name(&request.channel)?;
+        let namespace = self.ordinary(Right::History, &channel)?;
+        if namespace.history_size == 0 {
+            return Err(ErrorCode::NotAvailable);
+        }
+        let limit = usize::try_from(request.limit).unwrap_or(HISTORY_PAGE_MAX);
+        let (since, epoch) = match request.since {
+            // A position without an epoch and offset is what some SDKs send for "from the end".
+            Some(since) if request.reverse && since.offset == 0 => (None, since.epoch),
+            Some(since) => (Some(since.offset), since.epoch),
+            None => (None, String::new()),
+        };
+        self.begin(id, Task::History { channel, range: Range { since, limit, reverse: request.reverse }, epoch }, out);
+        Ok(())
+    }
+
+    /// The methods that every SDK can call.
+    pub(super) fn rpc(&mut self, id: u32, request: &RpcRequest, out: &mut Vec<Order>) -> Result<(), ErrorCode> {
+        let task = match request.method.as_str() {
+            "counter.add" => {
+                let call: CounterAdd = arguments(&request.data)?;
+                let key = Self::name(&call.key)?;
+                self.check_counter(Right::CounterAdd, &key)?;
+                Task::CounterAdd { key, by: call.by, token: call.token }
+            }
+            "counter.get" => {
+                let call: CounterGet = arguments(&request.data)?;
+                let keys = bounded(&call.keys, COUNTER_KEYS_PER_READ_MAX)?.iter().map(|key| Self::name(key)).collect::<Result<Vec<_>, _>>()?;
+                keys.iter().try_for_each(|key| self.check_counter(Right::CounterGet, key).map(drop))?;
+                Task::CounterGet(keys)
+            }
+            "presence.page" => {
+                let call: PresencePage = arguments(&request.data)?;
+                let limit = call.limit.unwrap_or(ROSTER_PAGE_MAX).clamp(1, ROSTER_PAGE_MAX);
+                Task::PresencePage { channel: self.watched(&call.channel)?, cursor: call.cursor, limit }
+            }
+            "presence.since" => {
+                let call: PresenceSince = arguments(&request.data)?;
+                Task::PresenceSince { channel: self.watched(&call.channel)?, version: call.version }
+            }
+            "presence.online" => {
+                let call: PresenceOnline = arguments(&request.data)?;
+                bounded(&call.users, USERS_PER_QUERY_MAX)?;
+                self.check_online()?;
+                Task::PresenceOnline(call.users)
+            }
+            _ => return Err(ErrorCode::MethodNotFound),
+        };
+        self.begin(id, task, out);
+        Ok(())
+    }
+
+    /// A channel with a roster that this client may see.
+    fn watched(&self, channel: &str) -> Result<Channel, ErrorCode> {
+        let channel = Self::name(channel)?;
+        let namespace = self.ordinary(Right::Presence, &channel)?;
+        if namespace.presence { Ok(channel) } else { Err(ErrorCode::NotAvailable) }
+    }
+
+    /// The namespace of a channel that is none of the live ones, in which this client may use `right`.
+    fn ordinary(&self, right: Right, channel: &Channel) -> Result<&Namespace, ErrorCode> {
+        if channel.namespace().is_some_and(|namespace| protocol::namespace::RESERVED.contains(&namespace)) {
+            return Err(ErrorCode::NotAvailable);
+        }
+        self.check(right, channel, false)
+    }
+}
+
+fn arguments<'a, T: Deserialize<'a>>(data: &'a Bytes) -> Result<T, ErrorCode> {
+    serde_json::from_slice(data).map_err(|_| ErrorCode::BadRequest)
+}
+
+fn bounded<T>(list: &[T], most: usize) -> Result<&[T], ErrorCode> {
+    if list.len() > most { Err(ErrorCode::LimitExceeded) } else { Ok(list) }
+}
+
+fn one() -> i64 {
+    1
+}

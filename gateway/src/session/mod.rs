@@ -1,0 +1,394 @@
+//! Pure: one client's session: what it may do, what it is subscribed to, when it is pinged and when it ends.
+//!
+//! Inputs are facts (a command came, a task is done, time has passed), outputs are orders to the connection's driver.
+//! At most one task is under way; the driver reads no further command until it is done, so that commands are answered
+//! in the order in which they came.
+
+mod calls;
+mod connect;
+mod lifetime;
+mod rights;
+mod subscribe;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    auth::{ConnectionClaims, SubOptions, SubscriptionClaims, TokenError},
+    bus::stream::{Range, Recovery},
+    bus::embedded::Post,
+};
+use bytes::Bytes;
+use lifetime::Lifetime;
+use protocol::{
+    code::{Disconnect, ErrorCode, UnsubscribeCode},
+    frame::Request,
+    message::{ClientInfo, Command, Push, Reply, StreamPosition, SubscribeRequest},
+    name::{Channel, CounterKey},
+    namespace::Namespaces,
+    time::Now,
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// What holds for every session of this node.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// What the namespaces allow.
+    pub namespaces: Namespaces,
+    /// Whether a client may connect without a token.
+    pub anonymous: bool,
+    /// This node's name, for clients on emulated transports.
+    pub node: String,
+    /// Channels one client may be subscribed to.
+    pub channels_max: usize,
+    /// Milliseconds between pings; the first comes after half to one interval.
+    pub ping_interval_ms: u64,
+    /// Milliseconds within which a pong is due.
+    pub pong_timeout_ms: u64,
+    /// Milliseconds within which a client must have connected.
+    pub stale_timeout_ms: u64,
+    /// Milliseconds for which an expired connection or subscription waits for a new token.
+    pub expired_grace_ms: u64,
+}
+
+/// What the driver knows of a connection before its first command.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// The client id, random.
+    pub client: String,
+    /// The secret that emulation requests name, random.
+    pub session: String,
+    /// Only the server speaks after the connect request.
+    pub unidirectional: bool,
+    /// Commands come by `POST /emulation`.
+    pub emulated: bool,
+    /// Pings are WebSocket frames instead of empty replies.
+    pub native_ping: bool,
+    /// Spreads the first pings.
+    pub random: u64,
+}
+
+/// A fact.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)]
+pub enum Input {
+    /// The client sent a command.
+    Command(Command),
+    /// The client sent something else.
+    Malformed,
+    /// The client answered a native ping.
+    Pong,
+    /// The task is done.
+    Done(Outcome),
+    /// [`Session::deadline`] has come.
+    WakeUp,
+    /// A service ends a subscription.
+    Unsubscribe(Channel, UnsubscribeCode),
+}
+
+/// An order to the driver, to be carried out in sequence.
+#[derive(Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)]
+pub enum Order {
+    /// Queue a reply.
+    Reply(Reply),
+    /// Queue a push.
+    Push(Push),
+    /// Queue the state of a live channel.
+    State { channel: Channel, data: Bytes },
+    /// Ping the client.
+    Ping,
+    /// Begin a task and report its outcome.
+    Begin(Task),
+    /// The session has a user from now on.
+    Connected,
+    /// The subscribe reply is queued: let live publications behind `after` follow, and show the member to the others.
+    Open { channel: Channel, after: u64 },
+    /// The client is out of the channel.
+    Leave(Channel),
+    /// End the connection.
+    Close(Disconnect),
+}
+
+/// Work that may wait for others.
+#[derive(Debug, PartialEq)]
+pub enum Task {
+    /// Check a connection token.
+    VerifyConnection(String),
+    /// Check a subscription token.
+    VerifySubscription(String),
+    /// Register with the hub (gate closed) and read what a subscriber needs first.
+    Subscribe(Vec<Subscribing>),
+    /// Publish for this client.
+    Publish(Channel, Post),
+    /// Read history.
+    History { channel: Channel, range: Range, epoch: String },
+    /// Who is in a channel, by client.
+    Presence(Channel),
+    /// How many are in a channel.
+    PresenceStats(Channel),
+    /// Add to a counter.
+    CounterAdd { key: CounterKey, by: i64, token: Option<String> },
+    /// Read counters.
+    CounterGet(Vec<CounterKey>),
+    /// A page of a roster.
+    PresencePage { channel: Channel, cursor: Option<String>, limit: usize },
+    /// What changed in a roster since a version.
+    PresenceSince { channel: Channel, version: String },
+    /// Which of these users are online.
+    PresenceOnline(Vec<String>),
+}
+
+/// One subscription to begin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subscribing {
+    /// The channel.
+    pub channel: Channel,
+    /// What stands behind the channel's name.
+    pub target: Target,
+    /// Where the client was.
+    pub since: Option<StreamPosition>,
+    /// Whether join and leave are wanted.
+    pub join_leave: bool,
+}
+
+/// What a channel's name stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// An ordinary channel; `history` says whether positions mean anything.
+    Stream { history: bool },
+    /// `counter:<key>`
+    Counter(CounterKey),
+    /// `presence:<channel>`
+    Roster(Channel),
+    /// `contacts:<me>`
+    Contacts(String),
+}
+
+/// The end of a task.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Of [`Task::VerifyConnection`].
+    Connection(Result<ConnectionClaims, TokenError>),
+    /// Of [`Task::VerifySubscription`].
+    Subscription(Result<SubscriptionClaims, TokenError>),
+    /// Of [`Task::Subscribe`], in its order.
+    Subscribed(Vec<Result<Start, ErrorCode>>),
+    /// Of all others: the reply without its id.
+    Answered(Result<Reply, ErrorCode>),
+}
+
+/// What a subscription begins with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Start {
+    /// An ordinary channel's position, and what the client missed.
+    Stream(Recovery),
+    /// A live channel's state, which is sent as the first publication; changes up to `seq` are part of it.
+    Snapshot { data: Bytes, seq: u64 },
+}
+
+/// A client's session.
+pub struct Session {
+    rules: Arc<Rules>,
+    profile: Profile,
+    phase: Phase,
+    subscriptions: HashMap<Channel, Subscription>,
+    pending: Option<Pending>,
+    lifetime: Lifetime,
+}
+
+enum Phase {
+    /// No connect request yet.
+    Fresh,
+    /// Connected as this user.
+    Connected(User),
+    /// The connect request was refused: nothing else is heard.
+    Refused,
+}
+
+#[derive(Clone, Debug, Default)]
+struct User {
+    id: String,
+    info: Bytes,
+    /// Channels that the connection token grants.
+    granted: BTreeMap<Channel, SubOptions>,
+    /// The client must bring a new token in time.
+    refreshes: bool,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    /// It came from a token.
+    by_token: bool,
+    /// The channel's roster shows it.
+    is_member: bool,
+    chan_info: Bytes,
+    expires_ms: Option<u64>,
+}
+
+/// What the task under way is for.
+enum Pending {
+    Connect(Box<connect::Connecting>),
+    Refresh { id: u32 },
+    SubscribeToken { id: u32, channel: Channel, request: Box<SubscribeRequest> },
+    Subscribe { id: u32, wanted: Box<subscribe::Wanted> },
+    SubRefresh { id: u32, channel: Channel },
+    Answer { id: u32 },
+}
+
+impl Session {
+    /// A session whose client has not said anything.
+    #[must_use]
+    pub fn new(rules: Arc<Rules>, profile: Profile, now: Now) -> Session {
+        let lifetime = Lifetime::fresh(now, &rules);
+        Session { rules, profile, phase: Phase::Fresh, subscriptions: HashMap::new(), pending: None, lifetime }
+    }
+
+    /// Takes a fact and gives orders.
+    pub fn handle(&mut self, input: Input, now: Now, out: &mut Vec<Order>) {
+        match input {
+            Input::Command(command) => self.command(command, now, out),
+            Input::Malformed => out.push(Order::Close(Disconnect::BadRequest)),
+            Input::Pong => self.lifetime.pong(),
+            Input::Done(outcome) => self.done(outcome, now, out),
+            Input::WakeUp => self.wake_up(now, out),
+            Input::Unsubscribe(channel, code) => self.unsubscribed_by_server(&channel, code, out),
+        }
+    }
+
+    /// When [`Input::WakeUp`] is due, on the monotonic clock.
+    #[must_use]
+    pub fn deadline(&self) -> Option<u64> {
+        let subscriptions = self.subscriptions.values().filter_map(|subscription| subscription.expires_ms);
+        subscriptions.chain(self.lifetime.deadline()).min()
+    }
+
+    /// Whether a task is under way.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Whether the connect request was refused; the rest of its frame is not read.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(self.phase, Phase::Refused)
+    }
+
+    /// The connected user's id; `None` before.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        match &self.phase {
+            Phase::Connected(user) => Some(&user.id),
+            _ => None,
+        }
+    }
+
+    /// The client's id.
+    #[must_use]
+    pub fn client(&self) -> &str {
+        &self.profile.client
+    }
+
+    /// Channels whose subscription is under way.
+    pub fn beginning(&self) -> Vec<Channel> {
+        match &self.pending {
+            Some(Pending::Subscribe { wanted, .. }) => vec![wanted.subscribing.channel.clone()],
+            Some(Pending::Connect(connecting)) => connecting.channels(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The channels the client is in, and whether their rosters show it.
+    pub fn channels(&self) -> impl Iterator<Item = (&Channel, bool)> {
+        self.subscriptions.iter().map(|(channel, subscription)| (channel, subscription.is_member))
+    }
+
+    /// The client as others see it in `channel`.
+    #[must_use]
+    pub fn info(&self, channel: &Channel) -> ClientInfo {
+        let (user, conn_info) = match &self.phase {
+            Phase::Connected(user) => (user.id.clone(), user.info.clone()),
+            _ => Default::default(),
+        };
+        let chan_info = self.subscriptions.get(channel).map(|subscription| subscription.chan_info.clone()).unwrap_or_default();
+        ClientInfo { user, client: self.profile.client.clone(), conn_info, chan_info }
+    }
+
+    /// Whether the channel's roster shows this client.
+    #[must_use]
+    pub fn is_member(&self, channel: &Channel) -> bool {
+        self.subscriptions.get(channel).is_some_and(|subscription| subscription.is_member)
+    }
+
+    fn command(&mut self, command: Command, now: Now, out: &mut Vec<Order>) {
+        let id = command.id;
+        let request = command.into_request();
+        match (&self.phase, request) {
+            (Phase::Fresh, Request::Connect(request)) if id > 0 => self.connect(id, request, now, out),
+            (Phase::Connected(_), Request::Nothing) if id == 0 => self.pong(out),
+            (Phase::Connected(_), Request::Send(_)) => out.push(Order::Close(Disconnect::NotAvailable)),
+            (Phase::Connected(_), request) if id > 0 => self.request(id, request, out),
+            _ => out.push(Order::Close(Disconnect::BadRequest)),
+        }
+    }
+
+    fn request(&mut self, id: u32, request: Request, out: &mut Vec<Order>) {
+        let refused = match request {
+            Request::Subscribe(request) => self.subscribe(id, request, out),
+            Request::Unsubscribe(request) => self.unsubscribe(id, &request.channel, out),
+            Request::Refresh(request) => self.refresh(id, request.token, out),
+            Request::SubRefresh(request) => self.sub_refresh(id, request, out),
+            Request::Publish(request) => self.publish(id, request, out),
+            Request::Presence(request) => self.presence(id, &request.channel, out),
+            Request::PresenceStats(request) => self.presence_stats(id, &request.channel, out),
+            Request::History(request) => self.history(id, request, out),
+            Request::Rpc(request) => self.rpc(id, &request, out),
+            Request::Ping => Err(ErrorCode::NotAvailable),
+            Request::Connect(_) | Request::Send(_) | Request::Nothing => {
+                out.push(Order::Close(Disconnect::BadRequest));
+                Ok(())
+            }
+        };
+        if let Err(code) = refused {
+            out.push(refusal(id, code));
+        }
+    }
+
+    fn done(&mut self, outcome: Outcome, now: Now, out: &mut Vec<Order>) {
+        match (self.pending.take(), outcome) {
+            (Some(Pending::Connect(connecting)), Outcome::Connection(claims)) => self.connect_verified(*connecting, claims, now, out),
+            (Some(Pending::Connect(connecting)), Outcome::Subscribed(starts)) => self.connect_subscribed(*connecting, starts, out),
+            (Some(Pending::Refresh { id }), Outcome::Connection(claims)) => self.refresh_verified(id, claims, now, out),
+            (Some(Pending::SubscribeToken { id, channel, request }), Outcome::Subscription(claims)) => {
+                if let Err(code) = self.subscribe_verified(id, channel, &request, claims, now, out) {
+                    out.push(refusal(id, code));
+                }
+            }
+            (Some(Pending::Subscribe { id, wanted }), Outcome::Subscribed(starts)) => self.subscribe_started(id, *wanted, starts, out),
+            (Some(Pending::SubRefresh { id, channel }), Outcome::Subscription(claims)) => {
+                match self.sub_refresh_verified(id, &channel, claims, now) {
+                    Ok(reply) => out.push(Order::Reply(reply)),
+                    Err(code) => out.push(refusal(id, code)),
+                }
+            }
+            (Some(Pending::Answer { id }), Outcome::Answered(Ok(reply))) => out.push(Order::Reply(Reply { id, ..reply })),
+            (Some(Pending::Answer { id }), Outcome::Answered(Err(code))) => out.push(refusal(id, code)),
+            // An outcome that nobody waits for cannot be told from a lost one: start over.
+            (_, _) => out.push(Order::Close(Disconnect::InternalServerError)),
+        }
+    }
+
+    /// Begins a task whose outcome is the reply to command `id`.
+    fn begin(&mut self, id: u32, task: Task, out: &mut Vec<Order>) {
+        self.pending = Some(Pending::Answer { id });
+        out.push(Order::Begin(task));
+    }
+}
+
+fn refusal(id: u32, code: ErrorCode) -> Order {
+    Order::Reply(Reply { id, error: Some(code.to_message()), ..Reply::default() })
+}

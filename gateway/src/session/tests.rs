@@ -1,0 +1,1 @@
+//! Pure: the session, by its inputs and outputs.

@@ -1,0 +1,151 @@
+//! I/O: does what a session has decided: on the bus, the rosters and the counters.
+
+use crate::{
+    bus::embedded::PublishError,
+    bus::stream::{Range, Recovery},
+    gateway::Gateway,
+    hub::{outbox::Outbox, topic::ConnectionId},
+    live,
+    session::{Outcome, Start, Subscribing, Target, Task},
+};
+use bytes::Bytes;
+use counter::{
+    engine::{AddError, Added},
+    token::Token,
+};
+use protocol::{
+    code::ErrorCode,
+    message::{HistoryResult, PresenceResult, PresenceStatsResult, PublishResult, Reply, RpcResult},
+    name::{Channel, CounterKey},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+impl Gateway {
+    /// Carries out a task of the session behind `connection`.
+    pub(crate) async fn perform(&self, task: Task, connection: ConnectionId, outbox: &Arc<Outbox>) -> Outcome {
+        let now = (self.clock)();
+        match task {
+            Task::VerifyConnection(token) => Outcome::Connection(self.verifier.connection(&token, now).await),
+            Task::VerifySubscription(token) => Outcome::Subscription(self.verifier.subscription(&token, now).await),
+            Task::Subscribe(wanted) => {
+                let mut starts = Vec::with_capacity(wanted.len());
+                for subscribing in wanted {
+                    starts.push(self.begin(&subscribing, connection, outbox).await);
+                }
+                Outcome::Subscribed(starts)
+            }
+            Task::Publish(channel, post) => Outcome::Answered(self.publish(&channel, post).await.map(|_| Reply {
+                publish: Some(PublishResult {}),
+                ..Reply::default()
+            })),
+            Task::History { channel, range, epoch } => Outcome::Answered(self.history(&channel, range, &epoch).await.map(|history| Reply {
+                history: Some(history),
+                ..Reply::default()
+            })),
+            Task::Presence(channel) => {
+                let clients = self.presence.clients(&channel).into_iter();
+                let presence = clients.map(|(client, member)| (client.as_ref().to_owned(), live::info(&member))).collect();
+                answered(Reply { presence: Some(PresenceResult { presence }), ..Reply::default() })
+            }
+            Task::PresenceStats(channel) => {
+                answered(Reply { presence_stats: Some(self.presence_stats(&channel)), ..Reply::default() })
+            }
+            Task::CounterAdd { key, by, token } => Outcome::Answered(self.counter_add(&key, by, token.as_deref()).await.map(|value| called(&value))),
+            Task::CounterGet(keys) => {
+                let counters: Vec<Value> = keys.iter().map(|key| self.reading(key)).collect();
+                answered(called(&json!({ "counters": counters })))
+            }
+            Task::PresencePage { channel, cursor, limit } => {
+                Outcome::Answered(self.presence.page(&channel, cursor.as_deref(), limit).map(|page| called(&page)).map_err(|_| ErrorCode::BadRequest))
+            }
+            Task::PresenceSince { channel, version } => answered(called(&self.presence.since(&channel, &version))),
+            Task::PresenceOnline(users) => answered(called(&json!({ "users": self.presence.query(&users) }))),
+        }
+    }
+
+    /// Publishes into a channel.
+    pub async fn publish(&self, channel: &Channel, post: crate::bus::embedded::Post) -> Result<protocol::message::StreamPosition, ErrorCode> {
+        let namespace = self.rules.namespaces.of_channel(channel).map_err(|_| ErrorCode::UnknownChannel)?;
+        let position = self.bus.publish(channel, namespace, post, (self.clock)()).await?;
+        self.metrics.publications.inc();
+        Ok(position)
+    }
+
+    /// A channel's publications and its top. A `since` of another epoch is error 112.
+    pub async fn history(&self, channel: &Channel, range: Range, epoch: &str) -> Result<HistoryResult, ErrorCode> {
+        let found = self.bus.history(channel, range, epoch, (self.clock)()).await?;
+        let (publications, top) = found.ok_or(ErrorCode::UnrecoverablePosition)?;
+        Ok(HistoryResult { publications, epoch: top.epoch, offset: top.offset })
+    }
+
+    /// How many clients and users are in a channel.
+    #[must_use]
+    pub fn presence_stats(&self, channel: &Channel) -> PresenceStatsResult {
+        let stats = self.presence.stats(channel);
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        PresenceStatsResult { num_clients: number(stats.clients), num_users: number(stats.users) }
+    }
+
+    /// Registers with the hub behind a closed gate, then reads what the subscriber needs first: nothing that happens
+    /// in between is missed, because the gate holds it.
+    async fn begin(&self, wanted: &Subscribing, connection: ConnectionId, outbox: &Arc<Outbox>) -> Result<Start, ErrorCode> {
+        self.hub.add(&wanted.channel, connection, outbox.clone(), wanted.join_leave);
+        match &wanted.target {
+            Target::Stream { history: false } => {
+                Ok(Start::Stream(Recovery { recovered: false, publications: Vec::new(), top: Default::default() }))
+            }
+            Target::Stream { history: true } => {
+                Ok(Start::Stream(self.bus.recover(&wanted.channel, wanted.since.as_ref(), (self.clock)()).await?))
+            }
+            Target::Counter(key) => Ok(Start::Snapshot { data: self.watch_counter(key), seq: 0 }),
+            Target::Roster(channel) => {
+                let (data, seq) = self.roster(channel);
+                Ok(Start::Snapshot { data, seq })
+            }
+            Target::Contacts(me) => Ok(Start::Snapshot { data: self.contacts(me), seq: 0 }),
+        }
+    }
+
+    async fn counter_add(&self, key: &CounterKey, by: i64, token: Option<&str>) -> Result<Value, ErrorCode> {
+        let token = token.map(str::parse::<Token>).transpose().map_err(|_| ErrorCode::BadRequest)?;
+        let added = self.counters.add(key, by, token, None).await?;
+        Ok(added_json(key, &added))
+    }
+}
+
+/// An accepted increment: `{"key","value","value_s","duplicate","acked"}`.
+pub(crate) fn added_json(key: &CounterKey, added: &Added) -> Value {
+    let Added { value, duplicate, acked } = added;
+    json!({ "key": key.as_str(), "value": value, "value_s": value.to_string(), "duplicate": duplicate, "acked": acked.name() })
+}
+
+fn answered(reply: Reply) -> Outcome {
+    Outcome::Answered(Ok(reply))
+}
+
+fn called<T: Serialize>(result: &T) -> Reply {
+    let data = Bytes::from(serde_json::to_vec(result).unwrap_or_default());
+    Reply { rpc: Some(RpcResult { data }), ..Reply::default() }
+}
+
+impl From<PublishError> for ErrorCode {
+    fn from(error: PublishError) -> ErrorCode {
+        match error {
+            PublishError::TooManyStreams => ErrorCode::LimitExceeded,
+        }
+    }
+}
+
+impl From<AddError> for ErrorCode {
+    fn from(error: AddError) -> ErrorCode {
+        match error {
+            AddError::Overflow => ErrorCode::CounterOverflow,
+            AddError::TokenExpired { .. } => ErrorCode::Expired,
+            AddError::TokenReused => ErrorCode::BadRequest,
+            AddError::TooManyTokens => ErrorCode::TooManyRequests,
+            AddError::Storage(_) => ErrorCode::Storage,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! I/O: the client protocol where WebSocket does not pass: a stream down, requests up. And its unidirectional form.
+
+use super::stream::{Framing, INBOUND_MAX, Stream};
+use crate::{
+    connection::{self, Opening},
+    gateway::Gateway,
+    hub::broadcast::Wire,
+};
+use axum::{
+    body::Body,
+    extract::{Query, State},
+    http::{HeaderMap, Response, StatusCode, header},
+    response::IntoResponse,
+};
+use bytes::Bytes;
+use prost::Message;
+use protocol::{
+    frame::{self, Format},
+    message::{Command, ConnectRequest},
+};
+use serde::Deserialize;
+use std::sync::Arc;
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+/// The query of `/connection/sse` and `/connection/uni_sse`.
+#[derive(Deserialize)]
+pub(crate) struct Options {
+    #[serde(default)]
+    cf_connect: String,
+}
+
+/// A frame for a session, in Protobuf.
+#[derive(Clone, PartialEq, Message)]
+struct BinaryEmulation {
+    #[prost(string, tag = "1")]
+    node: String,
+    #[prost(string, tag = "2")]
+    session: String,
+    #[prost(bytes = "bytes", tag = "3")]
+    data: Bytes,
+}
+
+/// The same in JSON: `data` is a string that holds newline-delimited commands.
+#[derive(Deserialize)]
+struct TextEmulation {
+    #[serde(default)]
+    node: String,
+    #[serde(default)]
+    session: String,
+    #[serde(default)]
+    data: String,
+}
+
+/// `POST /connection/http_stream`: the body is the first frame.
+pub(crate) async fn http_stream(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
+    let framing = if is_binary(&headers) { Framing::Lengths } else { Framing::Lines };
+    emulated(gateway, framing, body)
+}
+
+/// `GET /connection/sse?cf_connect=…`
+pub(crate) async fn sse_get(State(gateway): State<Arc<Gateway>>, Query(options): Query<Options>) -> Response<Body> {
+    emulated(gateway, Framing::Data(Wire::Json), options.cf_connect.into())
+}
+
+/// `POST /connection/sse`
+pub(crate) async fn sse_post(State(gateway): State<Arc<Gateway>>, body: Bytes) -> Response<Body> {
+    emulated(gateway, Framing::Data(Wire::Json), body)
+}
+
+/// `GET /connection/uni_sse?cf_connect=…`
+pub(crate) async fn uni_sse_get(State(gateway): State<Arc<Gateway>>, Query(options): Query<Options>) -> Response<Body> {
+    unidirectional(gateway, options.cf_connect.as_bytes())
+}
+
+/// `POST /connection/uni_sse`
+pub(crate) async fn uni_sse_post(State(gateway): State<Arc<Gateway>>, body: Bytes) -> Response<Body> {
+    unidirectional(gateway, &body)
+}
+
+/// `POST /emulation`: a frame for a session of this node.
+pub(crate) async fn forward(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
+    let request = if is_binary(&headers) {
+        BinaryEmulation::decode(body).ok()
+    } else {
+        let text: Option<TextEmulation> = serde_json::from_slice(&body).ok();
+        text.map(|TextEmulation { node, session, data }| BinaryEmulation { node, session, data: data.into() })
+    };
+    let Some(request) = request else { return (StatusCode::BAD_REQUEST, "malformed emulation request\n").into_response() };
+    if request.node != gateway.rules.node {
+        return (StatusCode::NOT_FOUND, "unknown node\n").into_response();
+    }
+    let Some(inbound) = gateway.registry.of_session(&request.session).and_then(|handle| handle.inbound) else {
+        return (StatusCode::NOT_FOUND, "unknown session\n").into_response();
+    };
+    match inbound.try_send(request.data) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(TrySendError::Full(_)) => (StatusCode::SERVICE_UNAVAILABLE, "the session has too many requests waiting\n").into_response(),
+        Err(TrySendError::Closed(_)) => (StatusCode::NOT_FOUND, "unknown session\n").into_response(),
+    }
+}
+
+fn emulated(gateway: Arc<Gateway>, framing: Framing, first: Bytes) -> Response<Body> {
+    let (inbound, frames) = mpsc::channel(INBOUND_MAX);
+    let (stream, response) = Stream::new(framing, Some(frames));
+    tokio::spawn(connection::run(gateway, stream, Opening { inbound: Some(inbound), first: Some(first), ..Opening::default() }));
+    response
+}
+
+fn unidirectional(gateway: Arc<Gateway>, connect: &[u8]) -> Response<Body> {
+    let connect = if connect.is_empty() { b"{}" } else { connect };
+    let connect: ConnectRequest = match serde_json::from_slice(connect) {
+        Ok(connect) => connect,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("malformed connect request: {error}\n")).into_response(),
+    };
+    let command = Command { id: 1, connect: Some(connect), ..Command::default() };
+    let (stream, response) = Stream::new(Framing::Data(Wire::BareJson), None);
+    let first = Some(frame::encode(Format::Json, &command));
+    tokio::spawn(connection::run(gateway, stream, Opening { unidirectional: true, first, ..Opening::default() }));
+    response
+}
+
+fn is_binary(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/octet-stream"))
+}

@@ -1,0 +1,167 @@
+//! I/O: arguments in, exit code out.
+
+use crate::{
+    clock,
+    config::{Config, layers, secret::Secret},
+    failure::{EXIT_CODES, Failure},
+    telemetry, token, wiring,
+};
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  headcount                                       serve on this machine, in development mode
+  headcount --config headcount.toml               serve what the file says
+  HEADCOUNT_LISTEN__CLIENT=127.0.0.1:8080 headcount
+                                                  any key as a variable
+  headcount config print --defaults               every key, with its meaning
+  headcount --config headcount.toml config check  find all mistakes without starting
+  headcount token gen --user alice --ttl 1h --config headcount.toml
+                                                  a connection token for alice";
+
+/// Who's here, and how many: presence, messages and counters, live.
+#[derive(Debug, Parser)]
+#[command(name = "headcount", version, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+struct Cli {
+    /// Configuration as TOML; what it leaves out has its default.
+    #[arg(long, global = true, value_name = "FILE", env = "HEADCOUNT_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until a signal (this is what `headcount` alone does).
+    Serve,
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Make tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Tell every mistake of the configuration, or `ok`.
+    Check,
+    /// Print the configuration in force as TOML, secrets as ***.
+    Print {
+        /// Print the commented default file instead: every key there is.
+        #[arg(long)]
+        defaults: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Print a token (HS256), and nothing else.
+    Gen(TokenArgs),
+}
+
+#[derive(Args, Debug)]
+struct TokenArgs {
+    /// The user's id; empty for an anonymous one.
+    #[arg(long)]
+    user: String,
+    /// Make a subscription token for this channel.
+    #[arg(long)]
+    channel: Option<String>,
+    /// How long the token is valid: 90s, 15m, 1h, 7d.
+    #[arg(long, default_value = "1h", value_parser = token::parse_ttl)]
+    ttl: u64,
+    /// What others see of the user, as JSON.
+    #[arg(long, value_name = "JSON", value_parser = |text: &str| serde_json::from_str::<serde_json::Value>(text))]
+    info: Option<serde_json::Value>,
+    /// Sign with this secret instead of the first of auth.hmac_secrets.
+    #[arg(long, value_parser = |text: &str| Ok::<_, std::convert::Infallible>(Secret::new(text.to_owned())))]
+    secret: Option<Secret>,
+}
+
+/// Runs the program on the arguments and environment of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "headcount: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    if let Some(Command::Config(ConfigCommand::Print { defaults: true })) = cli.command {
+        return print(layers::DEFAULT_FILE.trim_end());
+    }
+    let config = load(cli.config.as_deref())?;
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve(config),
+        Command::Config(ConfigCommand::Check) => {
+            config.warnings.iter().try_for_each(|warning| print(&format!("warning: {warning}")))?;
+            print("ok")
+        }
+        Command::Config(ConfigCommand::Print { .. }) => {
+            print(toml::to_string_pretty(&config.effective).context("printing the configuration")?.trim_end())
+        }
+        Command::Token(TokenCommand::Gen(args)) => print(&generate_token(args, &config)?),
+    }
+}
+
+fn serve(config: Config) -> Result<(), Failure> {
+    telemetry::init(&config.log);
+    // One provider for every use of TLS, before the first; it fails only if there is one already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(wiring::run(config))
+}
+
+fn load(path: Option<&Path>) -> Result<Config, Failure> {
+    let read = |path: &Path| {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| Failure::Usage(format!("cannot read --config {}: {error}", path.display())));
+        text.map(|text| (path.display().to_string(), text))
+    };
+    let file = path.map(read).transpose()?;
+    let mut env = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let Some(name) = name.to_str().filter(|name| name.starts_with(layers::ENV_PREFIX)) else { continue };
+        let value = value.into_string().map_err(|_| Failure::Usage(format!("{name}: is not UTF-8")))?;
+        env.push((name.to_owned(), value));
+    }
+    env.sort();
+    Ok(Config::load(file.as_ref().map(|(path, text)| (path.as_str(), text.as_str())), &env)?)
+}
+
+fn generate_token(args: TokenArgs, config: &Config) -> Result<String, Failure> {
+    let secret = args.secret.or_else(|| config.auth.hmac_secrets.first().cloned());
+    let secret = secret
+        .ok_or_else(|| Failure::Usage("no secret to sign with: give --secret, or a --config whose auth.hmac_secrets has one".to_owned()))?;
+    let claims = token::Claims {
+        user: args.user,
+        channel: args.channel,
+        info: args.info,
+        ttl_s: args.ttl,
+        audience: config.auth.audience.clone(),
+        issuer: config.auth.issuer.clone(),
+    };
+    token::sign(&claims, &secret, clock::now()).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{text}").map_err(Failure::Output)
+}

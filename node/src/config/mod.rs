@@ -1,0 +1,178 @@
+//! Pure: the typed configuration. Texts come in, a checked [`Config`] or every problem comes out; nothing is read from
+//! disk or environment here. The table of keys, with their units and meaning, is `default.toml`.
+
+pub mod layers;
+mod namespace;
+pub mod reader;
+mod relations;
+pub mod secret;
+mod sections;
+#[cfg(test)]
+mod tests;
+
+use self::{
+    layers::{Layers, Problem},
+    reader::Reader,
+    secret::Secret,
+};
+use core::net::SocketAddr;
+use protocol::namespace::Namespaces;
+use std::{fmt, path::PathBuf};
+
+/// Everything that was configured, checked. Keys of `default.toml` under the same names; sections whose features this
+/// version does not have are absent, because their keys admit no value.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Config {
+    pub node: Node,
+    pub listen: Listen,
+    pub auth: Auth,
+    pub namespaces: Namespaces,
+    pub presence: Presence,
+    pub counter: Counter,
+    pub limits: Limits,
+    pub log: Log,
+    pub shutdown: Shutdown,
+    /// The effective configuration as it may be shown: secrets redacted.
+    pub effective: toml::Table,
+    /// What is allowed and yet unwise.
+    pub warnings: Vec<String>,
+}
+
+/// `[node]`; the only role is "all".
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Node {
+    /// `None`: made up once and kept in `data_dir`.
+    pub name: Option<String>,
+    pub region: String,
+    pub data_dir: PathBuf,
+}
+
+/// `[listen]`; `None` is not bound. The peer listener is bound only when there are peers or regions: not yet.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Listen {
+    pub client: SocketAddr,
+    pub api: Option<SocketAddr>,
+    pub resp: Option<SocketAddr>,
+    pub admin: Option<SocketAddr>,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Auth {
+    /// Resolved: `"auto"` is decided.
+    pub development: bool,
+    pub hmac_secrets: Vec<Secret>,
+    /// PEM text, each a public key that tokens can be checked with.
+    pub public_keys: Vec<String>,
+    pub jwks: Vec<KeySet>,
+    pub api_keys: Vec<Secret>,
+    /// `scheme://host[:port]` in lower case, or `*`.
+    pub origins: Vec<String>,
+    pub audience: Option<String>,
+    pub issuer: Option<String>,
+}
+
+/// Where the keys of one issuer are published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct KeySet {
+    pub issuer: String,
+    pub url: String,
+}
+
+/// `[presence]`
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Presence {
+    pub grace_ms: u64,
+}
+
+/// `[counter]`
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Counter {
+    pub ack: Ack,
+}
+
+/// When an increment is acknowledged, unless its caller says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// Once it is in memory.
+    Memory,
+    /// Once it is on disk.
+    Fsync,
+}
+
+/// `[limits]`; 0 is no limit where `default.toml` says so.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Limits {
+    pub message_bytes: usize,
+    pub channels_per_client: usize,
+    pub outbox_bytes: usize,
+    pub connections: usize,
+    pub connections_per_address: usize,
+    pub handshake_timeout_ms: u64,
+    pub stale_timeout_ms: u64,
+    pub ping_interval_ms: u64,
+    pub pong_timeout_ms: u64,
+    pub expired_grace_ms: u64,
+    pub history_page: usize,
+    pub commands_per_s: u32,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Log {
+    /// A filter that parses.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum LogFormat {
+    /// Pretty on a terminal, else JSON.
+    Auto,
+    Pretty,
+    Json,
+}
+
+/// `[shutdown]`
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Shutdown {
+    pub drain_ms: u64,
+}
+
+/// The configuration is bad; all its problems at once. Nothing was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadConfig(pub Vec<Problem>);
+
+impl std::error::Error for BadConfig {}
+
+impl fmt::Display for BadConfig {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "bad configuration")?;
+        self.0.iter().try_for_each(|problem| write!(out, "\n  {problem}"))
+    }
+}
+
+impl Config {
+    /// Merges the default file, the operator's `file` (path and text) and the environment, in this order, and checks
+    /// every value by itself and in relation to the others.
+    pub fn load(file: Option<(&str, &str)>, env: &[(String, String)]) -> Result<Config, BadConfig> {
+        let mut reader = Reader::new(Layers::merge(file, env));
+        let mut config = Config::read(&mut reader);
+        debug_assert!(reader.unread().is_empty(), "keys of default.toml that nothing reads: {:?}", reader.unread());
+        relations::check(&config, &mut reader);
+        config.effective = reader.finish().map_err(BadConfig)?;
+        Ok(config)
+    }
+}

@@ -1,0 +1,48 @@
+//! Pure: what the values of several keys must be to each other.
+
+use super::{Config, reader::Reader};
+use core::net::SocketAddr;
+
+/// Notes every relation that does not hold.
+pub(super) fn check(config: &Config, reader: &mut Reader) {
+    let limits = &config.limits;
+    if limits.pong_timeout_ms >= limits.ping_interval_ms {
+        let interval_s = limits.ping_interval_ms / 1000;
+        reader.refuse("limits.pong_timeout_s", format!("must be less than limits.ping_interval_s, which is {interval_s}"));
+    }
+    if limits.outbox_bytes < limits.message_bytes {
+        let message_bytes = limits.message_bytes;
+        reader.refuse("limits.outbox_bytes", format!("must hold one message, and limits.message_bytes is {message_bytes}"));
+    }
+    let listen = &config.listen;
+    let public = [("listen.client", Some(listen.client)), ("listen.api", listen.api), ("listen.resp", listen.resp)];
+    one_listener_per_address(reader, public.into_iter().chain([("listen.admin", listen.admin)]));
+    if config.auth.development {
+        development_stays_on_this_machine(config, reader, public);
+    }
+}
+
+fn one_listener_per_address(reader: &mut Reader, listeners: impl Iterator<Item = (&'static str, Option<SocketAddr>)>) {
+    let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+    for (key, address) in listeners.filter_map(|(key, address)| Some((key, address?))) {
+        match taken.iter().find(|(_, other)| address.port() != 0 && *other == address) {
+            Some((other, _)) => reader.refuse(key, format!("is taken by {other}")),
+            None => taken.push((key, address)),
+        }
+    }
+}
+
+fn development_stays_on_this_machine(config: &Config, reader: &mut Reader, listeners: [(&str, Option<SocketAddr>); 3]) {
+    for (key, address) in listeners {
+        if address.is_some_and(|address| !address.ip().to_canonical().is_loopback()) {
+            reader.refuse(
+                key,
+                "in development mode anonymous clients may do everything, so it listens on loopback only; use 127.0.0.1, or set \
+                 auth.hmac_secrets, auth.public_keys, auth.jwks or auth.api_keys and leave auth.development at \"auto\"",
+            );
+        }
+    }
+    if config.auth.origins.iter().any(|origin| origin == "*") {
+        reader.refuse("auth.origins", "in development mode \"*\" would let every web page in; name the origins");
+    }
+}

@@ -1,0 +1,202 @@
+//! Pure: each section of the configuration, key by key, each value checked by itself.
+
+use super::{
+    Ack, Auth, Config, Counter, KeySet, Limits, Listen, Log, LogFormat, Node, Presence, Shutdown, namespace,
+    reader::{Reader, choice, text},
+    secret::Secret,
+};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use jsonwebtoken::DecodingKey;
+
+/// RFC 7518, section 3.2: a key for HS256 has at least this many bytes. Shorter ones are warned about.
+const HMAC_SECRET_BYTES_MIN: usize = 32;
+
+/// What `log.level` may be without a module's name.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+impl Config {
+    pub(super) fn read(reader: &mut Reader) -> Config {
+        let node = node(reader);
+        let listen = listen(reader);
+        let auth = auth(reader);
+        let namespaces = namespace::read(reader, auth.development);
+        for (keys, feature) in [
+            (["etcd.endpoints", "presence.lease_ttl_s"].as_slice(), "etcd"),
+            (&["redis.username", "redis.password", "redis.tls"], "Redis"),
+            (&["counter.seeds", "counter.producers", "listen.peer"], "replication"),
+            (&["regions.peers"], "regions"),
+            (&["tls.cert", "tls.key"], "TLS"),
+        ] {
+            keys.iter().for_each(|key| reader.not_yet(key, feature));
+        }
+        Config {
+            warnings: warnings(&auth.hmac_secrets),
+            node,
+            listen,
+            auth,
+            namespaces,
+            presence: Presence { grace_ms: reader.seconds_as_ms("presence.grace_s", 0..=300) },
+            counter: counter(reader),
+            limits: limits(reader),
+            log: log(reader),
+            shutdown: Shutdown { drain_ms: reader.seconds_as_ms("shutdown.drain_s", 0..=3600) },
+            effective: toml::Table::new(),
+        }
+    }
+}
+
+fn node(reader: &mut Reader) -> Node {
+    let roles = reader.texts("node.roles");
+    if let Some(role) = roles.iter().find(|role| !["all", "gateway", "counter", "coordinator"].contains(&role.as_str())) {
+        reader.refuse("node.roles", format!("{role:?} is no role; the roles are \"all\", \"gateway\", \"counter\", \"coordinator\""));
+    } else if roles != ["all"] {
+        reader.refuse("node.roles", "this version of headcount runs alone and in every role: write [\"all\"]");
+    }
+    let name = reader.optional_text("node.name");
+    let region = reader.text("node.region");
+    for (key, text) in [("node.name", name.as_deref()), ("node.region", Some(region.as_str()))] {
+        if text.is_some_and(|text| !is_identifier(text)) {
+            reader.refuse(key, "must be 1-64 of A-Z a-z 0-9 . _ -");
+        }
+    }
+    let data_dir = reader.text("node.data_dir");
+    if data_dir.is_empty() {
+        reader.refuse("node.data_dir", "must name a directory");
+    }
+    Node { name, region, data_dir: data_dir.into() }
+}
+
+fn listen(reader: &mut Reader) -> Listen {
+    let client = reader.address("listen.client");
+    if client.is_none() {
+        reader.refuse("listen.client", "must be set: without it no client can connect");
+    }
+    Listen {
+        client: client.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)),
+        api: reader.address("listen.api"),
+        resp: reader.address("listen.resp"),
+        admin: reader.address("listen.admin"),
+    }
+}
+
+fn auth(reader: &mut Reader) -> Auth {
+    let hmac_secrets = reader.secrets("auth.hmac_secrets");
+    let api_keys = reader.secrets("auth.api_keys");
+    let public_keys = reader.texts("auth.public_keys");
+    for (index, key) in public_keys.iter().enumerate() {
+        if let Err(reason) = check_public_key(key) {
+            reader.refuse("auth.public_keys", format!("key {}: {reason}", index + 1));
+        }
+    }
+    let mut jwks: Vec<KeySet> = Vec::new();
+    for index in 0..reader.tables("auth.jwks") {
+        let set = key_set(reader, index);
+        if jwks.iter().any(|other| other.issuer == set.issuer) {
+            reader.refuse(&format!("auth.jwks[{index}].issuer"), "is there twice");
+        }
+        jwks.push(set);
+    }
+    let origins: Vec<String> = reader.texts("auth.origins").iter().map(|origin| origin.to_lowercase()).collect();
+    if let Some(origin) = origins.iter().find(|origin| !is_origin(origin)) {
+        reader.refuse("auth.origins", format!("{origin:?} is no origin; write scheme://host[:port] without a path, or \"*\""));
+    }
+    let nothing_configured = hmac_secrets.is_empty() && api_keys.is_empty() && public_keys.is_empty() && jwks.is_empty();
+    let asked = reader.read("auth.development", |setting| match setting.value.as_bool() {
+        Some(asked) => Ok(Some(asked)),
+        None => choice(setting, &[("auto", None)]).map_err(|_| "must be true, false or \"auto\"".to_owned()),
+    });
+    let development = asked.flatten().unwrap_or(nothing_configured);
+    reader.resolve("auth.development", development);
+    let audience = reader.optional_text("auth.audience");
+    let issuer = reader.optional_text("auth.issuer");
+    Auth { development, hmac_secrets, public_keys, jwks, api_keys, origins, audience, issuer }
+}
+
+fn key_set(reader: &mut Reader, index: usize) -> KeySet {
+    let key = |field: &str| format!("auth.jwks[{index}].{field}");
+    let set = KeySet { issuer: reader.text(&key("issuer")), url: reader.text(&key("url")) };
+    if set.issuer.is_empty() {
+        reader.refuse(&key("issuer"), "must be set: keys are trusted for one issuer only");
+    }
+    let host = |scheme: &str| set.url.strip_prefix(scheme).map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default().to_owned());
+    let safe = match (host("https://"), host("http://")) {
+        (Some(host), _) => !host.is_empty(),
+        (_, Some(host)) => ["127.0.0.1", "localhost", "[::1]"].iter().any(|own| host == *own || host.starts_with(&format!("{own}:"))),
+        _ => false,
+    };
+    if !safe {
+        reader.refuse(&key("url"), "must begin with https:// (http:// on loopback only), because whoever answers it can sign tokens");
+    }
+    set
+}
+
+fn counter(reader: &mut Reader) -> Counter {
+    let names = [("fsync", Some(Ack::Fsync)), ("memory", Some(Ack::Memory)), ("replicated", None)];
+    let ack = reader.choice("counter.ack", &names);
+    if ack.is_none() {
+        reader.refuse("counter.ack", "needs replication, which this version of headcount does not have; write \"fsync\"");
+    }
+    Counter { ack: ack.unwrap_or(Ack::Fsync) }
+}
+
+fn limits(reader: &mut Reader) -> Limits {
+    Limits {
+        message_bytes: reader.count("limits.message_bytes", 1024..=16 << 20),
+        channels_per_client: reader.count("limits.channels_per_client", 1..=10_000),
+        outbox_bytes: reader.count("limits.outbox_bytes", 1024..=1 << 30),
+        connections: reader.count("limits.connections", 1..=10_000_000),
+        connections_per_address: reader.count("limits.connections_per_address", 0..=10_000_000),
+        handshake_timeout_ms: reader.seconds_as_ms("limits.handshake_timeout_s", 1..=300),
+        stale_timeout_ms: reader.seconds_as_ms("limits.stale_timeout_s", 1..=300),
+        ping_interval_ms: reader.seconds_as_ms("limits.ping_interval_s", 1..=3600),
+        pong_timeout_ms: reader.seconds_as_ms("limits.pong_timeout_s", 1..=3599),
+        expired_grace_ms: reader.seconds_as_ms("limits.expired_grace_s", 0..=3600),
+        history_page: reader.count("limits.history_page", 1..=10_000),
+        commands_per_s: u32::try_from(reader.number("limits.commands_per_s", 0..=1_000_000)).unwrap_or(u32::MAX),
+    }
+}
+
+fn log(reader: &mut Reader) -> Log {
+    let level = reader.read("log.level", |setting| {
+        let level = text(setting)?;
+        if is_filter(&level) {
+            Ok(level)
+        } else {
+            Err(format!("must be one of {}, or a filter such as info,gateway=debug", LEVELS.join(", ")))
+        }
+    });
+    let formats = [("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
+    Log { level: level.unwrap_or_default(), format: reader.choice("log.format", &formats) }
+}
+
+/// The parser of filters takes any word that is no level for the name of a module, so that a slip would silence the log.
+fn is_filter(text: &str) -> bool {
+    let words_are_levels = text.split(',').all(|part| part.contains('=') || LEVELS.contains(&part.trim()));
+    words_are_levels && tracing_subscriber::EnvFilter::builder().parse(text).is_ok()
+}
+
+fn warnings(hmac_secrets: &[Secret]) -> Vec<String> {
+    let weak = hmac_secrets.iter().filter(|secret| secret.expose().len() < HMAC_SECRET_BYTES_MIN).count();
+    let text =
+        format!("{weak} of auth.hmac_secrets shorter than {HMAC_SECRET_BYTES_MIN} bytes: tokens signed with such a secret can be guessed");
+    if weak > 0 { vec![text] } else { Vec::new() }
+}
+
+fn check_public_key(pem: &str) -> Result<(), &'static str> {
+    let bytes = pem.as_bytes();
+    if pem.contains("PRIVATE KEY") {
+        return Err("is a private key; the server needs the public one only");
+    }
+    let usable = [DecodingKey::from_rsa_pem, DecodingKey::from_ec_pem, DecodingKey::from_ed_pem].iter().any(|parse| parse(bytes).is_ok());
+    if usable { Ok(()) } else { Err("is no RSA, EC or Ed25519 public key as PEM text") }
+}
+
+/// What names a node or region: such names stand in file names, metrics and counter replicas.
+fn is_identifier(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+fn is_origin(text: &str) -> bool {
+    let host = text.split_once("://").map(|(scheme, host)| (scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()), host));
+    text == "*" || host.is_some_and(|(scheme, host)| scheme && !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', '*']))
+}

@@ -1,0 +1,15 @@
+//! I/O: the one binary's parts. Begin with `wiring.rs`, which reads top to bottom as the picture of the system.
+
+pub mod admin;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod data_dir;
+pub mod failure;
+pub mod listeners;
+pub mod pulse;
+pub mod readiness;
+pub mod signals;
+pub mod telemetry;
+pub mod token;
+pub mod wiring;

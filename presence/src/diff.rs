@@ -1,0 +1,153 @@
+//! Pure: what changed in a roster between two of its versions.
+
+use crate::{
+    member::{Entry, MemberKey},
+    page::Page,
+    version::Version,
+};
+use serde::Serialize;
+use std::collections::{BTreeMap, btree_map};
+
+/// A net change: each member is in one of the lists at most. JSON: `{"version","join","leave","update","count"}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diff {
+    /// The version that it leads to.
+    pub version: Version,
+    /// Members who were absent.
+    pub join: Vec<Entry>,
+    /// Members who were present, as they were last told.
+    pub leave: Vec<Entry>,
+    /// Members who stay, with another first client, number of clients or info.
+    pub update: Vec<Entry>,
+    /// Members after it, exact.
+    pub count: usize,
+    /// Names are not told, the lists are empty: `true` in big rooms, where JSON says so; otherwise JSON leaves it out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub counts_only: bool,
+}
+
+/// What a reader that knows a version needs to catch up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Since {
+    /// One net change from that version.
+    Diff(Diff),
+    /// The version is too old, of another generation, or names were not told since: begin again with this first page.
+    Snapshot(Page),
+}
+
+impl Diff {
+    /// A diff that tells nothing yet.
+    #[must_use]
+    pub fn empty(version: Version, count: usize) -> Diff {
+        Diff { version, join: Vec::new(), leave: Vec::new(), update: Vec::new(), count, counts_only: false }
+    }
+
+    /// Adds what became of one member, who was `before` and is `after`.
+    pub fn add(&mut self, before: Option<Entry>, after: Option<Entry>) {
+        match (before, after) {
+            (None, Some(after)) => self.join.push(after),
+            (Some(before), None) => self.leave.push(before),
+            (Some(before), Some(after)) if before != after => self.update.push(after),
+            _ => {}
+        }
+    }
+
+    /// Adds the net change of successive `diffs`: whoever joined and left again is in neither list.
+    pub fn add_net_of<'a>(&mut self, diffs: impl IntoIterator<Item = &'a Diff>) {
+        let mut fates: BTreeMap<MemberKey, Fate<'_>> = BTreeMap::new();
+        for diff in diffs {
+            let joins = diff.join.iter().map(|entry| (entry, false, true));
+            let leaves = diff.leave.iter().map(|entry| (entry, true, false));
+            let updates = diff.update.iter().map(|entry| (entry, true, true));
+            for (entry, was_present, is_present) in joins.chain(leaves).chain(updates) {
+                match fates.entry(entry.key()) {
+                    btree_map::Entry::Vacant(vacant) => drop(vacant.insert(Fate { was_present, is_present, entry })),
+                    btree_map::Entry::Occupied(mut fate) => {
+                        *fate.get_mut() = Fate { was_present: fate.get().was_present, is_present, entry }
+                    }
+                }
+            }
+        }
+        for Fate { was_present, is_present, entry } in fates.into_values() {
+            match (was_present, is_present) {
+                (false, true) => self.join.push(entry.clone()),
+                (true, false) => self.leave.push(entry.clone()),
+                (true, true) => self.update.push(entry.clone()),
+                (false, false) => {}
+            }
+        }
+    }
+
+    /// Members that it names.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.join.len() + self.leave.len() + self.update.len()
+    }
+
+    /// Whether it names nobody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One member's presence before and after a run of diffs, and the last word about it.
+struct Fate<'a> {
+    was_present: bool,
+    is_present: bool,
+    entry: &'a Entry,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::version::Stamp;
+    use bytes::Bytes;
+
+    fn entry(user: &str, num_clients: u32) -> Entry {
+        let (conn_info, chan_info) = (Bytes::from_static(b"{\"a\":\n1}"), Bytes::from_static(b"\xff"));
+        Entry { user: user.into(), client: format!("c-{user}").into(), num_clients, conn_info, chan_info }
+    }
+
+    fn empty() -> Diff {
+        Diff::empty(Version::of(&"local".into(), Stamp { generation: 0x9f3a, seq: 17 }), 3)
+    }
+
+    #[test]
+    fn several_diffs_make_one_in_which_joins_and_leaves_cancel() {
+        let (one, two) = (|user| Some(entry(user, 1)), |user| Some(entry(user, 2)));
+        let (mut first, mut second, mut net) = (empty(), empty(), empty());
+        first.add(None, one("came-and-went"));
+        first.add(None, one("came-and-changed"));
+        first.add(one("went-and-came"), None);
+        first.add(one("changed-and-went"), two("changed-and-went"));
+        first.add(one("unchanged"), one("unchanged"));
+        second.add(one("came-and-went"), None);
+        second.add(one("came-and-changed"), two("came-and-changed"));
+        second.add(None, two("went-and-came"));
+        second.add(two("changed-and-went"), None);
+        net.add_net_of([&first, &second]);
+        assert_eq!(net.join, [entry("came-and-changed", 2)]);
+        assert_eq!(net.leave, [entry("changed-and-went", 2)]);
+        assert_eq!(net.update, [entry("went-and-came", 2)]);
+    }
+
+    #[test]
+    fn the_json_of_diffs_and_pages_is_the_contract() {
+        let mut diff = empty();
+        diff.add(None, Some(entry("u", 1)));
+        diff.add(Some(Entry { conn_info: Bytes::new(), chan_info: Bytes::new(), ..entry("v", 2) }), None);
+        assert_eq!(
+            serde_json::to_string(&Since::Diff(diff)).unwrap(),
+            r#"{"version":"local=9f3a:17","join":[{"user":"u","client":"c-u","num_clients":1,"conn_info":{"a":1},"chan_info":{"b64":"/w=="}}],"leave":[{"user":"v","client":"c-v","num_clients":2}],"update":[],"count":3}"#
+        );
+        let counts = Diff { counts_only: true, ..empty() };
+        assert_eq!(
+            serde_json::to_string(&counts).unwrap(),
+            r#"{"version":"local=9f3a:17","join":[],"leave":[],"update":[],"count":3,"counts_only":true}"#
+        );
+        let page = Page { version: empty().version, snapshot: vec![], next: None };
+        assert_eq!(serde_json::to_string(&Since::Snapshot(page)).unwrap(), r#"{"version":"local=9f3a:17","snapshot":[],"next":null}"#);
+    }
+}

@@ -1,0 +1,28 @@
+//! I/O: the smallest HTTP client that tests of small pages need; others use a real one.
+
+use core::net::SocketAddr;
+use std::io::{Error, ErrorKind};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// An answer; `body` is all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
+}
+
+/// `GET path` from the server at `address`, on a connection of its own.
+pub async fn get(address: SocketAddr, path: &str) -> std::io::Result<Answer> {
+    let mut stream = TcpStream::connect(address).await?;
+    // HTTP/1.0: the body ends with the connection, never in chunks.
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    let parts = text.split_once("\r\n\r\n").and_then(|(head, body)| Some((head.split(' ').nth(1)?.parse().ok()?, body)));
+    let (status, body) = parts.ok_or_else(|| Error::new(ErrorKind::InvalidData, format!("not HTTP: {text:?}")))?;
+    Ok(Answer { status, body: body.to_owned() })
+}

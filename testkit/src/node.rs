@@ -1,0 +1,201 @@
+//! I/O: the real binary as a child process, on free ports and in a directory of its own.
+
+use crate::{eventually, http};
+use anyhow::{Context, Result, anyhow, bail};
+use core::net::SocketAddr;
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// How long a node may take to start or to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Lines of its log that a node prints when its test fails.
+const LOG_LINES_SHOWN: usize = 200;
+
+/// What a node is started with.
+#[derive(Clone, Debug, Default)]
+pub struct NodeOptions {
+    /// The text of `--config`. Listeners that it leaves out are on 127.0.0.1:0, except `api`, which stays unset.
+    pub config_toml: String,
+    /// More variables; no other `HEADCOUNT_…` variable reaches the node.
+    pub env: Vec<(String, String)>,
+    /// `None`: a new directory that lives as long as the [`Node`].
+    pub data_dir: Option<PathBuf>,
+}
+
+/// A running node. Dropping it kills it, and prints its log if the test is failing.
+#[derive(Debug)]
+pub struct Node {
+    /// Where clients connect.
+    pub client: SocketAddr,
+    /// The service routes, if they have a listener of their own.
+    pub api: Option<SocketAddr>,
+    /// Counters for Redis clients.
+    pub resp: Option<SocketAddr>,
+    /// Metrics and readiness.
+    pub admin: SocketAddr,
+    /// What outlives the process.
+    pub data_dir: PathBuf,
+    options: NodeOptions,
+    child: Child,
+    scratch: TempDir,
+}
+
+impl Node {
+    /// Starts a node and waits until it is ready. Panics with its log if it does not become so.
+    pub async fn start(options: NodeOptions) -> Node {
+        let scratch = tempfile::tempdir().expect("a directory for the node");
+        let data_dir = options.data_dir.clone().unwrap_or_else(|| scratch.path().join("data"));
+        fs::write(scratch.path().join("config.toml"), &options.config_toml).expect("writing the node's configuration");
+        let child = spawn(scratch.path(), &data_dir, &options).expect("starting the node");
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut node = Node { client: nowhere, api: None, resp: None, admin: nowhere, data_dir, options, child, scratch };
+        node.wait_until_ready().await;
+        node
+    }
+
+    /// Everything that the node, in all its lives, has written to stdout and stderr.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.scratch.path().join(LOG_FILE)).unwrap_or_default()
+    }
+
+    /// `http://…` of the client listener, without a path.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.client)
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Kills the node as a power cut would, and waits until it is gone.
+    pub async fn kill9(&mut self) {
+        self.child.kill().await.expect("killing the node");
+    }
+
+    /// Sends SIGTERM without waiting.
+    pub async fn signal_terminate(&self) {
+        let pid = self.child.id().expect("the node runs").to_string();
+        // No system call from here: that would need unsafe code or one more crate.
+        let status = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &pid]).status().await;
+        assert!(status.expect("running kill").success(), "kill -TERM {pid}");
+    }
+
+    /// Waits until the process has ended by itself.
+    pub async fn wait(&mut self) -> ExitStatus {
+        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("the node ends").expect("waiting for the node")
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal_terminate().await;
+        self.wait().await
+    }
+
+    /// Starts the node again, killing it first if it still runs: same directory, configuration and addresses.
+    pub async fn restart(&mut self) {
+        self.child.kill().await.expect("killing the node");
+        let mut options = self.options.clone();
+        options.env.push(listen("CLIENT", self.client));
+        options.env.push(listen("ADMIN", self.admin));
+        options.env.extend(self.api.map(|address| listen("API", address)));
+        options.env.extend(self.resp.map(|address| listen("RESP", address)));
+        self.child = spawn(self.scratch.path(), &self.data_dir, &options).expect("starting the node again");
+        self.wait_until_ready().await;
+    }
+
+    async fn wait_until_ready(&mut self) {
+        let pid = self.child.id();
+        eventually(PATIENCE, async || {
+            if let Some(status) = self.child.try_wait()? {
+                panic!("the node (pid {pid:?}) ended with {status}:\n{}", self.log());
+            }
+            self.read_addresses()?;
+            match http::get(self.admin, "/readyz").await? {
+                answer if answer.status == 200 => Ok(()),
+                answer => Err(anyhow!("/readyz: {} {}", answer.status, answer.body)),
+            }
+        })
+        .await;
+    }
+
+    fn read_addresses(&mut self) -> Result<()> {
+        let addresses: Value = serde_json::from_str(&fs::read_to_string(self.data_dir.join("listen.json"))?)?;
+        let of = |listener: &str| addresses[listener].as_str().map(str::parse::<SocketAddr>).transpose();
+        self.client = of("client")?.context("listen.json has no client")?;
+        self.admin = of("admin")?.context("listen.json has no admin; a node under test needs one")?;
+        (self.api, self.resp) = (of("api")?, of("resp")?);
+        Ok(())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let skipped = log.lines().count().saturating_sub(LOG_LINES_SHOWN);
+            let shown: Vec<&str> = log.lines().skip(skipped).collect();
+            eprintln!("--- log of the node at {} ({skipped} lines left out)\n{}\n---", self.client, shown.join("\n"));
+        }
+    }
+}
+
+/// The binary under test: `HEADCOUNT_BIN`, or the one that cargo built beside this test.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("HEADCOUNT_BIN") {
+        return Ok(path.into());
+    }
+    // Tests are in target/<profile>/deps/, binaries one above.
+    let test = std::env::current_exe()?;
+    let binary = test.parent().and_then(Path::parent).context("the test has no directory")?.join("headcount");
+    if !binary.exists() {
+        bail!(
+            "{} is not there: run `cargo build -p headcount-node` (with --release for a release test), or set HEADCOUNT_BIN",
+            binary.display()
+        );
+    }
+    Ok(binary)
+}
+
+const LOG_FILE: &str = "log";
+
+fn spawn(scratch: &Path, data_dir: &Path, options: &NodeOptions) -> Result<Child> {
+    let log = fs::File::options().create(true).append(true).open(scratch.join(LOG_FILE))?;
+    let mut command = Command::new(binary()?);
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("HEADCOUNT_")) {
+            command.env_remove(name);
+        }
+    }
+    for listener in ["client", "resp", "admin"] {
+        if !configures(&options.config_toml, listener) {
+            let (name, address) = listen(&listener.to_uppercase(), SocketAddr::from(([127, 0, 0, 1], 0)));
+            command.env(name, address);
+        }
+    }
+    command.env("HEADCOUNT_NODE__DATA_DIR", data_dir).envs(options.env.iter().cloned());
+    command.arg("--config").arg(scratch.join("config.toml")).current_dir(scratch);
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
+    Ok(command.spawn()?)
+}
+
+fn listen(listener: &str, address: SocketAddr) -> (String, String) {
+    (format!("HEADCOUNT_LISTEN__{listener}"), address.to_string())
+}
+
+/// Whether the `[listen]` section of `toml` sets `key`.
+fn configures(toml: &str, key: &str) -> bool {
+    let section = toml.split("[listen]").nth(1).unwrap_or_default();
+    let keys = section.lines().take_while(|line| !line.starts_with('[')).filter_map(|line| Some(line.split_once('=')?.0.trim()));
+    keys.into_iter().any(|found| found == key)
+}

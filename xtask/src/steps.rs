@@ -1,0 +1,85 @@
+//! I/O: the steps of `cargo xtask test`.
+
+use crate::tools;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// One step: its name on the command line, what it does, and how.
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) run: fn() -> Result<(), String>,
+}
+
+/// Every step, in the order of running: what fails fast first, what takes minutes to install last.
+pub(crate) const ALL: [Step; 7] = [
+    Step { name: "tools", what: "find or install what the tests need", run: tools::prepare },
+    Step { name: "fmt", what: "cargo fmt --check", run: || cargo(&["fmt", "--all", "--check"]) },
+    Step { name: "clippy", what: "cargo clippy, warnings denied", run: clippy },
+    Step { name: "build", what: "build the binaries that tests start", run: || cargo(&["build", "--workspace", "--bins"]) },
+    Step { name: "rust", what: "cargo test --workspace", run: || cargo(&["test", "--workspace"]) },
+    Step { name: "node", what: "the published JavaScript clients and the browser, if clients/tests is there", run: node },
+    Step { name: "deny", what: "cargo deny: bans, licences, sources", run: deny },
+];
+
+/// The repository.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// Where cargo builds.
+pub(crate) fn target() -> PathBuf {
+    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+}
+
+/// The JavaScript tests, once there are some.
+pub(crate) fn node_tests() -> Option<PathBuf> {
+    Some(root().join("clients/tests")).filter(|directory| directory.join("package.json").exists())
+}
+
+/// Runs a program in `directory` with our own output; an error unless it ends with 0.
+pub(crate) fn run(program: &str, arguments: &[&str], directory: &Path) -> Result<(), String> {
+    run_with(&[], program, arguments, directory)
+}
+
+fn run_with(env: &[(&str, PathBuf)], program: &str, arguments: &[&str], directory: &Path) -> Result<(), String> {
+    println!("$ {program} {}", arguments.join(" "));
+    let status = Command::new(program).args(arguments).envs(env.iter().cloned()).current_dir(directory).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`{program} {}`: {status}", arguments.join(" "))),
+        Err(error) => Err(format!("cannot run {program}: {error}")),
+    }
+}
+
+/// Runs the benchmarks; `options` go to cargo.
+pub(crate) fn bench(options: &[&str]) -> Result<(), String> {
+    cargo(&[&["bench", "--package", "headcount-benches"], options].concat())
+}
+
+fn cargo(arguments: &[&str]) -> Result<(), String> {
+    // The very cargo that runs us, whatever is on the PATH.
+    let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    run(&program, arguments, &root())
+}
+
+fn clippy() -> Result<(), String> {
+    cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+}
+
+fn node() -> Result<(), String> {
+    let Some(directory) = node_tests() else {
+        println!("clients/tests has no package.json yet: nothing to run");
+        return Ok(());
+    };
+    // The binary that the step before built, whatever else lies about.
+    let binary = std::env::var_os("HEADCOUNT_BIN").map_or_else(|| target().join("debug/headcount"), PathBuf::from);
+    run_with(&[("HEADCOUNT_BIN", binary)], "node", &["--test"], &directory)
+}
+
+fn deny() -> Result<(), String> {
+    let program = tools::cargo_deny()?;
+    run(&program, &["--all-features", "check", "bans", "licenses", "sources"], &root())
+}

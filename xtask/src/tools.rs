@@ -1,0 +1,80 @@
+//! I/O: finds what the tests need, installs what the system's package manager or cargo may install, and says clearly what
+//! somebody has to install by hand.
+
+use crate::steps::{node_tests, root, run, target};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// Names under which Chromium is installed; `CHROME` names another one.
+const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+/// The version that `deny.toml` is written for.
+const CARGO_DENY: &str = "0.20.2";
+
+/// Node packages and a browser if there are JavaScript tests; Redis's own tools if they can be had.
+pub(crate) fn prepare() -> Result<(), String> {
+    if let Some(directory) = node_tests() {
+        require("Node.js", &["node"], "nodejs")?;
+        require("npm", &["npm"], "npm")?;
+        // As the lock file says, and only if it changed since.
+        let is_installed = directory.join("node_modules/.package-lock.json").exists();
+        if !is_installed || is_newer(&directory.join("package-lock.json"), &directory.join("node_modules/.package-lock.json")) {
+            run("npm", &["ci", "--no-audit", "--no-fund"], &directory)?;
+        }
+        match std::env::var("CHROME") {
+            Ok(chrome) => println!("Chromium: {chrome} (CHROME)"),
+            Err(_) => require("Chromium", &BROWSERS, "chromium")?,
+        }
+    }
+    // redis-cli and redis-benchmark check the counters' Redis protocol from outside; tests that need them skip without.
+    if let Err(reason) = require("Redis tools", &["redis-cli"], "redis-tools") {
+        println!("{reason} (optional: going on)");
+    }
+    Ok(())
+}
+
+/// The path of cargo-deny: installed by somebody, or by us under target/.
+pub(crate) fn cargo_deny() -> Result<String, String> {
+    let own = target().join("tools/bin/cargo-deny");
+    if let Some(found) = on_path("cargo-deny") {
+        return Ok(found.display().to_string());
+    }
+    if !own.exists() {
+        let tools = target().join("tools").display().to_string();
+        println!("cargo-deny is not installed: building it once, which takes minutes");
+        run("cargo", &["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--root", &tools], &root())?;
+    }
+    Ok(own.display().to_string())
+}
+
+/// Finds one of `programs`, or installs `package` where we may.
+fn require(what: &str, programs: &[&str], package: &str) -> Result<(), String> {
+    let found = || programs.iter().find_map(|program| on_path(program));
+    if found().is_none() && is_root() && on_path("apt-get").is_some() {
+        run("apt-get", &["update", "-qq"], &root())?;
+        run("apt-get", &["install", "-y", "-qq", "--no-install-recommends", package], &root())?;
+    }
+    match found() {
+        Some(path) => {
+            println!("{what}: {}", path.display());
+            Ok(())
+        }
+        None => Err(format!("{what} is missing: install it ({package}, by your system's package manager)")),
+    }
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file())
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").stderr(Stdio::null()).output();
+    id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+fn is_newer(first: &Path, second: &Path) -> bool {
+    let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    modified(first) > modified(second)
+}
