@@ -81,7 +81,7 @@ pub(crate) async fn run<T: Transport>(gateway: Arc<Gateway>, mut transport: T, o
         }
         return transport.close(Disconnect::ConnectionLimit).await;
     }
-    gateway.metrics.connections.with_label_values(&[wire_label(wire)]).inc();
+    gateway.metrics.connections.with_label_values(&[wire.label()]).inc();
     let session = Session::new(gateway.rules.clone(), profile, (gateway.clock)());
     let frames = opening.first.map(|first| frame::commands(wire.format(), first));
     let mut connection = Connection {
@@ -236,7 +236,7 @@ impl Connection {
             Order::Connected => {
                 let user = self.session.user().unwrap_or_default();
                 self.gateway.registry.set_user(self.id, user);
-                self.gateway.presence.connect(user, self.session.client(), (self.gateway.clock)());
+                self.gateway.presence.connect(&user.into(), &self.session.client().into());
                 self.give_verdict(Verdict::Accepted);
             }
             Order::Open { channel, after } => self.open(&channel, after),
@@ -307,10 +307,10 @@ impl Connection {
             self.gateway.unsubscribe(&channel, self.id);
         }
         if let Some(user) = self.session.user() {
-            self.gateway.presence.disconnect(user, self.session.client(), departure, (self.gateway.clock)());
+            self.gateway.presence.disconnect(&user.into(), &self.session.client().into(), departure, (self.gateway.clock)());
         }
         self.gateway.registry.remove(self.id, self.session.user());
-        self.gateway.metrics.connections.with_label_values(&[wire_label(self.wire)]).dec();
+        self.gateway.metrics.connections.with_label_values(&[self.wire.label()]).dec();
     }
 }
 
@@ -325,14 +325,5 @@ async fn until(deadline_ms: Option<u64>, clock: Clock) {
     match deadline_ms {
         Some(deadline_ms) => tokio::time::sleep(Duration::from_millis(deadline_ms.saturating_sub(clock().mono_ms))).await,
         None => std::future::pending().await,
-    }
-}
-
-fn wire_label(wire: Wire) -> &'static str {
-    match wire {
-        Wire::Json => "json",
-        Wire::Protobuf => "protobuf",
-        Wire::BareJson => "uni_json",
-        Wire::Event => "event",
     }
 }

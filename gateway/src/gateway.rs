@@ -43,6 +43,8 @@ pub struct Settings {
     pub outbox_bytes_max: usize,
     /// Client connections; one more is refused with 3504.
     pub connections_max: usize,
+    /// How long a client may take to send a request's head.
+    pub head_timeout: Duration,
 }
 
 /// The parts that a gateway is made of.
@@ -54,7 +56,7 @@ pub struct Parts {
     /// Checks tokens.
     pub verifier: Verifier,
     /// The counters of this node.
-    pub counters: counter::engine::Engine,
+    pub counters: counter::Engine,
     /// How rosters behave.
     pub presence_rules: presence::Rules,
     /// Reads the clocks.
@@ -76,9 +78,9 @@ pub struct Gateway {
     /// Who is where.
     pub presence: presence::Embedded,
     /// The counters of this node.
-    pub counters: counter::engine::Engine,
+    pub counters: counter::Engine,
     /// Counters that somebody here watches.
-    pub interest: counter::engine::Interest,
+    pub interest: counter::Interest,
     /// Checks tokens.
     pub verifier: Verifier,
     /// The connections of this node.

@@ -10,7 +10,7 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use counter::engine::Reading;
+use counter::Reading;
 use presence::{Event, Member, Sink, Version};
 use protocol::{
     limits::ROSTER_PAGE_MAX,

@@ -1,14 +1,15 @@
 //! I/O: what the gateway counts. Labels come from closed sets, never from channels or users.
 
+use crate::hub::broadcast::Wire;
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use protocol::code::{Disconnect, ErrorCode};
 
 /// Every metric of this crate: name, help.
-pub const METRICS: [(&str, &str); 9] = [
+pub const METRICS: [(&str, &str); 8] = [
     ("headcount_connections", "Open client connections, by wire format"),
     ("headcount_commands_total", "Commands received from clients"),
     ("headcount_errors_total", "Error replies to clients, by error"),
     ("headcount_disconnects_total", "Connections ended by the server, by reason"),
-    ("headcount_slow_disconnects_total", "Connections ended because the client read too slowly"),
     ("headcount_client_received_bytes_total", "Bytes of frames received from clients"),
     ("headcount_client_sent_bytes_total", "Bytes of messages sent to clients"),
     ("headcount_client_sent_messages_total", "Messages sent to clients"),
@@ -21,7 +22,6 @@ pub struct Metrics {
     pub(crate) commands: IntCounter,
     pub(crate) errors: IntCounterVec,
     pub(crate) disconnects: IntCounterVec,
-    pub(crate) slow_disconnects: IntCounter,
     pub(crate) bytes_in: IntCounter,
     pub(crate) bytes_out: IntCounter,
     pub(crate) messages_out: IntCounter,
@@ -31,26 +31,28 @@ pub struct Metrics {
 impl Metrics {
     /// Registers all of them; an error means that a name is taken.
     pub fn register(registry: &Registry) -> Result<Metrics, prometheus::Error> {
-        let [connections, commands, errors, disconnects, slow, bytes_in, bytes_out, messages_out, publications] =
+        let [connections, commands, errors, disconnects, bytes_in, bytes_out, messages_out, publications] =
             METRICS.map(|(name, help)| Opts::new(name, help));
         let counter = |opts| -> Result<IntCounter, prometheus::Error> {
             let counter = IntCounter::with_opts(opts)?;
             registry.register(Box::new(counter.clone()))?;
             Ok(counter)
         };
-        let counters = |opts, label| -> Result<IntCounterVec, prometheus::Error> {
+        // Every label value is there from the start, so that a rate is known before the first event.
+        let counters = |opts, label, values: &mut dyn Iterator<Item = &'static str>| -> Result<IntCounterVec, prometheus::Error> {
             let counters = IntCounterVec::new(opts, &[label])?;
+            values.for_each(|value| drop(counters.with_label_values(&[value])));
             registry.register(Box::new(counters.clone()))?;
             Ok(counters)
         };
         let gauges = IntGaugeVec::new(connections, &["wire"])?;
+        Wire::ALL.iter().for_each(|wire| drop(gauges.with_label_values(&[wire.label()])));
         registry.register(Box::new(gauges.clone()))?;
         Ok(Metrics {
             connections: gauges,
             commands: counter(commands)?,
-            errors: counters(errors, "error")?,
-            disconnects: counters(disconnects, "reason")?,
-            slow_disconnects: counter(slow)?,
+            errors: counters(errors, "error", &mut ErrorCode::ALL.iter().map(|code| code.parts().1))?,
+            disconnects: counters(disconnects, "reason", &mut Disconnect::ALL.iter().map(|code| code.parts().1))?,
             bytes_in: counter(bytes_in)?,
             bytes_out: counter(bytes_out)?,
             messages_out: counter(messages_out)?,

@@ -21,8 +21,6 @@ use tower_http::compression::CompressionLayer;
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Header lines of a request; more is answered 431.
 const HEADERS_MAX: usize = 64;
-/// How long a client may take to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a body on the service routes (a batch of counter operations is the largest).
 const SERVICE_BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Pause after a failed accept, for instance when file descriptors run out.
@@ -41,9 +39,10 @@ pub enum Serves {
 
 /// Accepts connections until `shutdown`. Accepted ones go on; their clients are sent away by [`Gateway::drain`].
 pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, serves: Serves, shutdown: impl Future<Output = ()>) {
+    let head_timeout = gateway.settings.head_timeout;
     let service = hyper_util::service::TowerToHyperService::new(router(gateway, serves));
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+    http.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
     tokio::pin!(shutdown);
     loop {
         let accepted = tokio::select! {

@@ -9,10 +9,7 @@ use crate::{
     session::{Outcome, Start, Subscribing, Target, Task},
 };
 use bytes::Bytes;
-use counter::{
-    engine::{AddError, Added},
-    token::Token,
-};
+use counter::{AddError, Added, Token};
 use protocol::{
     code::ErrorCode,
     message::{HistoryResult, PresenceResult, PresenceStatsResult, PublishResult, Reply, RpcResult},
@@ -109,8 +106,8 @@ impl Gateway {
     }
 
     async fn counter_add(&self, key: &CounterKey, by: i64, token: Option<&str>) -> Result<Value, ErrorCode> {
-        let token = token.map(str::parse::<Token>).transpose().map_err(|_| ErrorCode::BadRequest)?;
-        let added = self.counters.add(key, by, token, None).await?;
+        let token = token.map(Token::parse).transpose().map_err(|_| ErrorCode::BadRequest)?;
+        let added = self.counters.add(key, by, token, None).await.map_err(|error| refusal(&error))?;
         Ok(added_json(key, &added))
     }
 }
@@ -138,14 +135,13 @@ impl From<PublishError> for ErrorCode {
     }
 }
 
-impl From<AddError> for ErrorCode {
-    fn from(error: AddError) -> ErrorCode {
-        match error {
-            AddError::Overflow => ErrorCode::CounterOverflow,
-            AddError::TokenExpired { .. } => ErrorCode::Expired,
-            AddError::TokenReused => ErrorCode::BadRequest,
-            AddError::TooManyTokens => ErrorCode::TooManyRequests,
-            AddError::Storage(_) => ErrorCode::Storage,
-        }
+fn refusal(error: &AddError) -> ErrorCode {
+    match error {
+        AddError::Overflow(_) => ErrorCode::CounterOverflow,
+        AddError::TokenExpired { .. } => ErrorCode::Expired,
+        AddError::TokenReused => ErrorCode::BadRequest,
+        AddError::TokensFull => ErrorCode::TooManyRequests,
+        AddError::KeysFull => ErrorCode::LimitExceeded,
+        AddError::Storage(_) => ErrorCode::Storage,
     }
 }

@@ -4,7 +4,7 @@
 use crate::{
     admin::{self, Admin, NodeMetrics},
     clock,
-    config::Config,
+    config::{self, Config},
     data_dir::DataDir,
     failure::Failure,
     listeners::Listeners,
@@ -14,8 +14,24 @@ use crate::{
     telemetry,
 };
 use anyhow::{Context, anyhow};
-use std::{sync::Arc, time::Duration};
-use tokio::task::JoinSet;
+use counter::{
+    Ack, Engine, EngineConfig,
+    engine::SNAPSHOT_LOG_BYTES,
+    resp::{self, ApiKey, RespConfig},
+};
+use gateway::{
+    auth::{AuthConfig, JwksIssuer, Secret, Verifier},
+    gateway::{Gateway, Parts, Settings},
+    server::{self, Serves},
+    session::Rules,
+};
+use prometheus::Registry;
+use protocol::namespace::{Grant, Namespace, Right};
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::{sync::watch, task::JoinSet};
+
+/// How often a drain looks whether anybody is left.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
 
 /// Serves until a signal asks to end.
 pub async fn run(config: Config) -> Result<(), Failure> {
@@ -28,7 +44,9 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let addresses = listeners.addresses().context("asking for bound addresses")?;
 
     // The parts.
-    let registry = prometheus::Registry::new();
+    let registry = Registry::new();
+    let counters = counters(&config, &data_dir, &node, &registry)?;
+    let gateway = gateway(&config, &node, counters.clone(), &registry)?;
     let metrics = NodeMetrics::register(&registry).context("registering metrics")?;
     let pulse = Arc::new(Pulse::default());
     let readiness = Arc::new(Readiness::new(Vec::new()));
@@ -47,6 +65,32 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         tasks.spawn(async move { ("admin", admin::serve(listener, admin).await.map_err(Into::into)) });
     }
 
+    let (ending, ended) = watch::channel(false);
+    tasks.spawn({
+        let (gateway, ended) = (gateway.clone(), ended.clone());
+        async move {
+            gateway.run(until(ended)).await;
+            ("gateway", Ok(()))
+        }
+    });
+    let served = match listeners.api {
+        None => Serves::Everything,
+        Some(listener) => {
+            tasks.spawn(named("api", server::serve(listener, gateway.clone(), Serves::Services, until(ended.clone()))));
+            Serves::Clients
+        }
+    };
+    tasks.spawn(named("client", server::serve(listeners.client, gateway.clone(), served, until(ended.clone()))));
+    if let Some(listener) = listeners.resp {
+        let resp = RespConfig {
+            namespaces: Arc::new(config.namespaces.clone()),
+            api_keys: config.auth.api_keys.iter().map(|key| ApiKey::new(key.expose().to_owned())).collect(),
+            clients_max: resp::CLIENTS_MAX,
+            write_timeout_ms: resp::WRITE_TIMEOUT_MS,
+        };
+        tasks.spawn(named("resp", resp::serve(listener, counters.clone(), resp, until(ended))));
+    }
+
     // Open to the world.
     data_dir.write_addresses(&addresses)?;
     telemetry::announce(&config, &node, &addresses);
@@ -59,18 +103,103 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     // The end: say so, send the clients elsewhere, then stop what served them.
     readiness.set(Phase::Draining);
     tokio::select! {
-        () = drain() => tracing::info!("drained"),
+        () = drain(&gateway) => tracing::info!("drained"),
         () = tokio::time::sleep(Duration::from_millis(config.shutdown.drain_ms)) => tracing::warn!("not drained within shutdown.drain_s"),
         signal = signals.next() => tracing::warn!(signal, "second signal: ending at once"),
         ended = tasks.join_next() => return Err(ended_early(ended).into()),
     }
+    let _ = ending.send(true);
     tasks.shutdown().await;
+    counters.shutdown().await;
     data_dir.remove_addresses();
     Ok(())
 }
 
-/// Sends the clients elsewhere; returns once none is left.
-async fn drain() {}
+/// Sends the clients elsewhere in paced waves; returns once none is left.
+async fn drain(gateway: &Gateway) {
+    gateway.drain().await;
+    while gateway.registry.counts().0 > 0 {
+        tokio::time::sleep(DRAIN_POLL).await;
+    }
+}
+
+fn counters(config: &Config, data_dir: &DataDir, node: &str, registry: &Registry) -> Result<Engine, Failure> {
+    let engine = EngineConfig {
+        data_dir: data_dir.path().to_owned(),
+        region: config.node.region.clone(),
+        node: node.to_owned(),
+        default_ack: match config.counter.ack {
+            config::Ack::Memory => Ack::Memory,
+            config::Ack::Fsync => Ack::Fsync,
+        },
+        clock: clock::now,
+        epoch: rand::random(),
+        snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
+    };
+    Ok(Engine::open(engine, registry).context("opening the counters")?)
+}
+
+fn gateway(config: &Config, node: &str, counters: Engine, registry: &Registry) -> Result<Arc<Gateway>, Failure> {
+    let Config { auth, limits, .. } = config;
+    let secret = |secret: &config::secret::Secret| Secret::new(secret.expose().to_owned());
+    let mut hmac_secrets: Vec<Secret> = auth.hmac_secrets.iter().map(secret).collect();
+    if auth.development && hmac_secrets.is_empty() {
+        // The demo page's identities: good until the process ends.
+        hmac_secrets.push(Secret::new(format!("{:016x}{:016x}", rand::random::<u64>(), rand::random::<u64>())));
+    }
+    let verifier = Verifier::new(AuthConfig {
+        hmac_secrets,
+        public_keys: auth.public_keys.clone(),
+        jwks: auth.jwks.iter().map(|keys| JwksIssuer { issuer: keys.issuer.clone(), url: keys.url.clone() }).collect(),
+        audience: auth.audience.clone(),
+        issuer: auth.issuer.clone(),
+    })
+    .map_err(|error| Failure::Usage(error.to_string()))?;
+    let anyone = |namespace: &Namespace| Right::ALL.iter().any(|right| namespace.grants.of(*right) == Grant::Anyone);
+    let parts = Parts {
+        settings: Settings {
+            region: config.node.region.clone(),
+            development: auth.development,
+            origins: auth.origins.clone(),
+            api_keys: auth.api_keys.iter().map(secret).collect(),
+            message_bytes_max: limits.message_bytes,
+            outbox_bytes_max: limits.outbox_bytes,
+            connections_max: limits.connections,
+            head_timeout: Duration::from_millis(limits.handshake_timeout_ms),
+        },
+        rules: Rules {
+            // A client without a token is heard where there is something that anyone may do.
+            anonymous: config.namespaces.iter().any(anyone),
+            namespaces: config.namespaces.clone(),
+            node: node.to_owned(),
+            channels_max: limits.channels_per_client,
+            ping_interval_ms: limits.ping_interval_ms,
+            pong_timeout_ms: limits.pong_timeout_ms,
+            stale_timeout_ms: limits.stale_timeout_ms,
+            expired_grace_ms: limits.expired_grace_ms,
+        },
+        verifier,
+        counters,
+        presence_rules: presence::Rules {
+            region: config.node.region.as_str().into(),
+            grace_ms: config.presence.grace_ms,
+            tiers: presence::Tiers::default(),
+        },
+        clock: clock::now,
+        random_u64: rand::random,
+    };
+    Ok(Gateway::new(parts, registry).context("registering metrics")?)
+}
+
+async fn named(task: &'static str, work: impl Future<Output = ()>) -> (&'static str, anyhow::Result<()>) {
+    work.await;
+    (task, Ok(()))
+}
+
+/// Completes when the end was announced.
+async fn until(mut ended: watch::Receiver<bool>) {
+    let _ = ended.wait_for(|ended| *ended).await;
+}
 
 fn ended_early(ended: Option<Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>>) -> anyhow::Error {
     match ended {

@@ -25,10 +25,10 @@ const CONFIG: [&str; 2] = ["--config", "hc.toml"];
 
 #[test]
 fn a_bad_configuration_ends_with_64_before_anything_is_started() {
-    let (code, out, err) = headcount("[limits]\nconections = 5\nhistory_page = 0", &[], &CONFIG);
+    let (code, out, err) = headcount("[limits]\nconections = 5\nstale_timeout_s = 0", &[], &CONFIG);
     assert_eq!((code, out.as_str()), (64, ""));
     let expected = "headcount: bad configuration\n  hc.toml:2: limits.conections: unknown key; did you mean limits.connections?\n  \
-                    hc.toml:3: limits.history_page = 0: must be a whole number from 1 to 10000\n";
+                    hc.toml:3: limits.stale_timeout_s = 0: must be a whole number from 1 to 300\n";
     assert_eq!(err, expected);
 }
 

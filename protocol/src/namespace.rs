@@ -82,6 +82,12 @@ pub struct Grants {
     pub counter_add: Grant,
 }
 
+impl Right {
+    /// Every right.
+    pub const ALL: [Right; 6] =
+        [Right::Subscribe, Right::Publish, Right::Presence, Right::History, Right::CounterGet, Right::CounterAdd];
+}
+
 impl Grants {
     /// The same grant for every right.
     #[must_use]

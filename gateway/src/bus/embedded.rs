@@ -30,7 +30,7 @@ const IDEMPOTENCY_TTL_MS: u64 = 5 * 60 * 1000;
 const IDEMPOTENCY_KEYS_PER_SHARD_MAX: usize = 4 * 1024;
 
 /// What is published.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Post {
     /// The application's data.
     pub data: Bytes,

@@ -28,7 +28,7 @@ pub struct Retention {
 }
 
 /// Which publications to read.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Range {
     /// Exclusive start; from the oldest (or, in reverse, the newest) without it.
     pub since: Option<u64>,

@@ -22,6 +22,20 @@ pub enum Wire {
 }
 
 impl Wire {
+    /// Every wire.
+    pub const ALL: [Wire; 4] = [Wire::Json, Wire::Protobuf, Wire::BareJson, Wire::Event];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Wire::Json => "json",
+            Wire::Protobuf => "protobuf",
+            Wire::BareJson => "uni_json",
+            Wire::Event => "event",
+        }
+    }
+
     /// The form of messages on this wire.
     #[must_use]
     pub fn format(self) -> Format {

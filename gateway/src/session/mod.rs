@@ -91,7 +91,7 @@ pub enum Input {
 
 /// An order to the driver, to be carried out in sequence.
 #[derive(Debug, PartialEq)]
-#[allow(clippy::large_enum_variant)]
+#[allow(clippy::large_enum_variant, missing_docs)]
 pub enum Order {
     /// Queue a reply.
     Reply(Reply),
@@ -115,6 +115,7 @@ pub enum Order {
 
 /// Work that may wait for others.
 #[derive(Debug, PartialEq)]
+#[allow(missing_docs)]
 pub enum Task {
     /// Check a connection token.
     VerifyConnection(String),
@@ -156,6 +157,7 @@ pub struct Subscribing {
 }
 
 /// What a channel's name stands for.
+#[allow(missing_docs)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// An ordinary channel; `history` says whether positions mean anything.
@@ -182,6 +184,7 @@ pub enum Outcome {
 }
 
 /// What a subscription begins with.
+#[allow(missing_docs)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Start {
     /// An ordinary channel's position, and what the client missed.

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use prost::Message;
 use protocol::{
     frame::{self, Format},
-    message::{Command, ConnectRequest},
+    message::{Command, ConnectRequest, EmulationRequest},
 };
 use serde::Deserialize;
 use std::sync::Arc;
@@ -27,28 +27,6 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 pub(crate) struct Options {
     #[serde(default)]
     cf_connect: String,
-}
-
-/// A frame for a session, in Protobuf.
-#[derive(Clone, PartialEq, Message)]
-struct BinaryEmulation {
-    #[prost(string, tag = "1")]
-    node: String,
-    #[prost(string, tag = "2")]
-    session: String,
-    #[prost(bytes = "bytes", tag = "3")]
-    data: Bytes,
-}
-
-/// The same in JSON: `data` is a string that holds newline-delimited commands.
-#[derive(Deserialize)]
-struct TextEmulation {
-    #[serde(default)]
-    node: String,
-    #[serde(default)]
-    session: String,
-    #[serde(default)]
-    data: String,
 }
 
 /// `POST /connection/http_stream`: the body is the first frame.
@@ -79,12 +57,7 @@ pub(crate) async fn uni_sse_post(State(gateway): State<Arc<Gateway>>, body: Byte
 
 /// `POST /emulation`: a frame for a session of this node.
 pub(crate) async fn forward(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
-    let request = if is_binary(&headers) {
-        BinaryEmulation::decode(body).ok()
-    } else {
-        let text: Option<TextEmulation> = serde_json::from_slice(&body).ok();
-        text.map(|TextEmulation { node, session, data }| BinaryEmulation { node, session, data: data.into() })
-    };
+    let request = if is_binary(&headers) { EmulationRequest::decode(body).ok() } else { from_json(&body) };
     let Some(request) = request else { return (StatusCode::BAD_REQUEST, "malformed emulation request\n").into_response() };
     if request.node != gateway.rules.node {
         return (StatusCode::NOT_FOUND, "unknown node\n").into_response();
@@ -117,6 +90,13 @@ fn unidirectional(gateway: Arc<Gateway>, connect: &[u8]) -> Response<Body> {
     let first = Some(frame::encode(Format::Json, &command));
     tokio::spawn(connection::run(gateway, stream, Opening { unidirectional: true, first, ..Opening::default() }));
     response
+}
+
+/// In JSON the commands are the text of a string.
+fn from_json(body: &[u8]) -> Option<EmulationRequest> {
+    let request: EmulationRequest = serde_json::from_slice(body).ok()?;
+    let commands: String = serde_json::from_slice(&request.data).ok()?;
+    Some(EmulationRequest { data: commands.into(), ..request })
 }
 
 fn is_binary(headers: &HeaderMap) -> bool {

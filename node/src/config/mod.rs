@@ -115,14 +115,11 @@ pub struct Limits {
     pub channels_per_client: usize,
     pub outbox_bytes: usize,
     pub connections: usize,
-    pub connections_per_address: usize,
     pub handshake_timeout_ms: u64,
     pub stale_timeout_ms: u64,
     pub ping_interval_ms: u64,
     pub pong_timeout_ms: u64,
     pub expired_grace_ms: u64,
-    pub history_page: usize,
-    pub commands_per_s: u32,
 }
 
 /// `[log]`

@@ -145,14 +145,11 @@ fn limits(reader: &mut Reader) -> Limits {
         channels_per_client: reader.count("limits.channels_per_client", 1..=10_000),
         outbox_bytes: reader.count("limits.outbox_bytes", 1024..=1 << 30),
         connections: reader.count("limits.connections", 1..=10_000_000),
-        connections_per_address: reader.count("limits.connections_per_address", 0..=10_000_000),
         handshake_timeout_ms: reader.seconds_as_ms("limits.handshake_timeout_s", 1..=300),
         stale_timeout_ms: reader.seconds_as_ms("limits.stale_timeout_s", 1..=300),
         ping_interval_ms: reader.seconds_as_ms("limits.ping_interval_s", 1..=3600),
         pong_timeout_ms: reader.seconds_as_ms("limits.pong_timeout_s", 1..=3599),
         expired_grace_ms: reader.seconds_as_ms("limits.expired_grace_s", 0..=3600),
-        history_page: reader.count("limits.history_page", 1..=10_000),
-        commands_per_s: u32::try_from(reader.number("limits.commands_per_s", 0..=1_000_000)).unwrap_or(u32::MAX),
     }
 }
 

@@ -28,7 +28,6 @@ fn the_default_file_is_the_default() {
     assert_eq!(nothing.limits.message_bytes, protocol::limits::MESSAGE_BYTES_MAX);
     assert_eq!(nothing.limits.channels_per_client, protocol::limits::CHANNELS_PER_CLIENT_MAX);
     assert_eq!(nothing.limits.outbox_bytes, protocol::limits::OUTBOX_BYTES_MAX);
-    assert_eq!(nothing.limits.history_page, protocol::limits::HISTORY_PAGE_MAX);
     assert_eq!(nothing.presence.grace_ms, 15_000);
     // The copy spells the grants out, so they hold although the mode is development.
     assert_eq!(namespaces(&nothing)[0].grants, Grants::all(Grant::Anyone));
@@ -192,14 +191,14 @@ fn no_value_of_any_key_is_too_strange_for_a_clear_answer() {
 
 #[test]
 fn all_problems_are_told_at_once() {
-    let found = problems("[limits]\nconnections = 0\nhistory_page = 0\n[loog]\nlevel = 1", &[("HEADCOUNT_NODE__REGION", "no region")]);
+    let found = problems("[limits]\nconnections = 0\nstale_timeout_s = 0\n[loog]\nlevel = 1", &[("HEADCOUNT_NODE__REGION", "no region")]);
     assert_eq!(
         found,
         [
             "hc.toml:5: loog.level: unknown key; did you mean log.level?",
             "HEADCOUNT_NODE__REGION: node.region = \"no region\": must be 1-64 of A-Z a-z 0-9 . _ -",
             "hc.toml:2: limits.connections = 0: must be a whole number from 1 to 10000000",
-            "hc.toml:3: limits.history_page = 0: must be a whole number from 1 to 10000",
+            "hc.toml:3: limits.stale_timeout_s = 0: must be a whole number from 1 to 300",
         ]
     );
 }
