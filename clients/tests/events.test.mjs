@@ -10,8 +10,9 @@ const NAMES = ['message', 'join', 'leave', 'counter', 'presence', 'gap', 'expire
 
 let node;
 before(async () => {
-  node = await startNode({ after }, GUARDED);
+  node = await startNode(undefined, GUARDED);
 });
+after(() => node?.dispose());
 
 /** An open event source with what it heard as `{ event, id, data }`; `path` as on the node, with a token of ann's. */
 async function listen(t, path, { base = node, claims } = {}) {

@@ -13,8 +13,9 @@ const run = async (command, args, url) => (await promisify(execFile)(command, ar
 
 let node;
 before(async () => {
-  node = await startNode({ after });
+  node = await startNode();
 });
+after(() => node?.dispose());
 
 /** Runs an example with the packages of this suite. */
 async function javascript(t, file) {

@@ -9,8 +9,9 @@ import { eventually } from './wait.mjs';
 let node;
 before(async () => {
   const hasty = { 'limits.ping_interval_s': 2, 'limits.pong_timeout_s': 1, 'limits.stale_timeout_s': 1 };
-  node = await startNode({ after }, { ...GUARDED, ...hasty, 'limits.outbox_bytes': 70_000 });
+  node = await startNode(undefined, { ...GUARDED, ...hasty, 'limits.outbox_bytes': 70_000 });
 });
+after(() => node?.dispose());
 
 /** A bare socket: `frames` and, split at newlines, `replies` that came; `send` joins objects to one frame. */
 async function open(t, { query = '', protocols = [] } = {}) {

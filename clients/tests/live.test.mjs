@@ -7,8 +7,9 @@ import { eventually, next, record } from './wait.mjs';
 
 let node;
 before(async () => {
-  node = await startNode({ after }, GUARDED);
+  node = await startNode(undefined, GUARDED);
 });
+after(() => node?.dispose());
 
 const person = (t, user, { transport = TRANSPORTS[0], base = node, name = user } = {}) => {
   const client = sdk(t, transport, base, { token: token(user, { info: { name } }) });

@@ -20,6 +20,7 @@ export const GUARDED = {
   namespace: [
     { name: 'open', subscribe: 'anyone', publish: 'anyone', presence: 'anyone', history: 'anyone', counter_get: 'anyone', counter_add: 'anyone' },
     { name: 'short', history_size: 2 },
+    { name: 'long', history_size: 1000 },
     { name: 'brief', history_ttl_s: 1 },
     { name: 'plain', history_size: 0, presence: false, join_leave: false },
     { name: 'read', publish: 'service', presence: 'service', history: 'service', counter_add: 'service' },
@@ -40,10 +41,10 @@ function variables(config) {
   return Object.entries(config).map(([key, value]) => [name(key), typeof value === 'string' ? value : JSON.stringify(value)]);
 }
 
-/** Runs a node until the test or suite `t` ends. Without `config`, it is in development mode. */
+/** Runs a node until the test `t` ends, without one until `dispose`. Without `config`, it is in development mode. */
 export async function startNode(t, config = {}) {
   const node = new Node(await mkdtemp(join(tmpdir(), 'headcount-')), config);
-  t.after?.(() => node.dispose());
+  t?.after(() => node.dispose());
   await node.start();
   return node;
 }

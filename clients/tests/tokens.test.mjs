@@ -7,8 +7,9 @@ import { eventually, next } from './wait.mjs';
 
 let node;
 before(async () => {
-  node = await startNode({ after }, { ...GUARDED, 'limits.expired_grace_s': 1 });
+  node = await startNode(undefined, { ...GUARDED, 'limits.expired_grace_s': 1 });
 });
+after(() => node?.dispose());
 
 const connecting = (t, transport, options) => {
   const client = sdk(t, transport, node, options);

@@ -29,6 +29,7 @@ export function next(emitter, event, deadlineMs = DEADLINE_MS) {
 export function record(emitter, event, map = (context) => context) {
   const heard = [];
   (emitter.on ?? emitter.addEventListener).call(emitter, event, (context) => heard.push(map(context)));
-  heard.take = (count) => eventually(`${count} of ${event}, heard ${JSON.stringify(heard)}`, () => heard.length >= count && heard.slice(0, count));
+  const take = (count) => eventually(`${count} of ${event}, heard ${JSON.stringify(heard)}`, () => heard.length >= count && heard.slice(0, count));
+  Object.defineProperty(heard, 'take', { value: take }); // not enumerable, so that lists still compare equal
   return heard;
 }

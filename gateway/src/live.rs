@@ -99,7 +99,11 @@ impl Gateway {
     /// Takes a connection off a channel; idempotent.
     pub(crate) fn unsubscribe(&self, channel: &Channel, connection: ConnectionId) {
         let was_there = self.hub.remove(channel, connection);
-        if was_there && channel.namespace() == Some("counter") && !channel.is_private() && let Ok(key) = Name::parse(channel.rest()) {
+        if was_there
+            && channel.namespace() == Some("counter")
+            && !channel.is_private()
+            && let Ok(key) = Name::parse(channel.rest())
+        {
             self.interest.unwatch(&key);
         }
     }

@@ -33,37 +33,39 @@ impl Gateway {
                 }
                 Outcome::Subscribed(starts)
             }
-            Task::Publish(channel, post) => Outcome::Answered(self.publish(&channel, post).await.map(|_| Reply {
-                publish: Some(PublishResult {}),
-                ..Reply::default()
-            })),
-            Task::History { channel, range, epoch } => Outcome::Answered(self.history(&channel, range, &epoch).await.map(|history| Reply {
-                history: Some(history),
-                ..Reply::default()
-            })),
+            Task::Publish(channel, post) => {
+                Outcome::Answered(self.publish(&channel, post).await.map(|_| Reply { publish: Some(PublishResult {}), ..Reply::default() }))
+            }
+            Task::History { channel, range, epoch } => Outcome::Answered(
+                self.history(&channel, range, &epoch).await.map(|history| Reply { history: Some(history), ..Reply::default() }),
+            ),
             Task::Presence(channel) => {
                 let clients = self.presence.clients(&channel).into_iter();
                 let presence = clients.map(|(client, member)| (client.as_ref().to_owned(), live::info(&member))).collect();
                 answered(Reply { presence: Some(PresenceResult { presence }), ..Reply::default() })
             }
-            Task::PresenceStats(channel) => {
-                answered(Reply { presence_stats: Some(self.presence_stats(&channel)), ..Reply::default() })
+            Task::PresenceStats(channel) => answered(Reply { presence_stats: Some(self.presence_stats(&channel)), ..Reply::default() }),
+            Task::CounterAdd { key, by, token } => {
+                Outcome::Answered(self.counter_add(&key, by, token.as_deref()).await.map(|value| called(&value)))
             }
-            Task::CounterAdd { key, by, token } => Outcome::Answered(self.counter_add(&key, by, token.as_deref()).await.map(|value| called(&value))),
             Task::CounterGet(keys) => {
                 let counters: Vec<Value> = keys.iter().map(|key| self.reading(key)).collect();
                 answered(called(&json!({ "counters": counters })))
             }
-            Task::PresencePage { channel, cursor, limit } => {
-                Outcome::Answered(self.presence.page(&channel, cursor.as_deref(), limit).map(|page| called(&page)).map_err(|_| ErrorCode::BadRequest))
-            }
+            Task::PresencePage { channel, cursor, limit } => Outcome::Answered(
+                self.presence.page(&channel, cursor.as_deref(), limit).map(|page| called(&page)).map_err(|_| ErrorCode::BadRequest),
+            ),
             Task::PresenceSince { channel, version } => answered(called(&self.presence.since(&channel, &version))),
             Task::PresenceOnline(users) => answered(called(&json!({ "users": self.presence.query(&users) }))),
         }
     }
 
     /// Publishes into a channel.
-    pub async fn publish(&self, channel: &Channel, post: crate::bus::embedded::Post) -> Result<protocol::message::StreamPosition, ErrorCode> {
+    pub async fn publish(
+        &self,
+        channel: &Channel,
+        post: crate::bus::embedded::Post,
+    ) -> Result<protocol::message::StreamPosition, ErrorCode> {
         let namespace = self.rules.namespaces.of_channel(channel).map_err(|_| ErrorCode::UnknownChannel)?;
         let position = self.bus.publish(channel, namespace, post, (self.clock)()).await?;
         self.metrics.publications.inc();

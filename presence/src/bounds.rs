@@ -1,4 +1,4 @@
-//! Pure: what the embedded store does at its bounds, with many members and from many threads.
+//! I/O: what the embedded store does at its bounds, with many members and from many threads.
 
 use crate::{
     embedded::SHARDS,

@@ -84,8 +84,7 @@ pub struct Grants {
 
 impl Right {
     /// Every right.
-    pub const ALL: [Right; 6] =
-        [Right::Subscribe, Right::Publish, Right::Presence, Right::History, Right::CounterGet, Right::CounterAdd];
+    pub const ALL: [Right; 6] = [Right::Subscribe, Right::Publish, Right::Presence, Right::History, Right::CounterGet, Right::CounterAdd];
 }
 
 impl Grants {

@@ -4,8 +4,8 @@
 
 use super::{
     error::{ApiError, status_of},
-    extract::{self, LenientJson},
-    messages,
+    extract::{self, LenientJson, Object},
+    messages, pattern,
 };
 use crate::{
     bus::{embedded::Post, stream::Range},
@@ -81,7 +81,7 @@ pub(crate) struct Leaving {
     channel: String,
     whitelist: HashSet<String>,
     code: Option<u16>,
-    disconnect: Option<Reason>,
+    disconnect: Option<Object<Reason>>,
 }
 
 #[derive(Deserialize)]
@@ -107,7 +107,9 @@ enum Reply<T> {
 
 /// `POST /api/publish`
 pub(crate) async fn publish(
-    State(gateway): State<Arc<Gateway>>, mode: ErrorMode, LenientJson(request): LenientJson<Publishing>,
+    State(gateway): State<Arc<Gateway>>,
+    mode: ErrorMode,
+    LenientJson(request): LenientJson<Publishing>,
 ) -> Response<Body> {
     let published = async { publish_one(&gateway, &request.channel, post(&gateway, &request)?).await };
     mode.answer(published.await)
@@ -115,7 +117,9 @@ pub(crate) async fn publish(
 
 /// `POST /api/broadcast`: a result for each channel.
 pub(crate) async fn broadcast(
-    State(gateway): State<Arc<Gateway>>, mode: ErrorMode, LenientJson(request): LenientJson<Publishing>,
+    State(gateway): State<Arc<Gateway>>,
+    mode: ErrorMode,
+    LenientJson(request): LenientJson<Publishing>,
 ) -> Response<Body> {
     #[derive(Serialize)]
     struct Responses {
@@ -135,7 +139,9 @@ pub(crate) async fn broadcast(
 
 /// `POST /api/presence`
 pub(crate) async fn presence(
-    State(gateway): State<Arc<Gateway>>, mode: ErrorMode, LenientJson(request): LenientJson<Watching>,
+    State(gateway): State<Arc<Gateway>>,
+    mode: ErrorMode,
+    LenientJson(request): LenientJson<Watching>,
 ) -> Response<Body> {
     mode.answer(available(&gateway, &request.channel, |namespace| namespace.presence).map(|channel| {
         let clients = gateway.presence.clients(&channel);
@@ -146,7 +152,9 @@ pub(crate) async fn presence(
 
 /// `POST /api/presence_stats`
 pub(crate) async fn presence_stats(
-    State(gateway): State<Arc<Gateway>>, mode: ErrorMode, LenientJson(request): LenientJson<Watching>,
+    State(gateway): State<Arc<Gateway>>,
+    mode: ErrorMode,
+    LenientJson(request): LenientJson<Watching>,
 ) -> Response<Body> {
     let channel = available(&gateway, &request.channel, |namespace| namespace.presence);
     mode.answer(channel.map(|channel| gateway.presence_stats(&channel)))
@@ -154,7 +162,9 @@ pub(crate) async fn presence_stats(
 
 /// `POST /api/history`: without a limit only the stream's top.
 pub(crate) async fn history(
-    State(gateway): State<Arc<Gateway>>, mode: ErrorMode, LenientJson(request): LenientJson<HistoryRequest>,
+    State(gateway): State<Arc<Gateway>>,
+    mode: ErrorMode,
+    LenientJson(request): LenientJson<HistoryRequest>,
 ) -> Response<Body> {
     let read = async {
         let channel = available(&gateway, &request.channel, |namespace| namespace.history_size > 0)?;
@@ -169,9 +179,11 @@ pub(crate) async fn history(
 
 /// `POST /api/channels`: those with subscribers; in `pattern`, `*` stands for anything.
 pub(crate) async fn channels(
-    State(gateway): State<Arc<Gateway>>, mode: ErrorMode, LenientJson(Listing { pattern }): LenientJson<Listing>,
+    State(gateway): State<Arc<Gateway>>,
+    mode: ErrorMode,
+    LenientJson(Listing { pattern }): LenientJson<Listing>,
 ) -> Response<Body> {
-    let found = gateway.hub.channels(|channel| pattern.is_empty() || fits(&pattern, channel.as_str()));
+    let found = gateway.hub.channels(|channel| pattern.is_empty() || pattern::fits(&pattern, channel.as_str()));
     let channels: BTreeMap<String, Value> =
         found.into_iter().map(|(channel, clients)| (channel.as_str().to_owned(), json!({ "num_clients": clients }))).collect();
     mode.answer(Ok(json!({ "channels": channels })))
@@ -195,9 +207,11 @@ pub(crate) async fn info(State(gateway): State<Arc<Gateway>>, mode: ErrorMode, _
 
 /// `POST /api/disconnect`: with 3503, or another code that clients know. The reason is always the code's own.
 pub(crate) async fn disconnect(
-    State(gateway): State<Arc<Gateway>>, mode: ErrorMode, LenientJson(request): LenientJson<Leaving>,
+    State(gateway): State<Arc<Gateway>>,
+    mode: ErrorMode,
+    LenientJson(request): LenientJson<Leaving>,
 ) -> Response<Body> {
-    let number = request.code.or(request.disconnect.as_ref().map(|reason| reason.code));
+    let number = request.code.or(request.disconnect.as_ref().map(|Object(reason)| reason.code));
     let code = number.map_or(Some(code::Disconnect::ForceDisconnect), code::Disconnect::from_number);
     let handles = code.ok_or(ErrorCode::BadRequest).and_then(|code| Ok((code, request.handles(&gateway)?)));
     mode.answer(handles.map(|(code, handles)| {
@@ -209,7 +223,9 @@ pub(crate) async fn disconnect(
 
 /// `POST /api/unsubscribe`
 pub(crate) async fn unsubscribe(
-    State(gateway): State<Arc<Gateway>>, mode: ErrorMode, LenientJson(request): LenientJson<Leaving>,
+    State(gateway): State<Arc<Gateway>>,
+    mode: ErrorMode,
+    LenientJson(request): LenientJson<Leaving>,
 ) -> Response<Body> {
     let channel = Channel::parse(&request.channel).map_err(|_| ErrorCode::BadRequest);
     let handles = channel.and_then(|channel| Ok((channel, request.handles(&gateway)?)));
@@ -281,33 +297,4 @@ fn available(gateway: &Gateway, channel: &str, offers: impl Fn(&Namespace) -> bo
 /// Optional texts are empty when they are not there.
 fn given(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
-}
-
-/// Whether `text` is `pattern`, in which each `*` stands for any run of bytes.
-fn fits(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
-    for part in parts {
-        // The earliest place leaves most for what follows.
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_star_in_a_pattern_stands_for_anything() {
-        for (pattern, text) in [("a", "a"), ("*", ""), ("*", "a"), ("chat:*", "chat:"), ("*:1", "x:1"), ("a*b*c", "axbybc"), ("a**b", "ab")] {
-            assert!(fits(pattern, text), "{pattern} {text}");
-        }
-        for (pattern, text) in [("a", "ab"), ("a", ""), ("chat:*", "chat"), ("a*a", "a"), ("a*b*c", "acb"), ("*b*b", "ab")] {
-            assert!(!fits(pattern, text), "{pattern} {text}");
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     error::ApiError,
-    extract::{self, Json, MaybeJson, Path, Query, bounded},
+    extract::{self, Json, MaybeJson, Object, Path, Query, bounded},
 };
 use crate::{gateway::Gateway, tasks::added_json};
 use axum::extract::State;
@@ -67,7 +67,7 @@ impl Default for Addition {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Batch {
-    ops: Vec<Operation>,
+    ops: Vec<Object<Operation>>,
     ack: Option<String>,
 }
 
@@ -88,7 +88,9 @@ pub(crate) struct Reset {
 
 /// `GET /v1/counters/{key}?detail=&max_staleness_ms=&min=`
 pub(crate) async fn read(
-    State(gateway): State<Arc<Gateway>>, Path(key): Path, Query(wanted): Query<Wanted>,
+    State(gateway): State<Arc<Gateway>>,
+    Path(key): Path,
+    Query(wanted): Query<Wanted>,
 ) -> Result<axum::Json<Counter>, ApiError> {
     let key = extract::counter_key(&gateway, &key)?;
     if let Some(session) = &wanted.min {
@@ -107,7 +109,8 @@ pub(crate) async fn read(
 
 /// `GET /v1/counters?keys=a,b`
 pub(crate) async fn read_several(
-    State(gateway): State<Arc<Gateway>>, Query(wanted): Query<WantedSeveral>,
+    State(gateway): State<Arc<Gateway>>,
+    Query(wanted): Query<WantedSeveral>,
 ) -> Result<axum::Json<Value>, ApiError> {
     let keys = bounded("keys", wanted.keys.split(',').collect(), COUNTER_KEYS_PER_READ_MAX)?;
     let keys = keys.into_iter().map(|key| extract::counter_key(&gateway, key)).collect::<Result<Vec<_>, _>>()?;
@@ -118,7 +121,9 @@ pub(crate) async fn read_several(
 
 /// `POST /v1/counters/{key}/add`
 pub(crate) async fn add(
-    State(gateway): State<Arc<Gateway>>, Path(key): Path, MaybeJson(addition): MaybeJson<Addition>,
+    State(gateway): State<Arc<Gateway>>,
+    Path(key): Path,
+    MaybeJson(addition): MaybeJson<Addition>,
 ) -> Result<axum::Json<Value>, ApiError> {
     let Addition { by, token, ack } = addition;
     let AddOp { key, by, token, ack } = operation(&gateway, &key, by, token.as_deref(), level(ack.as_deref())?)?;
@@ -131,9 +136,9 @@ pub(crate) async fn batch(State(gateway): State<Arc<Gateway>>, Json(batch): Json
     let ack = level(batch.ack.as_deref())?;
     let operations = bounded("operations", batch.ops, COUNTER_BATCH_MAX)?;
     let checked: Vec<Result<AddOp, ApiError>> =
-        operations.iter().map(|op| operation(&gateway, &op.key, op.by, op.token.as_deref(), ack)).collect();
+        operations.iter().map(|Object(op)| operation(&gateway, &op.key, op.by, op.token.as_deref(), ack)).collect();
     let mut answers = gateway.counters.add_many(checked.iter().flatten().cloned().collect()).await.into_iter();
-    let results = operations.iter().zip(checked).map(|(op, checked)| {
+    let results = operations.iter().zip(checked).map(|(Object(op), checked)| {
         // The engine has one answer for each operation that passed the check, in the same order.
         let answer = checked.and_then(|op| Ok((op.key, answers.next().ok_or(ErrorCode::Internal)??)));
         answer.map_or_else(|error| failed(&op.key, &error), |(key, added)| added_json(&key, &added))
@@ -144,7 +149,10 @@ pub(crate) async fn batch(State(gateway): State<Arc<Gateway>>, Json(batch): Json
 
 /// `DELETE /v1/counters/{key}?token=`: what this node knows of the counter no longer counts.
 pub(crate) async fn reset(
-    State(gateway): State<Arc<Gateway>>, Path(key): Path, Query(in_query): Query<Reset>, MaybeJson(in_body): MaybeJson<Reset>,
+    State(gateway): State<Arc<Gateway>>,
+    Path(key): Path,
+    Query(in_query): Query<Reset>,
+    MaybeJson(in_body): MaybeJson<Reset>,
 ) -> Result<axum::Json<Value>, ApiError> {
     let key = extract::counter_key(&gateway, &key)?;
     let token = in_query.token.or(in_body.token).ok_or(ApiError::TokenRequired)?;

@@ -25,7 +25,8 @@ pub(crate) struct Wanted {
 
 /// `POST /v1/development/token`: a connection token for whoever the caller wants to be; nowhere but in development mode.
 pub(crate) async fn token(
-    State(gateway): State<Arc<Gateway>>, wanted: Result<Json<Wanted>, ApiError>,
+    State(gateway): State<Arc<Gateway>>,
+    wanted: Result<Json<Wanted>, ApiError>,
 ) -> Result<axum::Json<Value>, ApiError> {
     if !gateway.settings.development {
         return Err(ApiError::NotFound("only in development mode"));

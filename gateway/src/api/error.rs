@@ -78,9 +78,11 @@ impl ApiError {
             ApiError::TooLarge(message) => of(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message),
             ApiError::Conflict(message) => of(StatusCode::CONFLICT, "conflict", message),
             ApiError::TokenInvalid(error) => of(StatusCode::BAD_REQUEST, "token_invalid", &error.to_string()),
-            ApiError::TokenRequired => {
-                of(StatusCode::BAD_REQUEST, "token_required", "give a token (a UUID version 7), so that a retry cannot erase later increments")
-            }
+            ApiError::TokenRequired => of(
+                StatusCode::BAD_REQUEST,
+                "token_required",
+                "give a token (a UUID version 7), so that a retry cannot erase later increments",
+            ),
             ApiError::TokenExpired { .. } => of(StatusCode::GONE, "token_expired", "the token is older than the window of exact retries"),
             ApiError::PreconditionFailed(message) => of(StatusCode::PRECONDITION_FAILED, "precondition_failed", message),
             ApiError::Unavailable(message) => of(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message),

@@ -13,8 +13,11 @@ use protocol::{
     name::{Channel, CounterKey},
     namespace::{Namespace, RESERVED},
 };
-use serde::de::DeserializeOwned;
-use std::sync::Arc;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 /// A JSON body that says so in its `Content-Type`.
 pub(crate) struct Json<T>(pub T);
@@ -27,11 +30,34 @@ pub(crate) struct Query<T>(pub T);
 /// The one variable part of a path, decoded.
 pub(crate) struct Path(pub String);
 
+/// A JSON object. Derived readers alone would also take a list of the fields' values.
+pub(crate) struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(fields)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData))
+    }
+}
+
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Json<T>, ApiError> {
-        let axum::Json(body) = axum::Json::from_request(request, state).await?;
+        let axum::Json(Object(body)) = axum::Json::from_request(request, state).await?;
         Ok(Json(body))
     }
 }
@@ -55,7 +81,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Gateway>> for LenientJson<T> {
             return Json::from_request(request, gateway).await.map(|Json(body)| LenientJson(body));
         }
         let body = Bytes::from_request(request, gateway).await.map_err(|rejection| ApiError::TooLarge(rejection.body_text()))?;
-        let axum::Json(body) = axum::Json::from_bytes(&body)?;
+        let axum::Json(Object(body)) = axum::Json::from_bytes(&body)?;
         Ok(LenientJson(body))
     }
 }

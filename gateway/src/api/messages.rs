@@ -74,7 +74,10 @@ struct Message {
 
 /// `POST /v1/channels/{channel}/messages`
 pub(crate) async fn publish(
-    State(gateway): State<Arc<Gateway>>, Path(channel): Path, headers: HeaderMap, Json(message): Json<NewMessage>,
+    State(gateway): State<Arc<Gateway>>,
+    Path(channel): Path,
+    headers: HeaderMap,
+    Json(message): Json<NewMessage>,
 ) -> Result<axum::Json<Position>, ApiError> {
     let (channel, _) = extract::channel(&gateway, &channel)?;
     let NewMessage { data, tags, skip_history } = message;
@@ -87,7 +90,9 @@ pub(crate) async fn publish(
 
 /// `GET /v1/channels/{channel}/messages?limit=&since=&reverse=`
 pub(crate) async fn list(
-    State(gateway): State<Arc<Gateway>>, Path(channel): Path, Query(wanted): Query<Wanted>,
+    State(gateway): State<Arc<Gateway>>,
+    Path(channel): Path,
+    Query(wanted): Query<Wanted>,
 ) -> Result<axum::Json<Page>, ApiError> {
     let (channel, namespace) = extract::channel(&gateway, &channel)?;
     if namespace.history_size == 0 {

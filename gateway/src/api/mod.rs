@@ -10,6 +10,7 @@ mod extract;
 mod messages;
 #[cfg(test)]
 mod openapi;
+mod pattern;
 mod presence;
 
 use crate::{

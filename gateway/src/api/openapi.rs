@@ -69,8 +69,10 @@ fn the_document_describes_exactly_the_routes_there_are() {
     let document = document();
     let paths = document["paths"].as_object().unwrap();
     let is_method = |(name, _): &(&String, &Value)| METHODS.contains(&name.as_str());
-    let methods = |item: &Value| item.as_object().unwrap().iter().filter(is_method).map(|(name, _)| name.to_uppercase()).collect::<Vec<_>>();
-    let described: Vec<_> = paths.iter().flat_map(|(path, item)| methods(item).into_iter().map(move |method| (path.clone(), method))).collect();
+    let methods =
+        |item: &Value| item.as_object().unwrap().iter().filter(is_method).map(|(name, _)| name.to_uppercase()).collect::<Vec<_>>();
+    let described: Vec<_> =
+        paths.iter().flat_map(|(path, item)| methods(item).into_iter().map(move |method| (path.clone(), method))).collect();
     let served: Vec<_> = routes().into_iter().map(|route| (route.path.to_owned(), route.method.to_string())).collect();
     assert_eq!(served.len(), served.iter().collect::<BTreeSet<_>>().len(), "a route is there twice");
     assert_eq!(BTreeSet::from_iter(described), BTreeSet::from_iter(served));
@@ -79,7 +81,8 @@ fn the_document_describes_exactly_the_routes_there_are() {
 #[test]
 fn the_document_lists_every_error_code_and_no_other() {
     let document = document();
-    let listed = document["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["code"]["enum"].as_array().unwrap().clone();
+    let listed =
+        document["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["code"]["enum"].as_array().unwrap().clone();
     let listed: BTreeSet<String> = listed.iter().map(|code| code.as_str().unwrap().to_owned()).collect();
     assert_eq!(listed, every_error().iter().map(|error| error.parts().1).collect());
 }

@@ -78,7 +78,9 @@ pub(crate) struct Receipt {
 
 /// `GET /v1/channels/{channel}/presence?cursor=&limit=`
 pub(crate) async fn roster(
-    State(gateway): State<Arc<Gateway>>, Path(channel): Path, Query(wanted): Query<WantedPage>,
+    State(gateway): State<Arc<Gateway>>,
+    Path(channel): Path,
+    Query(wanted): Query<WantedPage>,
 ) -> Result<axum::Json<RosterPage>, ApiError> {
     let channel = watched(&gateway, &channel)?;
     let limit = wanted.limit.unwrap_or(ROSTER_PAGE_MAX).clamp(1, ROSTER_PAGE_MAX);
@@ -90,7 +92,8 @@ pub(crate) async fn roster(
 
 /// `GET /v1/channels/{channel}/presence/stats`
 pub(crate) async fn channel_stats(
-    State(gateway): State<Arc<Gateway>>, Path(channel): Path,
+    State(gateway): State<Arc<Gateway>>,
+    Path(channel): Path,
 ) -> Result<axum::Json<PresenceStatsResult>, ApiError> {
     Ok(axum::Json(gateway.presence_stats(&watched(&gateway, &channel)?)))
 }
@@ -111,7 +114,8 @@ pub(crate) async fn user(State(gateway): State<Arc<Gateway>>, Path(user): Path) 
 
 /// `POST /v1/presence/query`
 pub(crate) async fn query(
-    State(gateway): State<Arc<Gateway>>, Json(wanted): Json<WantedUsers>,
+    State(gateway): State<Arc<Gateway>>,
+    Json(wanted): Json<WantedUsers>,
 ) -> Result<axum::Json<KnownUsers>, ApiError> {
     let users = bounded("users", wanted.users, USERS_PER_QUERY_MAX)?;
     users.iter().try_for_each(|user| extract::user(user).map(drop))?;
@@ -120,7 +124,9 @@ pub(crate) async fn query(
 
 /// `PUT /v1/users/{user}/contacts`: replaces the list, and answers which of them are online.
 pub(crate) async fn set_contacts(
-    State(gateway): State<Arc<Gateway>>, Path(user): Path, Json(Contacts { contacts }): Json<Contacts>,
+    State(gateway): State<Arc<Gateway>>,
+    Path(user): Path,
+    Json(Contacts { contacts }): Json<Contacts>,
 ) -> Result<axum::Json<KnownUsers>, ApiError> {
     gateway.presence.set_contacts(&user, &bounded("contacts", contacts, CONTACTS_MAX)?).map_err(|error| match error {
         ContactsError::TooMany => ApiError::TooLarge(error.to_string()),
@@ -131,9 +137,7 @@ pub(crate) async fn set_contacts(
 }
 
 /// `GET /v1/users/{user}/contacts/online`
-pub(crate) async fn contacts_online(
-    State(gateway): State<Arc<Gateway>>, Path(user): Path,
-) -> Result<axum::Json<KnownUsers>, ApiError> {
+pub(crate) async fn contacts_online(State(gateway): State<Arc<Gateway>>, Path(user): Path) -> Result<axum::Json<KnownUsers>, ApiError> {
     Ok(axum::Json(known(&gateway, gateway.presence.contacts_online(extract::user(&user)?))))
 }
 

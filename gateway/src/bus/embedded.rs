@@ -81,8 +81,13 @@ impl EmbeddedBus {
         if let Some(position) = idempotency_key.as_ref().and_then(|key| shard.already_done(key, now)) {
             return Ok(position);
         }
-        let mut publication =
-            Publication { data: post.data, info: post.info, tags: post.tags, time: i64::try_from(now.wall_ms).unwrap_or(i64::MAX), ..Publication::default() };
+        let mut publication = Publication {
+            data: post.data,
+            info: post.info,
+            tags: post.tags,
+            time: i64::try_from(now.wall_ms).unwrap_or(i64::MAX),
+            ..Publication::default()
+        };
         let mut position = StreamPosition::default();
         if let Some(retention) = retention(namespace).filter(|_| !post.skip_history) {
             let stream = shard.stream(channel, self.random_u64, now)?;
@@ -98,7 +103,11 @@ impl EmbeddedBus {
 
     /// Publications and the stream's top. `since` with another epoch reads nothing and gives `None`.
     pub async fn history(
-        &self, channel: &Channel, range: Range, epoch: &str, now: Now,
+        &self,
+        channel: &Channel,
+        range: Range,
+        epoch: &str,
+        now: Now,
     ) -> Result<Option<(Vec<Publication>, StreamPosition)>, PublishError> {
         let mut shard = self.shard(channel).lock();
         let stream = shard.stream(channel, self.random_u64, now)?;

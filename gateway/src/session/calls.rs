@@ -106,7 +106,8 @@ impl Session {
             }
             "counter.get" => {
                 let call: CounterGet = arguments(&request.data)?;
-                let keys = bounded(&call.keys, COUNTER_KEYS_PER_READ_MAX)?.iter().map(|key| Self::name(key)).collect::<Result<Vec<_>, _>>()?;
+                let keys =
+                    bounded(&call.keys, COUNTER_KEYS_PER_READ_MAX)?.iter().map(|key| Self::name(key)).collect::<Result<Vec<_>, _>>()?;
                 keys.iter().try_for_each(|key| self.check_counter(Right::CounterGet, key).map(drop))?;
                 Task::CounterGet(keys)
             }

@@ -48,7 +48,11 @@ impl Session {
     }
 
     pub(super) fn connect_verified(
-        &mut self, mut connecting: Connecting, claims: Result<ConnectionClaims, TokenError>, now: Now, out: &mut Vec<Order>,
+        &mut self,
+        mut connecting: Connecting,
+        claims: Result<ConnectionClaims, TokenError>,
+        now: Now,
+        out: &mut Vec<Order>,
     ) {
         let claims = match claims {
             Ok(claims) => claims,
@@ -130,7 +134,9 @@ impl Session {
     /// The subscriptions a connection begins with: those its token grants, and on unidirectional transports, which have
     /// no other way to ask, those it requests.
     fn wanted_at_connect(
-        &self, requested: &BTreeMap<String, SubscribeRequest>, server_side: &BTreeMap<Channel, SubOptions>,
+        &self,
+        requested: &BTreeMap<String, SubscribeRequest>,
+        server_side: &BTreeMap<Channel, SubOptions>,
     ) -> Result<Vec<Wanted>, ErrorCode> {
         let mut wanted = Vec::new();
         for (channel, options) in server_side {

@@ -15,8 +15,8 @@ mod tests;
 
 use crate::{
     auth::{ConnectionClaims, SubOptions, SubscriptionClaims, TokenError},
-    bus::stream::{Range, Recovery},
     bus::embedded::Post,
+    bus::stream::{Range, Recovery},
 };
 use bytes::Bytes;
 use lifetime::Lifetime;
@@ -184,7 +184,7 @@ pub enum Outcome {
 }
 
 /// What a subscription begins with.
-#[allow(missing_docs)]
+#[allow(missing_docs, clippy::large_enum_variant)] // one at a time, on its way to a reply
 #[derive(Clone, Debug, PartialEq)]
 pub enum Start {
     /// An ordinary channel's position, and what the client missed.

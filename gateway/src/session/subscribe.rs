@@ -5,9 +5,7 @@ use crate::auth::{SubOptions, SubscriptionClaims, TokenError};
 use bytes::Bytes;
 use protocol::{
     code::{ErrorCode, UnsubscribeCode},
-    message::{
-        Push, Reply, StreamPosition, SubRefreshRequest, SubRefreshResult, SubscribeRequest, SubscribeResult, UnsubscribeResult,
-    },
+    message::{Push, Reply, StreamPosition, SubRefreshRequest, SubRefreshResult, SubscribeRequest, SubscribeResult, UnsubscribeResult},
     name::Channel,
     namespace::Right,
     time::Now,
@@ -53,19 +51,23 @@ impl Session {
     }
 
     pub(super) fn subscribe_verified(
-        &mut self, id: u32, channel: Channel, request: &SubscribeRequest, claims: Result<SubscriptionClaims, TokenError>, now: Now,
+        &mut self,
+        id: u32,
+        channel: Channel,
+        request: &SubscribeRequest,
+        claims: Result<SubscriptionClaims, TokenError>,
+        now: Now,
         out: &mut Vec<Order>,
     ) -> Result<(), ErrorCode> {
         let claims = self.matching(&channel, claims)?;
         let validity = validity(claims.expires_at_s, now)?;
-        let wanted = self.wanted(channel, request, Some(SubOptions { info: claims.info, data: claims.data, overrides: claims.overrides }))?;
+        let wanted =
+            self.wanted(channel, request, Some(SubOptions { info: claims.info, data: claims.data, overrides: claims.overrides }))?;
         self.start(id, Wanted { validity, ..wanted }, out);
         Ok(())
     }
 
-    pub(super) fn subscribe_started(
-        &mut self, id: u32, wanted: Wanted, starts: Vec<Result<Start, ErrorCode>>, out: &mut Vec<Order>,
-    ) {
+    pub(super) fn subscribe_started(&mut self, id: u32, wanted: Wanted, starts: Vec<Result<Start, ErrorCode>>, out: &mut Vec<Order>) {
         let channel = wanted.subscribing.channel.clone();
         let start = match starts.into_iter().next().unwrap_or(Err(ErrorCode::Internal)) {
             Ok(Start::Stream(recovery)) if wanted.reject_unrecovered && !recovery.recovered => Err(ErrorCode::UnrecoverablePosition),
@@ -116,7 +118,11 @@ impl Session {
     }
 
     pub(super) fn sub_refresh_verified(
-        &mut self, id: u32, channel: &Channel, claims: Result<SubscriptionClaims, TokenError>, now: Now,
+        &mut self,
+        id: u32,
+        channel: &Channel,
+        claims: Result<SubscriptionClaims, TokenError>,
+        now: Now,
     ) -> Result<Reply, ErrorCode> {
         let claims = self.matching(channel, claims)?;
         let validity = validity(claims.expires_at_s, now)?;
@@ -153,8 +159,8 @@ impl Session {
             wanted.recoverable = history && overrides.force_recovery.unwrap_or(namespace.recover);
             wanted.positioned = wanted.recoverable || (history && overrides.force_positioning.unwrap_or(request.positioned));
             wanted.subscribing.join_leave = announces && overrides.force_push_join_leave.unwrap_or(request.join_leave);
-            wanted.subscribing.since = (request.recover && wanted.recoverable)
-                .then(|| StreamPosition { offset: request.offset, epoch: request.epoch.clone() });
+            wanted.subscribing.since =
+                (request.recover && wanted.recoverable).then(|| StreamPosition { offset: request.offset, epoch: request.epoch.clone() });
         }
         Ok(wanted)
     }

@@ -26,7 +26,9 @@ use tokio::sync::oneshot;
 
 /// `GET /v1/events?channel=a&channel=b&token=…`
 pub(crate) async fn several(
-    State(gateway): State<Arc<Gateway>>, Query(query): Query<Vec<(String, String)>>, headers: HeaderMap,
+    State(gateway): State<Arc<Gateway>>,
+    Query(query): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
 ) -> Result<Response<Body>, ApiError> {
     let channels = query.iter().filter(|(key, _)| key == "channel").map(|(_, channel)| channel.clone()).collect();
     events(gateway, channels, token(&query, &headers), last_event_id(&query, &headers)).await
@@ -34,14 +36,19 @@ pub(crate) async fn several(
 
 /// `GET /v1/channels/{channel}/events?token=…`
 pub(crate) async fn one(
-    State(gateway): State<Arc<Gateway>>, Path(channel): Path<String>, Query(query): Query<Vec<(String, String)>>, headers: HeaderMap,
+    State(gateway): State<Arc<Gateway>>,
+    Path(channel): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
 ) -> Result<Response<Body>, ApiError> {
     events(gateway, vec![channel], token(&query, &headers), last_event_id(&query, &headers)).await
 }
 
 /// `PUT /v1/channels/{channel}/subscriptions` with `Accept: text/event-stream` and `Authorization: Bearer …`
 pub(crate) async fn subscription(
-    State(gateway): State<Arc<Gateway>>, Path(channel): Path<String>, headers: HeaderMap,
+    State(gateway): State<Arc<Gateway>>,
+    Path(channel): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Response<Body>, ApiError> {
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if !accepts.contains("text/event-stream") {
@@ -50,9 +57,7 @@ pub(crate) async fn subscription(
     events(gateway, vec![channel], token(&[], &headers), last_event_id(&[], &headers)).await
 }
 
-async fn events(
-    gateway: Arc<Gateway>, names: Vec<String>, token: String, last_event_id: String,
-) -> Result<Response<Body>, ApiError> {
+async fn events(gateway: Arc<Gateway>, names: Vec<String>, token: String, last_event_id: String) -> Result<Response<Body>, ApiError> {
     if names.is_empty() {
         return Err(ApiError::BadRequest("name at least one channel: ?channel=…".into()));
     }

@@ -28,10 +28,7 @@ use tokio_tungstenite::{
     tungstenite::{
         Error, Message, Utf8Bytes,
         handshake::server::create_response_with_body,
-        protocol::{
-            CloseFrame, Role, WebSocketConfig,
-            frame::coding::CloseCode,
-        },
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
 
@@ -56,9 +53,7 @@ pub(crate) struct Options {
 }
 
 /// `GET /connection/websocket`
-pub(crate) async fn upgrade(
-    State(gateway): State<Arc<Gateway>>, Query(options): Query<Options>, mut request: Request,
-) -> Response<Body> {
+pub(crate) async fn upgrade(State(gateway): State<Arc<Gateway>>, Query(options): Query<Options>, mut request: Request) -> Response<Body> {
     let (format, subprotocol) = negotiate(&options, request.headers());
     let head = {
         let mut head = axum::http::Request::new(());
@@ -182,7 +177,9 @@ fn negotiate(options: &Options, headers: &HeaderMap) -> (Format, Option<&'static
     match offered.find(|name| [JSON_SUBPROTOCOL, PROTOBUF_SUBPROTOCOL].contains(name)) {
         Some(PROTOBUF_SUBPROTOCOL) => (Format::Protobuf, Some(PROTOBUF_SUBPROTOCOL)),
         Some(_) => (Format::Json, Some(JSON_SUBPROTOCOL)),
-        None if [&options.format, &options.cf_protocol].into_iter().flatten().any(|format| format == "protobuf") => (Format::Protobuf, None),
+        None if [&options.format, &options.cf_protocol].into_iter().flatten().any(|format| format == "protobuf") => {
+            (Format::Protobuf, None)
+        }
         None => (Format::Json, None),
     }
 }
