@@ -145,7 +145,7 @@ test('refusals are statuses with a code in words', async () => {
   const ann = `token=${token('ann')}`;
   const table = [
     [`/v1/events?${ann}`, 400, 'bad_request'],
-    ['/v1/events?channel=a', 401, 'unauthorized'],
+    ['/v1/events?channel=a', 403, 'permission_denied'], // anonymous, and only `open` admits anyone
     ['/v1/events?channel=a&token=abc', 401, 'unauthorized'],
     [`/v1/events?channel=nowhere:a&${ann}`, 404, 'unknown_channel'],
     [`/v1/events?channel=ticket:a&${ann}`, 403, 'permission_denied'],

@@ -327,6 +327,26 @@ test('the SDK falls back through its transports in the order of its list', async
   assert.equal((await next(onlySse, 'connected')).transport, 'sse');
 });
 
+test('an anonymous client may do what some namespace grants to anyone, and nothing else', async (t) => {
+  const nobody = sdk(t, TRANSPORTS[0], node);
+  nobody.connect();
+  await next(nobody, 'connected');
+  const [open, closed] = [room('open'), room()];
+  await nobody.publish(open, 'hello');
+  assert.equal((await nobody.history(open, { limit: 1 })).publications.length, 1);
+  assert.equal((await nobody.call('counter.add', { key: open, by: 1 })).value, 1);
+  const calls = [
+    () => nobody.publish(closed, 1),
+    () => nobody.presence(closed),
+    () => nobody.history(closed),
+    () => nobody.rpc('counter.add', { key: closed }),
+    () => nobody.rpc('counter.get', { keys: [open, closed] }),
+    () => nobody.rpc('presence.page', { channel: closed }),
+    () => nobody.rpc('presence.online', { users: ['ann'] }),
+  ];
+  for (const call of calls) assert.equal((await refusal(call())).code, 103, String(call));
+});
+
 test('anonymous clients connect in development mode, and are members under their client id', async (t) => {
   const open = await startNode(t);
   for (const transport of TRANSPORTS) {

@@ -4,6 +4,9 @@ pub mod broadcast;
 pub mod outbox;
 pub mod topic;
 
+#[cfg(test)]
+mod tests;
+
 use broadcast::Broadcast;
 use outbox::Outbox;
 use parking_lot::Mutex;

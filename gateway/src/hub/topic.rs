@@ -11,7 +11,7 @@ use std::{collections::HashMap, sync::Arc};
 pub type ConnectionId = u64;
 
 /// Pushes held for one subscriber while its history is read; more fail the subscription, and the client tries again.
-const HELD_MAX: usize = 1024;
+pub(super) const HELD_MAX: usize = 1024;
 
 /// One channel's subscribers on this node.
 #[derive(Default)]
@@ -92,59 +92,5 @@ impl Topic {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.subscribers.is_empty()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::hub::broadcast::Wire;
-    use protocol::{message::Publication, name::Channel};
-
-    fn publication(offset: u64) -> Arc<Broadcast> {
-        let publication = Publication { offset, ..Publication::default() };
-        Broadcast::publication(Channel::parse("a").unwrap(), "e".into(), publication)
-    }
-
-    fn offsets(outbox: &Outbox) -> Vec<u64> {
-        let mut batch = Vec::new();
-        outbox.take(&mut batch, usize::MAX);
-        batch.iter().map(|item| if let Item::Broadcast(broadcast) = item { broadcast.offset } else { 0 }).collect()
-    }
-
-    #[test]
-    fn nothing_is_delivered_before_the_reply_and_nothing_twice_or_never_after_it() {
-        let (mut topic, outbox) = (Topic::default(), Arc::new(Outbox::new(Wire::Json, 10_000)));
-        topic.add(1, outbox.clone(), false);
-        for offset in 5..=8 {
-            topic.deliver(&publication(offset));
-        }
-        assert!(offsets(&outbox).is_empty());
-        assert_eq!(topic.open(1, 6), Ok(()));
-        topic.deliver(&publication(9));
-        assert_eq!(offsets(&outbox), [7, 8, 9]);
-    }
-
-    #[test]
-    fn a_flood_during_subscribe_fails_it_instead_of_growing() {
-        let (mut topic, outbox) = (Topic::default(), Arc::new(Outbox::new(Wire::Json, 10_000)));
-        topic.add(1, outbox.clone(), false);
-        for offset in 1..=HELD_MAX as u64 + 1 {
-            topic.deliver(&publication(offset));
-        }
-        assert_eq!(topic.open(1, 0), Err(HoldOverflow));
-        assert!(offsets(&outbox).is_empty());
-    }
-
-    #[test]
-    fn join_and_leave_reach_those_who_asked() {
-        let (mut topic, asked, not) =
-            (Topic::default(), Arc::new(Outbox::new(Wire::Json, 10_000)), Arc::new(Outbox::new(Wire::Json, 10_000)));
-        topic.add(1, asked.clone(), true);
-        topic.add(2, not.clone(), false);
-        topic.open(1, 0).unwrap();
-        topic.open(2, 0).unwrap();
-        topic.deliver(&Broadcast::join(Channel::parse("a").unwrap(), Default::default()));
-        assert_eq!((offsets(&asked).len(), offsets(&not).len()), (1, 0));
     }
 }

@@ -172,6 +172,7 @@ pub enum Target {
 
 /// The end of a task.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // one at a time, on its way to the session
 pub enum Outcome {
     /// Of [`Task::VerifyConnection`].
     Connection(Result<ConnectionClaims, TokenError>),

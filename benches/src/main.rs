@@ -1,0 +1,27 @@
+//! I/O: `headcount-bench`: starts the real binary, loads it with real sockets, and prints what that cost.
+
+mod client;
+mod crowd;
+mod server;
+
+use clap::{Parser, Subcommand};
+
+/// Measures the headcount binary next to this one, or the one that HEADCOUNT_BIN names.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    benchmark: Benchmark,
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// Many WebSocket clients in one channel: memory of each, CPU of each delivery, and that all get all in order.
+    Crowd(crowd::Options),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Arguments::parse().benchmark {
+        Benchmark::Crowd(options) => crowd::run(&options).await,
+    }
+}

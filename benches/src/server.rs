@@ -1,0 +1,35 @@
+//! I/O: what a process costs, as the kernel counts it (proc(5)).
+
+use anyhow::{Context, anyhow};
+use std::fs;
+
+/// Ticks of `utime` and `stime` in a second; 100 on every Linux that Rust supports (`getconf CLK_TCK`).
+const TICKS_PER_S: f64 = 100.0;
+
+/// Resident memory of a process in KiB.
+pub(crate) fn resident_kib(pid: u32) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    line.trim().trim_end_matches(" kB").parse().context("VmRSS")
+}
+
+/// CPU seconds of a process so far, user and system together.
+pub(crate) fn cpu_s(pid: u32) -> anyhow::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name may hold spaces; it ends with the last parenthesis, and utime is the 12th field after it.
+    let (_, fields) = stat.rsplit_once(") ").ok_or_else(|| anyhow!("stat of {pid}: {stat:?}"))?;
+    let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
+    Ok(ticks / TICKS_PER_S)
+}
+
+/// Which machine this is, in one line.
+pub(crate) fn machine() -> String {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let cpu_info = read("/proc/cpuinfo");
+    let model = cpu_info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("unknown CPU", |line| line.trim_start_matches([' ', '\t', ':']));
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{cores} × {model}, Linux {}", read("/proc/sys/kernel/osrelease").trim())
+}

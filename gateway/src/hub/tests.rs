@@ -1,0 +1,129 @@
+//! Pure: what one client's queue and one channel's subscribers do, at their bounds above all.
+
+mod outbox {
+    use crate::hub::{
+        broadcast::{Broadcast, Kind, Wire},
+        outbox::{Control, Item, Outbox},
+    };
+    use bytes::Bytes;
+    use protocol::{code::Disconnect, name::Channel};
+    use std::sync::Arc;
+
+    fn state(channel: &str, kind: Kind, data: &str) -> Arc<Broadcast> {
+        Broadcast::state(Channel::parse(channel).unwrap(), kind, 1, Bytes::from(data.to_owned()))
+    }
+
+    fn own(size: usize) -> Item {
+        Item::Own(vec![b'x'; size].into())
+    }
+
+    fn taken(outbox: &Outbox) -> Vec<Item> {
+        let mut batch = Vec::new();
+        assert!(outbox.take(&mut batch, usize::MAX).is_empty(), "no controls");
+        batch
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_closed_with_3008_and_holds_nothing() {
+        let outbox = Outbox::new(Wire::Json, 100);
+        outbox.push(own(60));
+        outbox.push(own(60));
+        outbox.push(own(1));
+        let mut batch = Vec::new();
+        assert_eq!(outbox.take(&mut batch, usize::MAX), [Control::Close(Disconnect::Slow)]);
+        assert!(batch.is_empty());
+        assert_eq!(outbox.queued_bytes(), 0);
+    }
+
+    #[test]
+    fn of_a_counter_only_the_newest_value_waits() {
+        let outbox = Outbox::new(Wire::Json, 1000);
+        outbox.push(own(1));
+        for value in 0..10_000 {
+            outbox.push_latest(&state("counter:likes", Kind::Counter, &value.to_string()));
+            outbox.push_latest(&state("counter:views", Kind::Counter, "7"));
+        }
+        let batch = taken(&outbox);
+        assert_eq!(batch.len(), 3);
+        let Item::Broadcast(likes) = &batch[1] else { panic!("{batch:?}") };
+        assert!(String::from_utf8_lossy(likes.encoded(Wire::Json)).contains("9999"));
+        assert_eq!(outbox.queued_bytes(), 0);
+    }
+
+    #[test]
+    fn changes_of_a_roster_that_pile_up_become_one_snapshot() {
+        let outbox = Outbox::new(Wire::Json, 1000);
+        for change in 0..10_000 {
+            outbox.push_latest(&state("presence:room", Kind::Roster, &format!("{change:05}")));
+        }
+        assert!(matches!(&taken(&outbox)[..], [Item::Snapshot(channel)] if channel.as_str() == "presence:room"));
+    }
+
+    #[test]
+    fn a_state_that_was_taken_is_not_replaced() {
+        let outbox = Outbox::new(Wire::Json, 1000);
+        outbox.push_latest(&state("counter:a", Kind::Counter, "1"));
+        outbox.push(own(1));
+        let mut batch = Vec::new();
+        outbox.take(&mut batch, 1);
+        outbox.push_latest(&state("counter:a", Kind::Counter, "2"));
+        assert_eq!((batch.len(), taken(&outbox).len()), (1, 2));
+    }
+}
+
+mod topic {
+    use crate::hub::{
+        broadcast::{Broadcast, Wire},
+        outbox::{Item, Outbox},
+        topic::{HELD_MAX, HoldOverflow, Topic},
+    };
+    use protocol::{message::Publication, name::Channel};
+    use std::sync::Arc;
+
+    fn publication(offset: u64) -> Arc<Broadcast> {
+        let publication = Publication { offset, ..Publication::default() };
+        Broadcast::publication(Channel::parse("a").unwrap(), "e".into(), publication)
+    }
+
+    fn offsets(outbox: &Outbox) -> Vec<u64> {
+        let mut batch = Vec::new();
+        outbox.take(&mut batch, usize::MAX);
+        batch.iter().map(|item| if let Item::Broadcast(broadcast) = item { broadcast.offset } else { 0 }).collect()
+    }
+
+    #[test]
+    fn nothing_is_delivered_before_the_reply_and_nothing_twice_or_never_after_it() {
+        let (mut topic, outbox) = (Topic::default(), Arc::new(Outbox::new(Wire::Json, 10_000)));
+        topic.add(1, outbox.clone(), false);
+        for offset in 5..=8 {
+            topic.deliver(&publication(offset));
+        }
+        assert!(offsets(&outbox).is_empty());
+        assert_eq!(topic.open(1, 6), Ok(()));
+        topic.deliver(&publication(9));
+        assert_eq!(offsets(&outbox), [7, 8, 9]);
+    }
+
+    #[test]
+    fn a_flood_during_subscribe_fails_it_instead_of_growing() {
+        let (mut topic, outbox) = (Topic::default(), Arc::new(Outbox::new(Wire::Json, 10_000)));
+        topic.add(1, outbox.clone(), false);
+        for offset in 1..=HELD_MAX as u64 + 1 {
+            topic.deliver(&publication(offset));
+        }
+        assert_eq!(topic.open(1, 0), Err(HoldOverflow));
+        assert!(offsets(&outbox).is_empty());
+    }
+
+    #[test]
+    fn join_and_leave_reach_those_who_asked() {
+        let (mut topic, asked, not) =
+            (Topic::default(), Arc::new(Outbox::new(Wire::Json, 10_000)), Arc::new(Outbox::new(Wire::Json, 10_000)));
+        topic.add(1, asked.clone(), true);
+        topic.add(2, not.clone(), false);
+        topic.open(1, 0).unwrap();
+        topic.open(2, 0).unwrap();
+        topic.deliver(&Broadcast::join(Channel::parse("a").unwrap(), Default::default()));
+        assert_eq!((offsets(&asked).len(), offsets(&not).len()), (1, 0));
+    }
+}
