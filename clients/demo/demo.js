@@ -361,8 +361,7 @@ function showRoster(count) {
   });
   $('people').dataset.more = count > shown.length ? `+${count - shown.length} more` : '';
   $('alone').hidden = count > 1 || count === 0;
-  $('here-title').textContent = 'Here now';
-  $('here-title').append(make('span', 'unseen', `: ${count}`));
+  $('count-text').textContent = `: ${count}`;
   roll($('count'), count.toLocaleString());
   document.title = count > 1 ? `(${count}) Headcount` : 'Headcount';
 }
@@ -567,7 +566,7 @@ function onState(name, detail = {}) {
   const show = () => ($('pill-text').textContent = PILL[name](detail));
   show();
   if (name === 'waiting') countdown = setInterval(show, 250);
-  $('pill').dataset.state = name === 'waiting' && !navigator.onLine ? 'offline' : name;
+  $('pill').dataset.state = document.body.dataset.state = name === 'waiting' && !navigator.onLine ? 'offline' : name;
   $('notice').hidden = name !== 'left' && name !== 'refused';
   if (name === 'left') notice('You left the room; everybody saw you go at once.', 'Come back');
   if (name === 'refused') refused(detail);

@@ -2,7 +2,7 @@
 # The HTTP API with nothing but curl: a message, the history, who is here, a counter.
 # HEADCOUNT_URL names the node, HEADCOUNT_API_KEY the key where one is configured.
 set -eu
-base=${HEADCOUNT_URL:-http://127.0.0.1:8000}
+base=$(echo "${HEADCOUNT_URL:-http://127.0.0.1:8000}" | sed 's/^ws/http/') # the other examples say ws:
 
 call() { # method, path, body
     printf '\n%s %s %s\n' "$1" "$2" "${3:-}"

@@ -119,6 +119,21 @@ test('when the token has expired the stream says so, and the source that comes b
   assert.deepEqual(statuses, [200, 204]);
 });
 
+test('the unidirectional stream of the client protocol: bare pushes, the first of them the connect', async (t) => {
+  const channel = room('open');
+  const connect = JSON.stringify({ token: token('ann'), subs: { [channel]: {} } });
+  const source = new EventSource(`${node.http}/connection/uni_sse?cf_connect=${encodeURIComponent(connect)}`);
+  t.after(() => source.close());
+  const pushes = [];
+  source.onmessage = ({ data }) => pushes.push(JSON.parse(data));
+  await eventually('connected', () => pushes.length);
+  assert.deepEqual(Object.keys(pushes[0]), ['connect']);
+  assert.deepEqual(Object.keys(pushes[0].connect.subs), [channel]);
+  await node.publish(channel, { n: 1 });
+  const { pub } = await eventually('the message', () => pushes.find((push) => push.channel === channel && push.pub));
+  assert.deepEqual([pub.data, pub.offset], [{ n: 1 }, 1]);
+});
+
 test('callers that can set headers subscribe by PUT', async (t) => {
   const channel = room();
   const abort = new AbortController();
@@ -149,8 +164,8 @@ test('refusals are statuses with a code in words', async () => {
     ['/v1/events?channel=a&token=abc', 401, 'unauthorized'],
     [`/v1/events?channel=nowhere:a&${ann}`, 404, 'unknown_channel'],
     [`/v1/events?channel=ticket:a&${ann}`, 403, 'permission_denied'],
-    [`/v1/events?channel=a%20b&${ann}`, 400, 'bad_request'],
-    [`/v1/channels/${'x'.repeat(256)}/events?${ann}`, 400, 'bad_request'],
+    [`/v1/events?channel=a%20b&${ann}`, 400, 'bad_name'],
+    [`/v1/channels/${'x'.repeat(256)}/events?${ann}`, 400, 'bad_name'],
   ];
   for (const [path, ...expected] of table) assert.deepEqual(await get(path), expected, path);
 });

@@ -22,6 +22,7 @@ export const GUARDED = {
     { name: 'short', history_size: 2 },
     { name: 'long', history_size: 1000 },
     { name: 'brief', history_ttl_s: 1 },
+    { name: 'fleeting', history_size: 0 },
     { name: 'plain', history_size: 0, presence: false, join_leave: false },
     { name: 'read', publish: 'service', presence: 'service', history: 'service', counter_add: 'service' },
     { name: 'ticket', subscribe: 'token', publish: 'token' },

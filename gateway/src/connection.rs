@@ -240,7 +240,7 @@ impl Connection {
                 self.give_verdict(Verdict::Accepted);
             }
             Order::Open { channel, after } => self.open(&channel, after),
-            Order::Leave(channel) => self.leave(&channel, self.session.is_member(&channel), Departure::Clean),
+            Order::Leave { channel, was_member } => self.leave(&channel, was_member, Departure::Clean),
             Order::Close(code) => self.closing = Some(code),
         }
     }

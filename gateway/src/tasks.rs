@@ -1,6 +1,7 @@
 //! I/O: does what a session has decided: on the bus, the rosters and the counters.
 
 use crate::{
+    api,
     bus::embedded::PublishError,
     bus::stream::{Range, Recovery},
     gateway::Gateway,
@@ -56,7 +57,7 @@ impl Gateway {
                 self.presence.page(&channel, cursor.as_deref(), limit).map(|page| called(&page)).map_err(|_| ErrorCode::BadRequest),
             ),
             Task::PresenceSince { channel, version } => answered(called(&self.presence.since(&channel, &version))),
-            Task::PresenceOnline(users) => answered(called(&json!({ "users": self.presence.query(&users) }))),
+            Task::PresenceOnline(users) => answered(called(&api::presence::known(self, users.into_iter().map(Arc::from).collect()))),
         }
     }
 

@@ -11,7 +11,7 @@ mod messages;
 #[cfg(test)]
 mod openapi;
 mod pattern;
-mod presence;
+pub(crate) mod presence;
 
 use crate::{
     auth::Secret,

@@ -166,7 +166,8 @@ fn watched(gateway: &Gateway, channel: &str) -> Result<Channel, ApiError> {
     if namespace.presence { Ok(channel) } else { Err(ErrorCode::NotAvailable.into()) }
 }
 
-fn known(gateway: &Gateway, users: Vec<Arc<str>>) -> KnownUsers {
+/// What is known of each of `users`, for HTTP and RPC alike.
+pub(crate) fn known(gateway: &Gateway, users: Vec<Arc<str>>) -> KnownUsers {
     let presences = gateway.presence.query(&users);
     KnownUsers { users: users.into_iter().zip(presences).map(|(user, presence)| KnownUser { user, presence }).collect() }
 }

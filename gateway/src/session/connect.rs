@@ -84,7 +84,7 @@ impl Session {
     /// The reply is complete once the server-side subscriptions have begun.
     pub(super) fn connect_subscribed(&mut self, mut connecting: Connecting, starts: Vec<Result<Start, ErrorCode>>, out: &mut Vec<Order>) {
         if let Some(code) = starts.iter().find_map(|start| start.as_ref().err()) {
-            out.extend(connecting.wanted.iter().map(|wanted| Order::Leave(wanted.subscribing.channel.clone())));
+            out.extend(connecting.channels().into_iter().map(|channel| Order::Leave { channel, was_member: false }));
             return self.refuse(connecting.id, *code, out);
         }
         let mut after_reply = Vec::new();

@@ -107,8 +107,8 @@ pub enum Order {
     Connected,
     /// The subscribe reply is queued: let live publications behind `after` follow, and show the member to the others.
     Open { channel: Channel, after: u64 },
-    /// The client is out of the channel.
-    Leave(Channel),
+    /// The client is out of the channel, and of its roster if that showed it.
+    Leave { channel: Channel, was_member: bool },
     /// End the connection.
     Close(Disconnect),
 }

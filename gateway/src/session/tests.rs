@@ -158,7 +158,7 @@ fn a_second_subscribe_and_one_too_many_are_refused() {
     assert_eq!(error_of(&send(&mut session, r#"{"id":2,"subscribe":{"channel":"a"}}"#)), Some(105));
     subscribed(&mut session, "b");
     assert_eq!(error_of(&send(&mut session, r#"{"id":3,"subscribe":{"channel":"c"}}"#)), Some(106));
-    assert!(matches!(&send(&mut session, r#"{"id":4,"unsubscribe":{"channel":"b"}}"#)[..], [Order::Leave(_), Order::Reply(_)]));
+    assert!(matches!(&send(&mut session, r#"{"id":4,"unsubscribe":{"channel":"b"}}"#)[..], [Order::Leave { .. }, Order::Reply(_)]));
     subscribed(&mut session, "c");
 }
 
@@ -188,7 +188,7 @@ fn an_unrecoverable_position_is_refused_where_the_client_says_so() {
     let mut session = connected(claims("ann", None));
     send(&mut session, r#"{"id":2,"subscribe":{"channel":"a","recover":true,"offset":5,"epoch":"x","flag":2}}"#);
     let orders = done(&mut session, started(7));
-    assert!(matches!(&orders[..], [Order::Leave(_), Order::Reply(reply)] if reply.error.as_ref().unwrap().code == 112), "{orders:?}");
+    assert!(matches!(&orders[..], [Order::Leave { .. }, Order::Reply(reply)] if reply.error.as_ref().unwrap().code == 112), "{orders:?}");
     assert_eq!(session.channels().count(), 0);
 }
 
@@ -277,6 +277,6 @@ fn a_server_unsubscribe_is_pushed_once() {
     subscribed(&mut session, "a");
     let channel = Channel::parse("a").unwrap();
     let orders = feed(&mut session, Input::Unsubscribe(channel.clone(), UnsubscribeCode::Server), NOW);
-    assert!(matches!(&orders[..], [Order::Leave(_), Order::Push(Push { unsubscribe: Some(push), .. })] if push.code == 2000));
+    assert!(matches!(&orders[..], [Order::Leave { .. }, Order::Push(Push { unsubscribe: Some(push), .. })] if push.code == 2000));
     assert_eq!(feed(&mut session, Input::Unsubscribe(channel, UnsubscribeCode::Server), NOW), []);
 }

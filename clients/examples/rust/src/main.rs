@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .new_subscription("lobby")
         .recoverable(true)
         .join_leave(true)
-        .on_join(|_, join| println!("joined: {}", join.info.user))
+        .on_join(|_, join| println!("joined: {} as client {}", join.info.user, join.info.client))
         .on_publication(move |_, message| {
             println!("message {}: {}", message.offset, String::from_utf8_lossy(&message.data));
             let _ = echo.try_send(());
