@@ -297,14 +297,30 @@ function askForToken(error) {
     $('key-form').onsubmit = () => {
       const pasted = $('token').value.trim();
       memory.write('token', pasted);
+      adopt(pasted);
       done(pasted);
     };
   });
 }
 
+/** I am whom my token names. */
+function adopt(pasted) {
+  try {
+    const bytes = Uint8Array.from(atob(pasted.split('.')[1].replace(/-/g, '+').replace(/_/g, '/')), (letter) => letter.charCodeAt(0));
+    const { sub = '', info } = JSON.parse(new TextDecoder().decode(bytes));
+    const { name, color } = face({ user: sub, client: 'me', conn_info: info });
+    Object.assign(me, { user: sub, name, color });
+    showMe();
+  } catch { /* not a token that we can read: the server will say so */ }
+}
+
+/** A member's id on this page: a client without a user is a member under its client id. */
+const idOf = ({ user, client: id }) => user || id;
+const myId = () => me.user || client.id;
+
 /** How a member looks: what its `conn_info` says, and something stable where it says nothing. */
 function face(info) {
-  const id = info.user || info.client || '';
+  const id = idOf(info) ?? '';
   const { name, color } = info.conn_info ?? {};
   return {
     id,
@@ -330,13 +346,13 @@ function showMe() {
 
 // Who is here: a snapshot first, then changes. Whoever drops off for a moment is never missing.
 
-const roster = new Map();
+const roster = new Map(); // id → member
 
 function onPresence(change) {
   const before = change.snapshot && new Map(roster);
   if (before) roster.clear();
-  for (const member of [...(change.snapshot ?? []), ...(change.join ?? []), ...(change.update ?? [])]) roster.set(member.user || member.client, member);
-  for (const member of change.leave ?? []) roster.delete(member.user || member.client);
+  for (const member of [...(change.snapshot ?? []), ...(change.join ?? []), ...(change.update ?? [])]) roster.set(idOf(member), member);
+  for (const member of change.leave ?? []) roster.delete(idOf(member));
   showRoster(change.count ?? roster.size);
   if (change.next) client.request('presence_stats', { channel: 'lobby' }).then((stats) => showRoster(stats.num_users), () => {});
   const named = (members) => members.map((member) => face(member).name).join(', ');
@@ -345,7 +361,7 @@ function onPresence(change) {
 }
 
 function showRoster(count) {
-  const shown = [...roster].sort(([a], [b]) => (b === me.user) - (a === me.user)).slice(0, PEOPLE_SHOWN);
+  const shown = [...roster].sort(([a], [b]) => (b === myId()) - (a === myId())).slice(0, PEOPLE_SHOWN);
   const wanted = new Set(shown.map(([id]) => id));
   const tiles = new Map([...$('people').children].map((tile) => [tile.dataset.user, tile]));
   tiles.forEach((tile, id) => wanted.has(id) || tile.classList.contains('leaving') || depart(tile));
@@ -356,7 +372,7 @@ function showRoster(count) {
     const devices = member.num_clients ?? 1;
     paint(tile.querySelector('.avatar'), look);
     tile.querySelector('.name').textContent = look.name;
-    tile.querySelector('.also').textContent = [id === me.user && 'you', devices > 1 && `${devices} devices`].filter(Boolean).join(' · ');
+    tile.querySelector('.also').textContent = [id === myId() && 'you', devices > 1 && `${devices} devices`].filter(Boolean).join(' · ');
     if ($('people').children[place] !== tile) $('people').insertBefore(tile, $('people').children[place] ?? null);
   });
   $('people').dataset.more = count > shown.length ? `+${count - shown.length} more` : '';
@@ -389,13 +405,13 @@ let held = []; // publications that came while the history was on its way; null 
 const lobby = {
   async subscribed({ was_recovering: returning, recovered, publications = [], epoch = '' }) {
     if (returning && recovered && !held) {
-      const missed = publications.length;
+      const missed = publications.filter(({ data }) => !outbox.has(data?.id)).length; // mine whose receipt was lost are not news
       if (missed) note(`You missed ${missed} message${missed > 1 ? 's' : ''}: recovered`, 'good');
       else if (away.forMs > NOTICED_MS) note('You are back, and missed nothing', 'good');
       queueMicrotask(flushOutbox); // after what was missed has been shown
       return;
     }
-    if (returning) note('History was lost while you were away: messages may be missing here', 'bad');
+    if (returning && !recovered) note('History was lost while you were away: messages may be missing here', 'bad');
     held ??= [];
     if (newest.epoch !== epoch) newest = { epoch, offset: 0, user: '', time: 0 };
     const history = await client.request('history', { channel: 'lobby', limit: 50, reverse: true }).catch((error) => error);
@@ -406,8 +422,8 @@ const lobby = {
     flushOutbox();
   },
   publication: (publication) => (held ? held.push(publication) : showMessage(publication)),
-  join: (info) => info.user !== me.user && note(`${face(info).name} joined`),
-  leave: (info) => info.user !== me.user && note(`${face(info).name} left`),
+  join: (info) => idOf(info) !== myId() && note(`${face(info).name} joined`),
+  leave: (info) => idOf(info) !== myId() && note(`${face(info).name} left`),
   ended: (error) => note(`You cannot read the lobby: ${error.message}. Ask for a token that may subscribe to it.`, 'bad'),
 };
 
@@ -419,7 +435,7 @@ function showMessage({ data, info, offset = 0, time = Date.now() }) {
   const text = typeof data?.text === 'string' ? data.text : JSON.stringify(data);
   if (data?.id && seen.has(key)) return;
   if (data?.id) seen.add(key);
-  if (sender.id === me.user) settle(data?.id);
+  settle(data?.id);
   const follows = newest.user === sender.id && time - newest.time < GROUP_MS;
   Object.assign(newest, { user: sender.id, time });
   say(sender, text, time, { follows }).dataset.key = key;
@@ -432,7 +448,7 @@ function say(sender, text, time, marks) {
   const avatar = paint(make('span', 'avatar small'), sender);
   avatar.ariaHidden = 'true';
   const line = make('li', 'line', avatar, make('p', 'by', make('b', '', sender.name), ' ', stamp), make('p', 'text', text));
-  for (const [mark, on] of Object.entries({ mine: sender.id === me.user, ...marks })) line.classList.toggle(mark, on);
+  for (const [mark, on] of Object.entries({ mine: sender.id === myId(), ...marks })) line.classList.toggle(mark, on);
   return append(line);
 }
 
@@ -458,7 +474,7 @@ function append(line) {
 
 function write(text) {
   if (outbox.size >= OUTBOX_MAX) return complain(`${OUTBOX_MAX} messages wait for the connection already. Try again when it is back.`);
-  const line = say({ id: me.user, name: me.name, color: me.color }, text, Date.now(), { follows: newest.user === me.user, waiting: true });
+  const line = say({ id: myId(), name: me.name, color: me.color }, text, Date.now(), { follows: newest.user === myId(), waiting: true });
   outbox.set(uuid7(), { text, line, sent: false });
   flushOutbox();
 }
@@ -513,9 +529,10 @@ function flushLikes() {
       (answer) => { likes.underWay = null; showLikes(answer); flushLikes(); },
       (error) => {
         batch.sent = false; // lost: the same token goes again after the reconnect
-        if (error instanceof Refused && !error.temporary) likes.underWay = null;
-        if (error instanceof Refused) $('likes-hint').textContent = `Not counted: ${error.message}`;
-        else showWaiting();
+        if (error instanceof Lost) return showWaiting();
+        if (error.temporary) setTimeout(flushLikes, 1_000);
+        else likes.underWay = null;
+        $('likes-hint').textContent = error.code === 110 ? 'too late to tell whether your last like counted' : `not counted: ${error.message}`;
       },
     );
   }
@@ -566,7 +583,8 @@ function onState(name, detail = {}) {
   const show = () => ($('pill-text').textContent = PILL[name](detail));
   show();
   if (name === 'waiting') countdown = setInterval(show, 250);
-  $('pill').dataset.state = document.body.dataset.state = name === 'waiting' && !navigator.onLine ? 'offline' : name;
+  $('pill').dataset.state = name === 'waiting' && !navigator.onLine ? 'offline' : name;
+  document.body.dataset.state = name === 'connecting' && away.since ? 'waiting' : name; // an attempt is not yet a return
   $('notice').hidden = name !== 'left' && name !== 'refused';
   if (name === 'left') notice('You left the room; everybody saw you go at once.', 'Come back');
   if (name === 'refused') refused(detail);
@@ -593,8 +611,14 @@ function refused({ code, reason }) {
 
 const client = new Client(`${location.origin.replace(/^http/, 'ws')}/connection/websocket`, token, onState);
 client.subscribe('lobby', { recoverable: true, join_leave: true }, lobby);
-client.subscribe('presence:lobby', {}, { publication: ({ data }) => onPresence(data) });
-client.subscribe('counter:likes', {}, { publication: ({ data }) => showLikes(data) });
+client.subscribe('presence:lobby', {}, {
+  publication: ({ data }) => onPresence(data),
+  ended: (error) => note(`You cannot see who is here: ${error.message}. Ask for a token that may.`, 'bad'),
+});
+client.subscribe('counter:likes', {}, {
+  publication: ({ data }) => showLikes(data),
+  ended: (error) => ($('likes-hint').textContent = `not to be seen: ${error.message}`),
+});
 
 $('composer').onsubmit = (event) => {
   event.preventDefault();

@@ -73,6 +73,7 @@ test('two people see each other come, chat, like and go', async (t) => {
   assert.deepEqual(await messages(carla), await messages(ann), 'a newcomer reads what was said');
   await shows(carla, '12');
   await choose(bob, 'Leave the room');
+  await bob.getByText('Last seen here').waitFor();
   await sees(ann, 'ann', 'carla');
   await bob.getByRole('button', { name: 'Come back' }).click();
   await sees(ann, 'ann', 'bob', 'carla');
@@ -166,6 +167,10 @@ test('where tokens are required the page asks for one, and says when it is refus
   await ann.getByRole('button', { name: 'Enter the room' }).click();
   await connected(ann);
   await sees(ann, 'ann');
+  await ann.locator('[data-user=ann]', { hasText: 'you' }).waitFor();
+  await say(ann, 'hello');
+  await hears(ann, 'hello');
+  assert.deepEqual(await messages(ann), ['hello']);
 });
 
 test('a page of another origin can neither connect nor write, and a rebound name is not served', async (t) => {
