@@ -1,6 +1,8 @@
 //! Counters outlive `kill -9`: after any of them the value is at least every acknowledged increment and at most every
 //! sent one.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on says where
+
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},

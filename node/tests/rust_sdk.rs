@@ -1,5 +1,7 @@
 //! The published SDK for Rust, which nobody here wrote, over each transport in each form of the protocol.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on says where
+
 use centrifuge::{Client, ClientBuilder, Error, HistoryOptions, Protocol, ServerError, StreamPosition, Subscription, TransportEndpoint};
 use gateway::auth::{Secret, sign_hs256};
 use serde_json::{Value, json};
