@@ -139,6 +139,14 @@ impl Connection {
                 continue;
             }
             if let Some(code) = self.closing {
+                // What the controls themselves queued, such as the push of an unsubscribe; no more, or a busy channel would keep us.
+                self.outbox.take(&mut batch, BATCH_BYTES);
+                self.fill_snapshots(&mut batch);
+                if !batch.is_empty()
+                    && let Err(departure) = self.write(transport, &batch).await
+                {
+                    return departure;
+                }
                 return self.close(transport, code).await;
             }
             if std::mem::take(&mut self.native_ping_due) && transport.ping().await.is_err() {

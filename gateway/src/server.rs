@@ -22,7 +22,7 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Header lines of a request; more is answered 431.
 const HEADERS_MAX: usize = 64;
 /// Bytes of a body on the service routes (a batch of counter operations is the largest).
-const SERVICE_BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+const SERVICE_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Pause after a failed accept, for instance when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
