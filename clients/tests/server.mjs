@@ -30,6 +30,11 @@ export const GUARDED = {
   'presence.grace_s': 1,
 };
 
+// Nodes must not outlive a suite that is stopped in its middle.
+const running = new Set();
+process.once('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
+
 function binary() {
   const places = [process.env.HEADCOUNT_BIN, join(REPOSITORY, 'target/release/headcount'), join(REPOSITORY, 'target/debug/headcount')];
   const found = places.find((place) => place && existsSync(place));
@@ -64,6 +69,8 @@ class Node {
     const env = Object.fromEntries(variables({ ...own, ...listen, ...this.#config }));
     await rm(join(this.dataDir, 'listen.json'), { force: true });
     const child = (this.#child = spawn(binary(), [], { env, stdio: ['ignore', 'ignore', 'pipe'] }));
+    running.add(child);
+    child.once('exit', () => running.delete(child));
     child.stderr.on('data', (text) => (this.#log = (this.#log + text).slice(-20_000)));
     const ready = async () => {
       if (child.exitCode !== null) throw new Error(`the node ended with ${child.exitCode}:\n${this.#log}`);

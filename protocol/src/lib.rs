@@ -7,6 +7,7 @@ pub mod limits;
 pub mod message;
 pub mod name;
 pub mod namespace;
+pub mod object;
 pub mod payload;
 mod schema;
 pub mod subscriptions;

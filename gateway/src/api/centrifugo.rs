@@ -4,7 +4,7 @@
 
 use super::{
     error::{ApiError, status_of},
-    extract::{self, LenientJson, Object},
+    extract::{self, LenientJson},
     messages, pattern,
 };
 use crate::{
@@ -29,6 +29,7 @@ use protocol::{
     message::{self, ClientInfo, HistoryRequest, StreamPosition},
     name::Channel,
     namespace::Namespace,
+    object::Object,
     payload,
 };
 use serde::{Deserialize, Serialize};

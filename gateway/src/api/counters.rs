@@ -2,7 +2,7 @@
 
 use super::{
     error::ApiError,
-    extract::{self, Json, MaybeJson, Object, Path, Query, bounded},
+    extract::{self, Json, MaybeJson, Path, Query, bounded},
 };
 use crate::{gateway::Gateway, tasks::added_json};
 use axum::extract::State;
@@ -11,6 +11,7 @@ use protocol::{
     code::ErrorCode,
     limits::{COUNTER_BATCH_MAX, COUNTER_KEYS_PER_READ_MAX},
     name::CounterKey,
+    object::Object,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

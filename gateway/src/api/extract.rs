@@ -12,12 +12,10 @@ use protocol::{
     limits::USER_BYTES_MAX,
     name::{Channel, CounterKey},
     namespace::{Namespace, RESERVED},
+    object::Object,
 };
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
-};
-use std::{fmt, marker::PhantomData, sync::Arc};
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
 
 /// A JSON body that says so in its `Content-Type`.
 pub(crate) struct Json<T>(pub T);
@@ -29,29 +27,6 @@ pub(crate) struct LenientJson<T>(pub T);
 pub(crate) struct Query<T>(pub T);
 /// The one variable part of a path, decoded.
 pub(crate) struct Path(pub String);
-
-/// A JSON object. Derived readers alone would also take a list of the fields' values.
-pub(crate) struct Object<T>(pub T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
-        struct Fields<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
-            type Value = Object<T>;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(fields)).map(Object)
-            }
-        }
-
-        deserializer.deserialize_map(Fields(PhantomData))
-    }
-}
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = ApiError;

@@ -9,6 +9,7 @@ use protocol::{
     message::{HistoryRequest, PublishRequest, RpcRequest},
     name::Channel,
     namespace::{Namespace, Right},
+    object::Object,
 };
 use serde::Deserialize;
 
@@ -149,7 +150,7 @@ impl Session {
 }
 
 fn arguments<'a, T: Deserialize<'a>>(data: &'a Bytes) -> Result<T, ErrorCode> {
-    serde_json::from_slice(data).map_err(|_| ErrorCode::BadRequest)
+    serde_json::from_slice(data).map(|Object(arguments)| arguments).map_err(|_| ErrorCode::BadRequest)
 }
 
 fn bounded<T>(list: &[T], most: usize) -> Result<&[T], ErrorCode> {

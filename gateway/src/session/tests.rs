@@ -263,6 +263,7 @@ fn methods_check_rights_and_bounds_before_anything_happens() {
     assert_eq!(call("ann", "counter.add", r#"{"key":"service:likes"}"#), Some(103));
     assert_eq!(call("ann", "counter.add", r#"{"key":"a b"}"#), Some(107));
     assert_eq!(call("ann", "counter.add", r#"{"by":1}"#), Some(107));
+    assert_eq!(call("ann", "counter.add", r#"["likes",1,null]"#), Some(107), "a list is no object");
     assert_eq!(call("ann", "counter.add", r#"{"key":"likes","by":9223372036854775808}"#), Some(107));
     assert_eq!(call("ann", "counter.get", r#"{"keys":["a","nowhere:b"]}"#), Some(102));
     assert_eq!(call("ann", "presence.page", r#"{"channel":"counter:a"}"#), Some(108));
