@@ -19,7 +19,7 @@ use crate::{
 use parking_lot::Mutex;
 use prometheus::Registry;
 use protocol::{
-    name::CounterKey,
+    name::{CounterKey, NameRef},
     time::{Clock, Now},
 };
 use std::{
@@ -133,6 +133,17 @@ pub struct AddOp {
     pub token: Option<Token>,
     /// The level to wait for; `None`: the engine's default.
     pub ack: Option<Ack>,
+}
+
+/// One change of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Op<'a> {
+    /// The counter.
+    pub key: NameRef<'a>,
+    /// What is done to it.
+    pub change: Change,
+    /// Makes a retry exact.
+    pub token: Option<Token>,
 }
 
 /// A change that was acknowledged.
@@ -249,6 +260,14 @@ impl Engine {
         let staged = self.shared.stage(&mut self.shared.state.lock(), key, change, token);
         self.shared.wake.notify_one();
         staged
+    }
+
+    /// Makes many changes under one lock, in order, and appends the outcome of each to `out`; otherwise as [`Engine::stage`].
+    pub fn stage_all(&self, ops: &[Op<'_>], out: &mut Vec<Result<Staged, AddError>>) {
+        let mut state = self.shared.state.lock();
+        out.extend(ops.iter().map(|op| self.shared.stage(&mut state, &op.key.to_name(), op.change, op.token)));
+        drop(state);
+        self.shared.wake.notify_one();
     }
 
     /// Waits while [`PENDING_BYTES_MAX`] bytes wait for the disk.

@@ -27,19 +27,61 @@ pub type Channel = Name;
 /// A counter key: `likes`, `ns:post-17`.
 pub type CounterKey = Name;
 
+/// A checked name that somebody else holds: for paths on which a copy of each name would cost more than the work itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NameRef<'a>(&'a str);
+
+impl<'a> NameRef<'a> {
+    /// Checks `bytes` against the grammar.
+    pub fn parse(bytes: &'a [u8]) -> Result<NameRef<'a>, NameError> {
+        if bytes.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if bytes.len() > NAME_BYTES_MAX {
+            return Err(NameError::TooLong);
+        }
+        match (bytes.iter().find(|byte| !is_allowed(**byte)), std::str::from_utf8(bytes)) {
+            (None, Ok(text)) => Ok(NameRef(text)),
+            (byte, _) => Err(NameError::Forbidden(byte.copied().unwrap_or_default())),
+        }
+    }
+
+    /// The name's text.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    /// See [`Name::namespace`].
+    #[must_use]
+    pub fn namespace(self) -> Option<&'a str> {
+        let text = self.0.strip_prefix('$').unwrap_or(self.0);
+        text.split_once(':').map(|(namespace, _)| namespace)
+    }
+
+    /// A name of one's own.
+    #[must_use]
+    pub fn to_name(self) -> Name {
+        Name(self.0.into())
+    }
+}
+
+impl fmt::Debug for NameRef<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:?}", self.0)
+    }
+}
+
 impl Name {
     /// Checks `text` against the grammar.
     pub fn parse(text: &str) -> Result<Name, NameError> {
-        if text.is_empty() {
-            return Err(NameError::Empty);
-        }
-        if text.len() > NAME_BYTES_MAX {
-            return Err(NameError::TooLong);
-        }
-        match text.bytes().find(|byte| !is_allowed(*byte)) {
-            Some(byte) => Err(NameError::Forbidden(byte)),
-            None => Ok(Name(text.into())),
-        }
+        NameRef::parse(text.as_bytes()).map(NameRef::to_name)
+    }
+
+    /// The name without a hold on it.
+    #[must_use]
+    pub fn by_ref(&self) -> NameRef<'_> {
+        NameRef(&self.0)
     }
 
     /// The name's text.
@@ -51,8 +93,7 @@ impl Name {
     /// The part before the first `:`, without the `$` of private channels; `None` for names without a namespace.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
-        let text = self.0.strip_prefix('$').unwrap_or(&self.0);
-        text.split_once(':').map(|(namespace, _)| namespace)
+        self.by_ref().namespace()
     }
 
     /// The part after the first `:`, or the whole name (the channel of `presence:<channel>`, the key of `counter:<key>`).

@@ -1,6 +1,6 @@
 //! Pure: what the channels and counters of a namespace keep, and who may do what with them.
 
-use crate::name::Name;
+use crate::name::{Name, NameRef};
 use std::collections::BTreeMap;
 
 /// Namespaces that Headcount itself answers: `counter:<key>`, `presence:<channel>`, `contacts:<user>`.
@@ -135,17 +135,18 @@ impl Namespaces {
 
     /// The settings of a channel.
     pub fn of_channel(&self, channel: &Name) -> Result<&Namespace, UnknownNamespace> {
-        match channel.namespace() {
-            None => Ok(&self.default),
-            Some(name) => self.named.get(name).ok_or_else(|| UnknownNamespace(name.to_owned())),
-        }
+        self.named(channel.namespace())
     }
 
     /// The settings of a counter key. Keys named `counter:…` (as `redis-benchmark` names them) are in the default namespace.
-    pub fn of_counter(&self, key: &Name) -> Result<&Namespace, UnknownNamespace> {
-        match key.namespace() {
-            Some("counter") => Ok(&self.default),
-            _ => self.of_channel(key),
+    pub fn of_counter(&self, key: NameRef<'_>) -> Result<&Namespace, UnknownNamespace> {
+        self.named(key.namespace().filter(|name| *name != "counter"))
+    }
+
+    fn named(&self, namespace: Option<&str>) -> Result<&Namespace, UnknownNamespace> {
+        match namespace {
+            None => Ok(&self.default),
+            Some(name) => self.named.get(name).ok_or_else(|| UnknownNamespace(name.to_owned())),
         }
     }
 

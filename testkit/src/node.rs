@@ -1,7 +1,7 @@
 //! I/O: the real binary as a child process, on free ports and in a directory of its own.
 
 use crate::{eventually, http};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use core::net::SocketAddr;
 use serde_json::Value;
 use std::{
@@ -150,21 +150,21 @@ impl Drop for Node {
     }
 }
 
-/// The binary under test: `HEADCOUNT_BIN`, or the one that cargo built beside this test.
+/// The binary under test: `HEADCOUNT_BIN`, or the one that cargo built with the program that asks.
 pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("HEADCOUNT_BIN") {
-        return Ok(path.into());
+        // The node runs in another directory.
+        return Ok(std::path::absolute(PathBuf::from(path))?);
     }
-    // Tests are in target/<profile>/deps/, binaries one above.
-    let test = std::env::current_exe()?;
-    let binary = test.parent().and_then(Path::parent).context("the test has no directory")?.join("headcount");
-    if !binary.exists() {
-        bail!(
-            "{} is not there: run `cargo build -p headcount-node` (with --release for a release test), or set HEADCOUNT_BIN",
-            binary.display()
-        );
-    }
-    Ok(binary)
+    // Binaries are in target/<profile>/, tests in deps/ below it.
+    let program = std::env::current_exe()?;
+    let places = program.ancestors().skip(1).take(2).map(|directory| directory.join("headcount"));
+    places.into_iter().find(|place| place.is_file()).with_context(|| {
+        let program = program.display();
+        format!(
+            "no headcount beside {program}: run `cargo build -p headcount-node` (with --release for a release build), or set HEADCOUNT_BIN"
+        )
+    })
 }
 
 const LOG_FILE: &str = "log";

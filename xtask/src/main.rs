@@ -9,7 +9,8 @@ use std::{process::ExitCode, time::Instant};
 const HELP: &str = "\
 cargo xtask test [--only STEP[,STEP]] [--skip STEP[,STEP]]
                        everything that CI checks, in order, up to the first failure
-cargo xtask bench      the benchmarks of benches/
+cargo xtask bench [BENCHMARK …]
+                       measures the released binary; without arguments everything, into benches/reports/
 cargo xtask faults     fault injection
 cargo xtask soak       long runs
 

@@ -20,7 +20,7 @@ pub(crate) const ALL: [Step; 7] = [
     Step { name: "clippy", what: "cargo clippy, warnings denied", run: clippy },
     Step { name: "build", what: "build the binaries that tests start", run: || cargo(&["build", "--workspace", "--bins"]) },
     Step { name: "rust", what: "cargo test --workspace", run: || cargo(&["test", "--workspace"]) },
-    Step { name: "node", what: "the published JavaScript clients and the browser, if clients/tests is there", run: node },
+    Step { name: "node", what: "the published clients and the browser, if clients/tests is there", run: node },
     Step { name: "deny", what: "cargo deny: bans, licences, sources", run: deny },
 ];
 
@@ -54,9 +54,11 @@ fn run_with(env: &[(&str, PathBuf)], program: &str, arguments: &[&str], director
     }
 }
 
-/// Runs the benchmarks; `options` go to cargo.
+/// Builds the released binary and runs `headcount-bench` on it; without `options`, every benchmark, and their reports are written.
 pub(crate) fn bench(options: &[&str]) -> Result<(), String> {
-    cargo(&[&["bench", "--package", "headcount-benches"], options].concat())
+    cargo(&["build", "--release", "--package", "headcount-node", "--package", "headcount-benches"])?;
+    let program = target().join("release/headcount-bench").display().to_string();
+    run(&program, if options.is_empty() { &["crowd", "--report", "benches/reports/crowd.md"] } else { options }, &root())
 }
 
 fn cargo(arguments: &[&str]) -> Result<(), String> {
@@ -76,7 +78,7 @@ fn node() -> Result<(), String> {
     };
     // The binary that the step before built, whatever else lies about.
     let binary = std::env::var_os("HEADCOUNT_BIN").map_or_else(|| target().join("debug/headcount"), PathBuf::from);
-    run_with(&[("HEADCOUNT_BIN", binary)], "node", &["--test"], &directory)
+    run_with(&[("HEADCOUNT_BIN", binary), ("HEADCOUNT_PYTHON", tools::python())], "node", &["--test"], &directory)
 }
 
 fn deny() -> Result<(), String> {

@@ -26,12 +26,38 @@ pub(crate) fn prepare() -> Result<(), String> {
             Ok(chrome) => println!("Chromium: {chrome} (CHROME)"),
             Err(_) => require("Chromium", &BROWSERS, "chromium")?,
         }
+        prepare_python()?;
     }
     // redis-cli and redis-benchmark check the counters' Redis protocol from outside; tests that need them skip without.
     if let Err(reason) = require("Redis tools", &["redis-cli"], "redis-tools") {
         println!("{reason} (optional: going on)");
     }
     Ok(())
+}
+
+/// The Python that the suites use, in an environment of its own.
+pub(crate) fn python() -> PathBuf {
+    target().join("tools/python/bin/python3")
+}
+
+/// Makes that environment and puts the packages of the Python example into it, again if their list has changed.
+fn prepare_python() -> Result<(), String> {
+    require("Python", &["python3"], "python3")?;
+    let (environment, wanted) = (target().join("tools/python"), root().join("clients/examples/python/requirements.txt"));
+    let installed = environment.join("installed.txt");
+    let read = |file: &Path| std::fs::read_to_string(file).ok();
+    if read(&installed) == read(&wanted) {
+        return Ok(());
+    }
+    let [directory, list] = [&environment, &wanted].map(|path| path.display().to_string());
+    let create = || run("python3", &["-m", "venv", &directory], &root());
+    if create().is_err() {
+        // Debian keeps the module that makes environments in a package of its own.
+        install("Python's venv", "python3-venv")?;
+        create()?;
+    }
+    run(&python().display().to_string(), &["-m", "pip", "install", "--quiet", "--requirement", &list], &root())?;
+    std::fs::copy(&wanted, &installed).map(drop).map_err(|error| format!("{}: {error}", installed.display()))
 }
 
 /// The path of cargo-deny: installed by somebody, or by us under target/.
@@ -51,17 +77,29 @@ pub(crate) fn cargo_deny() -> Result<String, String> {
 /// Finds one of `programs`, or installs `package` where we may.
 fn require(what: &str, programs: &[&str], package: &str) -> Result<(), String> {
     let found = || programs.iter().find_map(|program| on_path(program));
-    if found().is_none() && is_root() && on_path("apt-get").is_some() {
-        run("apt-get", &["update", "-qq"], &root())?;
-        run("apt-get", &["install", "-y", "-qq", "--no-install-recommends", package], &root())?;
+    if found().is_none() {
+        install(what, package)?;
     }
     match found() {
         Some(path) => {
             println!("{what}: {}", path.display());
             Ok(())
         }
-        None => Err(format!("{what} is missing: install it ({package}, by your system's package manager)")),
+        None => Err(missing(what, package)),
     }
+}
+
+/// Installs `package` where the system has a package manager that we know and may use.
+fn install(what: &str, package: &str) -> Result<(), String> {
+    if !is_root() || on_path("apt-get").is_none() {
+        return Err(missing(what, package));
+    }
+    run("apt-get", &["update", "-qq"], &root())?;
+    run("apt-get", &["install", "-y", "-qq", "--no-install-recommends", package], &root())
+}
+
+fn missing(what: &str, package: &str) -> String {
+    format!("{what} is missing: install it ({package}, by your system's package manager)")
 }
 
 fn on_path(program: &str) -> Option<PathBuf> {

@@ -251,7 +251,7 @@ impl Client {
     /// A counter's key: a good name in a namespace that exists.
     fn key(&self, word: &[u8]) -> Result<CounterKey, Reply> {
         let key = CounterKey::parse(&String::from_utf8_lossy(word)).map_err(|error| Reply::error(format!("ERR {error}")))?;
-        self.config.namespaces.of_counter(&key).map_err(|error| Reply::error(format!("ERR {error}")))?;
+        self.config.namespaces.of_counter(key.by_ref()).map_err(|error| Reply::error(format!("ERR {error}")))?;
         Ok(key)
     }
 

@@ -93,7 +93,7 @@ pub(super) fn channel<'a>(gateway: &'a Gateway, text: &str) -> Result<(Channel, 
 /// A counter's key in a namespace that is configured.
 pub(super) fn counter_key(gateway: &Gateway, text: &str) -> Result<CounterKey, ApiError> {
     let key = CounterKey::parse(text)?;
-    gateway.rules.namespaces.of_counter(&key)?;
+    gateway.rules.namespaces.of_counter(key.by_ref())?;
     Ok(key)
 }
 

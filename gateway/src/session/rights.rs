@@ -48,7 +48,7 @@ impl Session {
 
     /// Whether this client may use `right` on a counter.
     pub(super) fn check_counter(&self, right: Right, key: &CounterKey) -> Result<&Namespace, ErrorCode> {
-        let namespace = self.rules.namespaces.of_counter(key).map_err(|_| ErrorCode::UnknownChannel)?;
+        let namespace = self.rules.namespaces.of_counter(key.by_ref()).map_err(|_| ErrorCode::UnknownChannel)?;
         if self.holds(namespace.grants.of(right), false) { Ok(namespace) } else { Err(ErrorCode::PermissionDenied) }
     }
 
