@@ -198,3 +198,18 @@ async fn it_refreshes_tokens_and_ends_for_good_where_it_should() {
         client.close().await;
     }
 }
+
+#[tokio::test]
+async fn the_example_does_what_it_says() {
+    let node = Node::start(NodeOptions::default()).await;
+    // Tests are in target/<profile>/deps/, examples beside it.
+    let example = std::env::current_exe().unwrap().with_file_name("../examples/lobby");
+    let run = tokio::process::Command::new(example).env("HEADCOUNT_URL", format!("ws://{}", node.client)).output();
+    let said =
+        run.await.expect("`cargo test` builds the example, `cargo test --test` does not: `cargo build -p headcount-node --examples`");
+    let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    assert!(said.status.success(), "{out}{err}");
+    for line in ["connected as client ", "message 1: ", "after my like: \"1\"", "disconnected: "] {
+        assert!(out.contains(line), "{line:?} in {out}");
+    }
+}
