@@ -40,6 +40,8 @@ pub struct Node {
     pub resp: Option<SocketAddr>,
     /// Metrics and readiness.
     pub admin: SocketAddr,
+    /// Other nodes, if some are configured.
+    pub peer: Option<SocketAddr>,
     /// What outlives the process.
     pub data_dir: PathBuf,
     options: NodeOptions,
@@ -55,7 +57,7 @@ impl Node {
         fs::write(scratch.path().join("config.toml"), &options.config_toml).expect("writing the node's configuration");
         let child = spawn(scratch.path(), &data_dir, &options).expect("starting the node");
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut node = Node { client: nowhere, api: None, resp: None, admin: nowhere, data_dir, options, child, scratch };
+        let mut node = Node { client: nowhere, api: None, resp: None, admin: nowhere, peer: None, data_dir, options, child, scratch };
         node.wait_until_ready().await;
         node
     }
@@ -110,6 +112,7 @@ impl Node {
         options.env.push(listen("ADMIN", self.admin));
         options.env.extend(self.api.map(|address| listen("API", address)));
         options.env.extend(self.resp.map(|address| listen("RESP", address)));
+        options.env.extend(self.peer.map(|address| listen("PEER", address)));
         self.child = spawn(self.scratch.path(), &self.data_dir, &options).expect("starting the node again");
         self.wait_until_ready().await;
     }
@@ -134,7 +137,7 @@ impl Node {
         let of = |listener: &str| addresses[listener].as_str().map(str::parse::<SocketAddr>).transpose();
         self.client = of("client")?.context("listen.json has no client")?;
         self.admin = of("admin")?.context("listen.json has no admin; a node under test needs one")?;
-        (self.api, self.resp) = (of("api")?, of("resp")?);
+        (self.api, self.resp, self.peer) = (of("api")?, of("resp")?, of("peer")?);
         Ok(())
     }
 }
@@ -177,7 +180,7 @@ fn spawn(scratch: &Path, data_dir: &Path, options: &NodeOptions) -> Result<Child
             command.env_remove(name);
         }
     }
-    for listener in ["client", "resp", "admin"] {
+    for listener in ["client", "resp", "admin", "peer"] {
         if !configures(&options.config_toml, listener) {
             let (name, address) = listen(&listener.to_uppercase(), SocketAddr::from(([127, 0, 0, 1], 0)));
             command.env(name, address);
