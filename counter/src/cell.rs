@@ -1,8 +1,11 @@
-//! Pure: one PN-counter. Per origin a slot `(p, n)` that only grows and is merged by maximum, and per origin a floor
-//! that an observed reset leaves under it. Value = Σ(p − floor.p) − Σ(n − floor.n).
+//! Pure: one PN-counter. Per origin a slot `(p, n)` that only grows and is merged by maximum, and floors that observed
+//! resets leave under slots. Value = Σ(p ⊖ floor.p) − Σ(n ⊖ floor.n), where an origin's floor is the highest that anybody set
+//! and ⊖ stops at 0: a floor may come before the slot that it was taken from.
 //!
-//! The flat cell is the storage; `crdts::PNCounter` is the law it is tested against, here and, sampled, at run time.
+//! The flat entries of the table are the storage; `crdts::PNCounter` is the law they are tested against, here and,
+//! sampled, at run time.
 
+use crate::table::{CellId, Entry, Table};
 use crdts::{
     CmRDT, Dot, PNCounter,
     pncounter::{Dir, Op},
@@ -31,6 +34,46 @@ pub struct Floor {
     pub n: u64,
 }
 
+impl Slot {
+    /// The slot that knows what both know.
+    #[must_use]
+    pub fn join(self, other: Slot) -> Slot {
+        Slot { p: self.p.max(other.p), n: self.n.max(other.n), seq: self.seq.max(other.seq) }
+    }
+
+    /// The sums without their position.
+    #[must_use]
+    pub fn sums(self) -> Floor {
+        Floor { p: self.p, n: self.n }
+    }
+}
+
+impl Floor {
+    /// The floor that both set.
+    #[must_use]
+    pub fn join(self, other: Floor) -> Floor {
+        Floor { p: self.p.max(other.p), n: self.n.max(other.n) }
+    }
+
+    /// What both know.
+    #[must_use]
+    pub fn meet(self, other: Floor) -> Floor {
+        Floor { p: self.p.min(other.p), n: self.n.min(other.n) }
+    }
+
+    /// What remains above `floor`.
+    #[must_use]
+    pub fn above(self, floor: Floor) -> Floor {
+        Floor { p: self.p.saturating_sub(floor.p), n: self.n.saturating_sub(floor.n) }
+    }
+
+    /// What the sums come to.
+    #[must_use]
+    pub fn balance(self) -> i128 {
+        i128::from(self.p) - i128::from(self.n)
+    }
+}
+
 /// A slot or the value would leave its range. Nothing changed; a smaller amount may fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the value is, or would be, outside the signed 64-bit range (it is {value})")]
@@ -39,118 +82,102 @@ pub struct Overflow {
     pub value: i128,
 }
 
-/// One counter. Most counters are counted by one origin only, which costs no second allocation.
-#[derive(Clone, Debug)]
-pub struct Cell {
-    first: (OriginIndex, Slot),
-    more: Option<Box<More>>,
+/// One counter, as the table holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell<'a> {
+    table: &'a Table,
+    id: CellId,
 }
 
-#[derive(Clone, Debug, Default)]
-struct More {
-    slots: Vec<(OriginIndex, Slot)>,
-    floors: Vec<(OriginIndex, Floor)>,
-}
-
-impl Cell {
-    /// A counter that nobody has counted; `origin` is the one most likely to.
+impl<'a> Cell<'a> {
+    /// A look at counter `id`.
     #[must_use]
-    pub fn new(origin: OriginIndex) -> Cell {
-        Cell { first: (origin, Slot::default()), more: None }
+    pub fn new(table: &'a Table, id: CellId) -> Cell<'a> {
+        Cell { table, id }
     }
 
     /// The exact value, which merges may carry outside i64.
     #[must_use]
-    pub fn value(&self) -> i128 {
-        let counted: i128 = self.slots().map(|(_, slot)| i128::from(slot.p) - i128::from(slot.n)).sum();
-        let reset: i128 = self.floors().map(|(_, floor)| i128::from(floor.p) - i128::from(floor.n)).sum();
-        counted - reset
+    pub fn value(self) -> i128 {
+        if let Some((_, slot)) = self.table.only_slot(self.id) {
+            return slot.sums().balance();
+        }
+        let slots: i128 = self.slots().map(|(_, slot)| slot.sums().balance()).sum();
+        let floors = self.floors().into_iter().map(|(origin, floor)| self.slot(origin).sums().meet(floor).balance());
+        slots - floors.sum::<i128>()
     }
 
     /// Whether anything was counted since the last reset, even if it adds up to nothing.
     #[must_use]
-    pub fn is_live(&self) -> bool {
-        self.slots().any(|(origin, slot)| {
-            let floor = self.floor(origin);
-            slot.p > floor.p || slot.n > floor.n
-        })
+    pub fn is_live(self) -> bool {
+        if let Some((_, slot)) = self.table.only_slot(self.id) {
+            return slot.sums() != Floor::default();
+        }
+        let floors = self.floors();
+        let floor = |origin: OriginIndex| floors.iter().find(|(of, _)| *of == origin).map(|(_, floor)| *floor).unwrap_or_default();
+        self.slots().any(|(origin, slot)| slot.p > floor(origin).p || slot.n > floor(origin).n)
     }
 
-    /// Adds `by` to `origin`'s slot and returns the new value.
-    pub fn add(&mut self, origin: OriginIndex, by: i64) -> Result<i64, Overflow> {
+    /// `origin`'s slot after adding `by`, and the value then.
+    pub fn added(self, origin: OriginIndex, by: i64) -> Result<(Slot, i64), Overflow> {
         let value = self.value();
         let overflow = Overflow { value };
         let mut slot = self.slot(origin);
         let side = if by < 0 { &mut slot.n } else { &mut slot.p };
         *side = side.checked_add(by.unsigned_abs()).ok_or(overflow)?;
         let value = i64::try_from(value + i128::from(by)).map_err(|_| overflow)?;
-        *self.slot_mut(origin) = slot;
-        Ok(value)
-    }
-
-    /// Learns another replica's knowledge of `origin`; never fails. Returns whether the counts grew.
-    pub fn merge_slot(&mut self, origin: OriginIndex, slot: Slot) -> bool {
-        let mine = self.slot_mut(origin);
-        let grew = slot.p > mine.p || slot.n > mine.n;
-        *mine = Slot { p: mine.p.max(slot.p), n: mine.n.max(slot.n), seq: mine.seq.max(slot.seq) };
-        grew
-    }
-
-    /// Learns of a reset; never fails. A floor was once a slot, so it also raises the slot. Returns whether it grew.
-    pub fn merge_floor(&mut self, origin: OriginIndex, floor: Floor) -> bool {
-        self.merge_slot(origin, Slot { p: floor.p, n: floor.n, seq: 0 });
-        let mine = entry(&mut self.more.get_or_insert_default().floors, origin);
-        let grew = floor.p > mine.p || floor.n > mine.n;
-        *mine = Floor { p: mine.p.max(floor.p), n: mine.n.max(floor.n) };
-        grew
-    }
-
-    /// Learns everything that `other` knows; never fails.
-    pub fn merge(&mut self, other: &Cell) {
-        other.slots().for_each(|(origin, slot)| _ = self.merge_slot(origin, slot));
-        other.floors().for_each(|(origin, floor)| _ = self.merge_floor(origin, floor));
-    }
-
-    /// Observed reset: what is counted here so far no longer counts; what others count meanwhile does.
-    /// Returns the floors that rose.
-    pub fn reset(&mut self) -> Vec<(OriginIndex, Floor)> {
-        let seen: Vec<_> = self.slots().map(|(origin, slot)| (origin, Floor { p: slot.p, n: slot.n })).collect();
-        seen.into_iter().filter(|(origin, floor)| *floor != Floor::default() && self.merge_floor(*origin, *floor)).collect()
+        Ok((slot, value))
     }
 
     /// `origin`'s slot; zeros if it never counted here.
     #[must_use]
-    pub fn slot(&self, origin: OriginIndex) -> Slot {
+    pub fn slot(self, origin: OriginIndex) -> Slot {
+        // Most counters are counted by one origin.
+        if let Some((at, slot)) = self.table.only_slot(self.id) {
+            return if at == origin { slot } else { Slot::default() };
+        }
         self.slots().find(|(at, _)| *at == origin).map(|(_, slot)| slot).unwrap_or_default()
     }
 
-    /// The slot of `origin`, to be written.
-    pub(crate) fn slot_mut(&mut self, origin: OriginIndex) -> &mut Slot {
-        if self.first.0 == origin {
-            return &mut self.first.1;
-        }
-        entry(&mut self.more.get_or_insert_default().slots, origin)
+    /// The highest floor under `origin`'s slot; zeros if it was never reset here.
+    #[must_use]
+    pub fn floor(self, origin: OriginIndex) -> Floor {
+        self.floors().into_iter().find(|(of, _)| *of == origin).map(|(_, floor)| floor).unwrap_or_default()
     }
 
-    /// `origin`'s floor; zeros if it was never reset here.
+    /// The floor that `by` has set under `origin`'s slot.
     #[must_use]
-    pub fn floor(&self, origin: OriginIndex) -> Floor {
-        self.floors().find(|(at, _)| *at == origin).map(|(_, floor)| floor).unwrap_or_default()
+    pub fn floor_by(self, by: OriginIndex, origin: OriginIndex) -> Slot {
+        let floor = self.entries().find(|entry| entry.by == Some(by) && entry.origin == origin);
+        floor.map(|entry| entry.slot).unwrap_or_default()
     }
 
     /// Every slot.
-    pub fn slots(&self) -> impl Iterator<Item = (OriginIndex, Slot)> {
-        std::iter::once(self.first).chain(self.more.iter().flat_map(|more| more.slots.iter().copied()))
+    pub fn slots(self) -> impl Iterator<Item = (OriginIndex, Slot)> + 'a {
+        self.entries().filter(|entry| entry.by.is_none()).map(|entry| (entry.origin, entry.slot))
     }
 
-    /// Every floor.
-    pub fn floors(&self) -> impl Iterator<Item = (OriginIndex, Floor)> {
-        self.more.iter().flat_map(|more| more.floors.iter().copied())
+    /// The highest floor under each slot that has one.
+    #[must_use]
+    pub fn floors(self) -> Vec<(OriginIndex, Floor)> {
+        let mut floors = Vec::<(OriginIndex, Floor)>::new();
+        for entry in self.entries().filter(|entry| entry.by.is_some()) {
+            match floors.iter_mut().find(|(of, _)| *of == entry.origin) {
+                Some((_, floor)) => *floor = floor.join(entry.slot.sums()),
+                None => floors.push((entry.origin, entry.slot.sums())),
+            }
+        }
+        floors
+    }
+
+    /// Every slot and every floor.
+    pub fn entries(self) -> impl Iterator<Item = Entry> + 'a {
+        self.table.entries(self.id)
     }
 
     /// The slots as the CRDT they are; floors and stream positions have no place in it.
     #[must_use]
-    pub fn to_crdt(&self) -> PNCounter<OriginIndex> {
+    pub fn to_crdt(self) -> PNCounter<OriginIndex> {
         let mut counter = PNCounter::new();
         for (origin, slot) in self.slots() {
             counter.apply(Op { dot: Dot::new(origin, slot.p), dir: Dir::Pos });
@@ -158,35 +185,25 @@ impl Cell {
         }
         counter
     }
-
-    /// The cell of a CRDT whose actors are among `origins`. Its fields are private; an operation of no steps shows them.
-    #[must_use]
-    pub fn from_crdt(counter: &PNCounter<OriginIndex>, origins: impl IntoIterator<Item = OriginIndex>) -> Cell {
-        let mut cell = Cell::new(0);
-        for origin in origins {
-            let p = counter.inc_many(origin, 0).dot.counter;
-            let n = counter.dec_many(origin, 0).dot.counter;
-            cell.merge_slot(origin, Slot { p, n, seq: 0 });
-        }
-        cell
-    }
-
-    /// Redoes an addition with `crdts`: whether `before`, with `by` added by `origin`, is `self`.
-    #[must_use]
-    pub fn obeys_law(&self, before: &Cell, origin: OriginIndex, by: i64) -> bool {
-        let mut counter = before.to_crdt();
-        let steps = by.unsigned_abs();
-        counter.apply(if by < 0 { counter.dec_many(origin, steps) } else { counter.inc_many(origin, steps) });
-        counter == self.to_crdt()
-    }
 }
 
-fn entry<T: Default>(list: &mut Vec<(OriginIndex, T)>, origin: OriginIndex) -> &mut T {
-    let at = list.iter().position(|(at, _)| *at == origin).unwrap_or_else(|| {
-        list.push((origin, T::default()));
-        list.len() - 1
-    });
-    &mut list[at].1
+/// `counter` after `origin` has added `by`, by the law.
+#[must_use]
+pub fn added_by_law(mut counter: PNCounter<OriginIndex>, origin: OriginIndex, by: i64) -> PNCounter<OriginIndex> {
+    let steps = by.unsigned_abs();
+    counter.apply(if by < 0 { counter.dec_many(origin, steps) } else { counter.inc_many(origin, steps) });
+    counter
+}
+
+/// The slots of a CRDT whose actors are among `origins`. Its fields are private; an operation of no steps shows them.
+pub fn slots_of_crdt(
+    counter: &PNCounter<OriginIndex>,
+    origins: impl IntoIterator<Item = OriginIndex>,
+) -> impl Iterator<Item = (OriginIndex, Slot)> {
+    origins.into_iter().map(|origin| {
+        let (p, n) = (counter.inc_many(origin, 0).dot.counter, counter.dec_many(origin, 0).dot.counter);
+        (origin, Slot { p, n, seq: 0 })
+    })
 }
 
 #[cfg(test)]
@@ -196,6 +213,46 @@ mod tests {
     use proptest::prelude::*;
 
     const REPLICAS: OriginIndex = 3;
+
+    /// One counter in a table of its own.
+    #[derive(Debug)]
+    struct One(Table, CellId);
+
+    impl One {
+        fn new() -> One {
+            let mut table = Table::new(7);
+            let id = table.insert(table.hash("a"), "a", 0);
+            One(table, id)
+        }
+
+        fn cell(&self) -> Cell<'_> {
+            Cell::new(&self.0, self.1)
+        }
+
+        fn add(&mut self, origin: OriginIndex, by: i64) -> Result<i64, Overflow> {
+            let (slot, value) = self.cell().added(origin, by)?;
+            self.0.put_slot(self.1, origin, slot);
+            Ok(value)
+        }
+
+        fn merge(&mut self, entries: &[Entry]) {
+            for Entry { origin, by, slot } in entries.iter().copied() {
+                match by {
+                    None => self.0.put_slot(self.1, origin, self.cell().slot(origin).join(slot)),
+                    Some(by) => self.0.put_floor(self.1, by, origin, self.cell().floor_by(by, origin).join(slot).sums(), slot.seq),
+                }
+            }
+        }
+
+        fn reset(&mut self, by: OriginIndex) {
+            let seen: Vec<_> = self.cell().slots().collect();
+            seen.into_iter().for_each(|(origin, slot)| self.0.put_floor(self.1, by, origin, slot.sums(), 0));
+        }
+
+        fn copy(&self) -> Vec<Entry> {
+            self.cell().entries().collect()
+        }
+    }
 
     #[derive(Clone, Debug)]
     enum Step {
@@ -219,39 +276,38 @@ mod tests {
         /// Additions, merges, and old states that arrive late, twice and in any order.
         #[test]
         fn the_flat_cell_is_the_crdt(steps in steps()) {
-            let mut flat: Vec<Cell> = (0..REPLICAS).map(Cell::new).collect();
+            let mut flat: Vec<One> = (0..REPLICAS).map(|_| One::new()).collect();
             let mut law: Vec<PNCounter<OriginIndex>> = vec![PNCounter::new(); usize::from(REPLICAS)];
-            let mut history = vec![(flat[0].clone(), law[0].clone())];
+            let mut history = vec![(flat[0].copy(), law[0].clone())];
             for step in steps {
                 let touched = match step {
                     Step::Add { at, by } => {
                         let origin = OriginIndex::try_from(at).unwrap();
-                        let before = flat[at].clone();
                         if flat[at].add(origin, by).is_ok() {
-                            prop_assert!(flat[at].obeys_law(&before, origin, by));
-                            let steps = by.unsigned_abs();
-                            let op = if by < 0 { law[at].dec_many(origin, steps) } else { law[at].inc_many(origin, steps) };
-                            law[at].apply(op);
+                            law[at] = added_by_law(law[at].clone(), origin, by);
                         }
                         at
                     }
                     Step::Merge { from, to } => {
-                        let (cell, counter) = (flat[from].clone(), law[from].clone());
-                        flat[to].merge(&cell);
+                        let (entries, counter) = (flat[from].copy(), law[from].clone());
+                        flat[to].merge(&entries);
                         law[to].merge(counter);
                         to
                     }
                     Step::Replay { moment, to } => {
-                        let (cell, counter) = history[moment % history.len()].clone();
-                        flat[to].merge(&cell);
+                        let (entries, counter) = history[moment % history.len()].clone();
+                        flat[to].merge(&entries);
                         law[to].merge(counter);
                         to
                     }
                 };
-                prop_assert_eq!(flat[touched].to_crdt(), law[touched].clone());
-                prop_assert_eq!(flat[touched].value().to_string(), law[touched].read().to_string());
-                prop_assert_eq!(Cell::from_crdt(&law[touched], 0..REPLICAS).to_crdt(), law[touched].clone());
-                history.push((flat[touched].clone(), law[touched].clone()));
+                prop_assert_eq!(flat[touched].cell().to_crdt(), law[touched].clone());
+                prop_assert_eq!(flat[touched].cell().value().to_string(), law[touched].read().to_string());
+                let mut back = One::new();
+                let slots: Vec<_> = slots_of_crdt(&law[touched], 0..REPLICAS).collect();
+                slots.into_iter().for_each(|(origin, slot)| back.0.put_slot(back.1, origin, slot));
+                prop_assert_eq!(back.cell().to_crdt(), law[touched].clone());
+                history.push((flat[touched].copy(), law[touched].clone()));
             }
         }
 
@@ -260,21 +316,21 @@ mod tests {
         fn merging_is_commutative_associative_and_idempotent(
             adds in proptest::collection::vec((0..3_usize, -9..=9_i64), 1..20), resets in proptest::collection::vec((0..3_usize, 0..3_usize), 0..4)
         ) {
-            let mut cells: Vec<Cell> = (0..3).map(Cell::new).collect();
+            let mut cells: Vec<One> = (0..3).map(|_| One::new()).collect();
             for (at, by) in adds {
                 cells[at].add(OriginIndex::try_from(at).unwrap(), by).unwrap();
             }
             for (at, seen) in resets {
-                let other = cells[seen].clone();
+                let other = cells[seen].copy();
                 cells[at].merge(&other);
-                cells[at].reset();
+                cells[at].reset(OriginIndex::try_from(at).unwrap());
             }
             let join = |order: &[usize]| {
-                let mut cell = Cell::new(0);
-                order.iter().for_each(|at| cell.merge(&cells[*at]));
-                let mut floors: Vec<_> = cell.floors().filter(|(_, floor)| *floor != Floor::default()).map(|(at, floor)| (at, floor.p, floor.n)).collect();
-                floors.sort_unstable();
-                (cell.value(), cell.to_crdt(), floors)
+                let mut joined = One::new();
+                order.iter().for_each(|at| joined.merge(&cells[*at].copy()));
+                let mut floors: Vec<_> = joined.cell().floors().into_iter().filter(|(_, floor)| *floor != Floor::default()).collect();
+                floors.sort_unstable_by_key(|(origin, _)| *origin);
+                (joined.cell().value(), joined.cell().is_live(), joined.cell().to_crdt(), floors)
             };
             let one = join(&[0, 1, 2]);
             for order in [&[2, 1, 0][..], &[1, 0, 2, 0, 1], &[0, 0, 1, 1, 2, 2]] {
@@ -285,48 +341,32 @@ mod tests {
 
     #[test]
     fn an_addition_that_would_overflow_changes_nothing() {
-        let mut cell = Cell::new(0);
-        assert_eq!(cell.add(0, i64::MAX), Ok(i64::MAX));
-        assert_eq!(cell.add(0, 1), Err(Overflow { value: i64::MAX.into() }), "the value would leave i64");
-        assert_eq!(cell.add(0, i64::MIN), Ok(-1));
-        assert_eq!(cell.add(0, i64::MAX), Ok(i64::MAX - 1));
-        assert_eq!(cell.add(0, -i64::MAX), Ok(-1));
-        let before = cell.to_crdt();
-        assert_eq!(cell.add(0, 2), Err(Overflow { value: -1 }), "the slot's p would pass u64");
-        assert_eq!(cell.to_crdt(), before);
+        let mut one = One::new();
+        assert_eq!(one.add(0, i64::MAX), Ok(i64::MAX));
+        assert_eq!(one.add(0, 1), Err(Overflow { value: i64::MAX.into() }), "the value would leave i64");
+        assert_eq!(one.add(0, i64::MIN), Ok(-1));
+        assert_eq!(one.add(0, i64::MAX), Ok(i64::MAX - 1));
+        assert_eq!(one.add(0, -i64::MAX), Ok(-1));
+        assert_eq!(one.add(0, 2), Err(Overflow { value: -1 }), "the slot's p would pass u64");
     }
 
     #[test]
     fn a_merge_beyond_i64_never_fails_and_comes_back() {
-        let mut cell = Cell::new(0);
-        cell.add(0, i64::MAX).unwrap();
-        cell.merge_slot(1, Slot { p: 5, n: 0, seq: 1 });
-        assert_eq!(cell.value(), i128::from(i64::MAX) + 5);
-        assert_eq!(cell.add(0, -5), Ok(i64::MAX));
+        let mut one = One::new();
+        one.add(0, i64::MAX).unwrap();
+        one.merge(&[Entry { origin: 1, by: None, slot: Slot { p: 5, n: 0, seq: 1 } }]);
+        assert_eq!(one.cell().value(), i128::from(i64::MAX) + 5);
+        assert_eq!(one.add(0, -5), Ok(i64::MAX));
     }
 
     #[test]
     fn a_reset_spares_what_it_did_not_see() {
-        let mut here = Cell::new(0);
+        let mut here = One::new();
         here.add(0, 10).unwrap();
-        here.merge_slot(1, Slot { p: 3, n: 0, seq: 1 });
-        assert_eq!(here.reset().len(), 2);
-        assert_eq!(here.value(), 0);
-        assert!(!here.is_live());
-        assert_eq!(here.reset(), [], "nothing more to reset");
-        here.merge_slot(1, Slot { p: 7, n: 0, seq: 2 });
-        assert_eq!(here.value(), 4, "what the other had counted meanwhile");
-        here.add(0, 1).unwrap();
-        here.add(0, -5).unwrap();
-        assert!(here.value() == 0 && here.is_live());
-    }
-
-    #[test]
-    fn a_wrong_cell_breaks_the_law() {
-        let before = Cell::new(0);
-        let mut after = before.clone();
-        after.add(0, 2).unwrap();
-        assert!(after.obeys_law(&before, 0, 2));
-        assert!(!after.obeys_law(&before, 0, 3));
+        here.merge(&[Entry { origin: 1, by: None, slot: Slot { p: 3, n: 0, seq: 1 } }]);
+        here.reset(0);
+        assert_eq!((here.cell().value(), here.cell().is_live()), (0, false));
+        here.merge(&[Entry { origin: 1, by: None, slot: Slot { p: 4, n: 0, seq: 2 } }]);
+        assert_eq!((here.cell().value(), here.cell().is_live()), (1, true));
     }
 }

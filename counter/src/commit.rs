@@ -5,26 +5,17 @@
 //! over on a fresh segment and a snapshot of the state as it stands; a file whose write failed is never written again.
 
 use crate::{
-    engine::{EngineConfig, PENDING_BYTES_MAX, Staged},
     group::Group,
-    interest::Interests,
-    ledger::{AddError, Change, Ledger},
     log::Log,
-    metrics::Metrics,
     record::Record,
+    shared::{Closing, Durable, Shared, State},
     snapshot::Snapshot,
-    token::Token,
 };
-use parking_lot::{Condvar, Mutex};
-use protocol::{name::CounterKey, time::Now};
 use std::{
     fs::File,
     io, mem,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use tokio::sync::watch;
@@ -34,79 +25,9 @@ const SEGMENT_BYTES: u64 = 64 << 20;
 /// Pause between attempts to start over after the log could not be written.
 const START_OVER: Duration = Duration::from_secs(1);
 
-/// What the callers and the log thread share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) state: Mutex<State>,
-    pub(crate) wake: Condvar,
-    /// The pending group is over its bound.
-    pub(crate) crowded: AtomicBool,
-    pub(crate) durable: watch::Receiver<Durable>,
-    pub(crate) metrics: Metrics,
-    pub(crate) interests: Arc<Interests>,
-    pub(crate) config: EngineConfig,
-}
-
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) ledger: Ledger,
-    pub(crate) pending: Group,
-    pub(crate) spare: Option<Group>,
-    pub(crate) failed: Option<Arc<str>>,
-    pub(crate) closing: Option<Closing>,
-}
-
-/// How the log thread ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Closing {
-    /// With what is pending on disk.
-    Abandon,
-    /// With a snapshot too.
-    Snapshot,
-}
-
-/// How far the log is durable.
-#[derive(Clone, Debug)]
-pub(crate) struct Durable {
-    pub(crate) group: u64,
-    pub(crate) failed: Option<Arc<str>>,
-}
-
-impl Shared {
-    /// Makes one change in memory and puts it into the pending group.
-    pub(crate) fn stage(&self, state: &mut State, key: &CounterKey, change: Change, token: Option<Token>) -> Result<Staged, AddError> {
-        let State { ledger, pending, failed, closing, .. } = state;
-        let now = token.map_or_else(Now::default, |_| (self.config.clock)());
-        let result = match (failed, closing) {
-            (Some(reason), _) => Err(AddError::Storage(Arc::clone(reason))),
-            (None, Some(_)) => Err(AddError::Storage("the node is shutting down".into())),
-            (None, None) => ledger.change(key, change, token, now, pending),
-        };
-        self.metrics.count(change, &result);
-        if pending.byte_count() >= PENDING_BYTES_MAX {
-            self.crowded.store(true, Ordering::Relaxed);
-        }
-        // What changed nothing now, such as a retry, waits for all that it may have seen.
-        let group = pending.number() - u64::from(pending.is_empty());
-        result.map(|changed| Staged { changed, group })
-    }
-
-    /// Waits until `group` is on disk.
-    pub(crate) async fn durable(&self, group: u64) -> Result<(), AddError> {
-        let mut durable = self.durable.clone();
-        let reached = durable.wait_for(|durable| durable.group >= group || durable.failed.is_some()).await;
-        match reached.as_deref() {
-            Ok(Durable { group: reached, .. }) if *reached >= group => Ok(()),
-            Ok(Durable { failed: Some(reason), .. }) => Err(AddError::Storage(Arc::clone(reason))),
-            _ => Err(AddError::Storage("the log has ended".into())),
-        }
-    }
-
-    pub(crate) fn close(&self, closing: Closing) {
-        self.state.lock().closing.get_or_insert(closing);
-        self.wake.notify_one();
-    }
-}
+/// How long a group that nobody waits for gathers changes, unless it reaches [`UNWANTED_BYTES`] before: a log thread that
+/// wrote without pause would take a core from those who count in memory.
+const UNWANTED: Duration = Duration::from_millis(10);
 
 /// Owns the log's files, and the lock of their directory.
 #[derive(Debug)]
@@ -129,6 +50,8 @@ struct Snapshotting {
     snapshot: Snapshot,
     /// Bytes of the log that it makes superfluous.
     log_bytes: u64,
+    /// Absorptions when it began.
+    absorptions: u64,
     /// The group that makes everything durable that was copied into it; known when all is copied.
     complete_at: Option<u64>,
 }
@@ -171,8 +94,13 @@ impl Committer {
     /// Waits for something to do; takes the pending group if it holds anything.
     fn next_work(&self) -> (Option<Group>, Option<Closing>) {
         let mut state = self.shared.state.lock();
-        while state.pending.is_empty() && state.closing.is_none() && self.snapshot.is_none() {
-            self.shared.wake.wait(&mut state);
+        let mut is_late = false;
+        while state.closing.is_none() && self.snapshot.is_none() && !state.is_due() && !is_late {
+            if state.pending.is_empty() {
+                self.shared.wake.wait(&mut state);
+            } else {
+                is_late = self.shared.wake.wait_for(&mut state, UNWANTED).timed_out();
+            }
         }
         let State { ledger, pending, spare, closing, .. } = &mut *state;
         self.shared.metrics.keys.set(i64::try_from(ledger.replica.count()).unwrap_or(i64::MAX));
@@ -181,6 +109,7 @@ impl Committer {
         violations.inc_by(ledger.replica.law_violations().saturating_sub(violations.get()));
         let group = (!pending.is_empty()).then(|| {
             let (number, seq) = (pending.number() + 1, pending.next_seq());
+            pending.cut = ledger.replica.cut();
             mem::replace(pending, spare.take().unwrap_or_else(|| Group::new(0, 0)).reused(number, seq))
         });
         self.shared.crowded.store(false, Ordering::Relaxed);
@@ -195,11 +124,11 @@ impl Committer {
         self.shared.metrics.log_bytes.set(i64::try_from(self.log_bytes()).unwrap_or(i64::MAX));
         if !self.shared.interests.is_empty() {
             self.shared.interests.tell(Record::decode_all(group.records()).filter_map(|record| match record {
-                Ok(Record::Slot { key, .. } | Record::Floor { key, .. }) => Some(key),
+                Ok(Record::Fact { fact, .. }) => fact.key(),
                 _ => None,
             }));
         }
-        self.shared.state.lock().spare = Some(group);
+        self.shared.committed(group);
         Ok(())
     }
 
@@ -223,12 +152,21 @@ impl Committer {
     fn snapshot_step(&mut self) -> io::Result<()> {
         match self.snapshot.take() {
             None if self.log_bytes() >= self.snapshot_at && self.log.is_fresh() => {
-                let snapshot = Snapshot::begin(&self.dir, self.log.segment(), self.durable.borrow().group + 1)?;
-                self.snapshot = Some(Snapshotting { snapshot, log_bytes: self.closed_bytes, complete_at: None });
+                let state = self.shared.state.lock();
+                let absorptions = state.ledger.replica.absorptions;
+                let snapshot = Snapshot::begin(&self.dir, self.log.segment(), self.durable.borrow().group + 1, &state.ledger)?;
+                drop(state);
+                self.snapshot = Some(Snapshotting { snapshot, log_bytes: self.closed_bytes, absorptions, complete_at: None });
             }
             None => {}
             Some(mut under_way) if under_way.complete_at.is_none() => {
                 let state = self.shared.state.lock();
+                if under_way.absorptions != state.ledger.replica.absorptions {
+                    // What was copied and what would be now do not go together: another one later.
+                    drop(state);
+                    tracing::info!("counter snapshot abandoned: an origin was absorbed meanwhile");
+                    return Ok(());
+                }
                 if !under_way.snapshot.copy(&state.ledger) {
                     under_way.complete_at = Some(state.pending.number() - u64::from(state.pending.is_empty()));
                 }
@@ -287,7 +225,7 @@ impl Committer {
     fn start_over(&mut self) -> io::Result<()> {
         let first_group = self.shared.state.lock().pending.number() + 1;
         let log = Log::create(&self.dir, self.log.segment() + 1, first_group)?;
-        let mut snapshot = Snapshot::begin(&self.dir, log.segment(), first_group)?;
+        let mut snapshot = Snapshot::begin(&self.dir, log.segment(), first_group, &self.shared.state.lock().ledger)?;
         while snapshot.copy(&self.shared.state.lock().ledger) {
             snapshot.write()?;
         }
@@ -295,6 +233,8 @@ impl Committer {
         (self.log, self.closed_bytes) = (log, 0);
         self.snapshot_at = snapshot_bytes.max(self.shared.config.snapshot_log_bytes);
         let mut state = self.shared.state.lock();
+        let cut = state.ledger.replica.cut();
+        state.ledger.replica.committed(&cut);
         state.pending = Group::new(first_group, state.ledger.replica.own_seq() + 1);
         state.failed = None;
         drop(state);

@@ -2,40 +2,49 @@
 //! makes group after group durable without pause. Reads are answered from memory and may show what is about to be durable.
 
 use crate::{
-    commit::{Closing, Committer, Durable, Shared, State},
+    commit::Committer,
     group::Group,
     interest::{Interest, Interests},
     ledger::{AddError, Change, Changed},
+    links::Links,
     log::{self, Log},
     metrics::Metrics,
+    on_disk::{self, OnDisk},
+    outputs::Outputs,
     reading::Reading,
-    record::Record,
-    recovery::{Damage, Recovered, Recovery},
+    recovery::Recovered,
     replica::Entry,
     session::BadSession,
-    snapshot,
+    shared::{Closing, Durable, Shared, State},
     token::Token,
 };
 use parking_lot::Mutex;
 use prometheus::Registry;
 use protocol::{
     name::{CounterKey, NameRef},
-    time::{Clock, Now},
+    time::Now,
 };
 use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io,
-    path::{Path, PathBuf},
+    collections::{BTreeMap, BTreeSet},
+    fs,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
-pub use crate::cell::Overflow;
+pub use crate::{
+    cell::Overflow,
+    opening::{EngineConfig, OpenError},
+};
 
 /// Bytes of records that wait for the disk; at the bound further additions wait before they are applied.
-pub const PENDING_BYTES_MAX: usize = 8 << 20;
+pub const PENDING_BYTES_MAX: usize = 2 << 20;
+/// How long an addition waits for a peer's disk; then it is answered as [`Ack::Fsync`].
+pub const REPLICATED_DEADLINE: Duration = Duration::from_secs(2);
 /// Bytes of log after which a snapshot is taken, or the size of the last snapshot if that is more.
 pub const SNAPSHOT_LOG_BYTES: u64 = 64 << 20;
+
+/// Bytes of a region's and of a node's name.
+pub const NODE_NAME_BYTES_MAX: usize = 127;
 
 /// What an acknowledgement promises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,62 +73,6 @@ impl Ack {
     pub fn name(self) -> &'static str {
         Ack::NAMES[self as usize].0
     }
-}
-
-/// How an engine is set up.
-#[derive(Clone, Debug)]
-pub struct EngineConfig {
-    /// The node's data directory; the engine keeps to its subdirectory `counter`.
-    pub data_dir: PathBuf,
-    /// The node's region, at most 255 bytes.
-    pub region: String,
-    /// The node's name, at most 255 bytes.
-    pub node: String,
-    /// The level of callers that ask for none.
-    pub default_ack: Ack,
-    /// Where the time comes from.
-    pub clock: Clock,
-    /// A random number: the epoch, if this node has to start a new life.
-    pub epoch: u64,
-    /// See [`SNAPSHOT_LOG_BYTES`].
-    pub snapshot_log_bytes: u64,
-}
-
-impl EngineConfig {
-    /// The engine's own directory.
-    pub(crate) fn dir(&self) -> PathBuf {
-        self.data_dir.join("counter")
-    }
-}
-
-/// Why the engine did not start. The data on disk was not changed.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The directory cannot be used.
-    #[error("counter data in {dir}: {source}")]
-    Io {
-        /// The engine's directory.
-        dir: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Another process uses the directory.
-    #[error("counter data in {0} is in use by another process")]
-    Locked(PathBuf),
-    /// The data cannot be started from.
-    #[error("counter data in {dir}: {damage}")]
-    Damaged {
-        /// The engine's directory.
-        dir: PathBuf,
-        /// What is wrong, and what to do.
-        damage: Damage,
-    },
-    /// Region or node are longer than 255 bytes, or 65,535 origins are known.
-    #[error("region and node must be at most 255 bytes, and fewer than 65,536 lives of nodes known")]
-    Identity,
-    /// The metrics are registered already.
-    #[error("metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
 }
 
 /// One addition.
@@ -185,43 +138,44 @@ impl Drop for Owner {
 impl Engine {
     /// Locks the directory, recovers what is in it and starts the log thread. Reads and writes files; may take seconds.
     pub fn open(config: EngineConfig, registry: &Registry) -> Result<Engine, OpenError> {
-        let dir = config.dir();
-        let io_error = |source| OpenError::Io { dir: dir.clone(), source };
-        fs::create_dir_all(&dir).map_err(io_error)?;
-        log::sync_dir(&config.data_dir).map_err(io_error)?;
-        let lock = File::create(dir.join("lock")).map_err(io_error)?;
-        lock.try_lock().map_err(|_| OpenError::Locked(dir.clone()))?;
-
-        let (recovered, snapshot_bytes, log_bytes) = recover(&dir)?;
+        let (dir, lock) = on_disk::claim(&config.data_dir)?;
+        let io_error = on_disk::failed(&dir);
+        let OnDisk { recovered, snapshot_bytes, log_bytes, .. } = OnDisk::read(&dir, config.epoch)?;
         let Recovered { mut ledger, next_group, tail, first_segment, leftover } = recovered;
+        log::remove_before(&dir, first_segment).map_err(&io_error)?;
+        if let Some(tail) = tail.filter(|tail| tail.torn > 0) {
+            tracing::warn!(segment = tail.segment, bytes = tail.torn, "counter log: cut off a write that a crash interrupted");
+        }
         let log = match tail {
             Some(tail) => Log::resume(&dir, tail),
             None => Log::create(&dir, first_segment, next_group),
         };
-        let log = log.map_err(io_error)?;
+        let log = log.map_err(&io_error)?;
         for segment in leftover.into_iter().filter(|segment| *segment != log.segment()) {
-            fs::remove_file(log::path(&dir, segment)).map_err(io_error)?;
+            fs::remove_file(log::path(&dir, segment)).map_err(&io_error)?;
         }
-        ledger.tokens.forget((config.clock)());
-        if config.region.len().max(config.node.len()) > usize::from(u8::MAX) {
+        let mut pending = Group::new(next_group, 1);
+        let is_named = config.region.len().max(config.node.len()) <= NODE_NAME_BYTES_MAX;
+        if !is_named || !ledger.replica.count_as(&config.region, &config.node, config.epoch, &mut pending) {
             return Err(OpenError::Identity);
         }
-        let pending = match ledger.replica.count_as(&config.region, &config.node, config.epoch) {
-            Some(origin @ Record::Origin { seq, .. }) => Group::new(next_group, seq + 1).with(&origin),
-            _ => return Err(OpenError::Identity),
-        };
+        let cut = ledger.replica.cut();
+        ledger.replica.committed(&cut);
 
         let (durable, watching) = tokio::sync::watch::channel(Durable { group: next_group - 1, failed: None });
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { ledger, pending, spare: None, failed: None, closing: None }),
+            state: Mutex::new(State::new(ledger, pending)),
             wake: parking_lot::Condvar::new(),
             crowded: false.into(),
             durable: watching,
+            replicated: tokio::sync::watch::Sender::new(0),
+            outputs: Outputs::default(),
             metrics: Metrics::register(registry)?,
             interests: Arc::new(Interests::default()),
             config,
         });
-        let committer = Committer::new(Arc::clone(&shared), durable, lock, log, (snapshot_bytes, log_bytes));
+        shared.metrics.replication.introduce(&shared.state.lock().ledger.replica.member());
+        let committer = Committer::new(Arc::clone(&shared), durable, lock, log, (snapshot_bytes.unwrap_or(0), log_bytes));
         std::thread::Builder::new().name("counter-log".to_owned()).spawn(|| committer.run()).map_err(io_error)?;
         Ok(Engine { _owner: Arc::new(Owner(Arc::clone(&shared))), shared })
     }
@@ -239,11 +193,9 @@ impl Engine {
     /// Does all of `ops`, in order and in one group; each has its own answer.
     pub async fn add_many(&self, ops: Vec<AddOp>) -> Vec<Result<Added, AddError>> {
         self.room().await;
-        let staged: Vec<_> = {
-            let mut state = self.shared.state.lock();
-            ops.iter().map(|op| self.shared.stage(&mut state, &op.key, Change::Add(op.by), op.token)).collect()
-        };
-        self.shared.wake.notify_one();
+        let mut staged = Vec::with_capacity(ops.len());
+        let borrowed: Vec<Op<'_>> = ops.iter().map(|op| Op { key: op.key.by_ref(), change: Change::Add(op.by), token: op.token }).collect();
+        self.stage_all(&borrowed, &mut staged);
         let mut answers = Vec::with_capacity(ops.len());
         for (op, staged) in ops.iter().zip(staged) {
             answers.push(match staged {
@@ -257,17 +209,22 @@ impl Engine {
     /// Makes one change in memory without waiting. Callers wait for [`Engine::room`] first, and acknowledge nothing
     /// before [`Engine::settle`] of its group.
     pub fn stage(&self, key: &CounterKey, change: Change, token: Option<Token>) -> Result<Staged, AddError> {
-        let staged = self.shared.stage(&mut self.shared.state.lock(), key, change, token);
-        self.shared.wake.notify_one();
-        staged
+        let mut staged = Vec::with_capacity(1);
+        self.stage_all(&[Op { key: key.by_ref(), change, token }], &mut staged);
+        // One operation has one outcome.
+        staged.pop().unwrap_or_else(|| Err(AddError::Storage("nothing was done".into())))
     }
 
     /// Makes many changes under one lock, in order, and appends the outcome of each to `out`; otherwise as [`Engine::stage`].
     pub fn stage_all(&self, ops: &[Op<'_>], out: &mut Vec<Result<Staged, AddError>>) {
         let mut state = self.shared.state.lock();
-        out.extend(ops.iter().map(|op| self.shared.stage(&mut state, &op.key.to_name(), op.change, op.token)));
+        let was_empty = state.pending.is_empty();
+        self.shared.stage_all(&mut state, ops, out);
+        let news = was_empty || state.is_due();
         drop(state);
-        self.shared.wake.notify_one();
+        if news {
+            self.shared.wake.notify_one();
+        }
     }
 
     /// Waits while [`PENDING_BYTES_MAX`] bytes wait for the disk.
@@ -284,34 +241,48 @@ impl Engine {
     pub async fn settle(&self, group: u64, ack: Option<Ack>) -> Result<Ack, AddError> {
         match ack.unwrap_or(self.shared.config.default_ack) {
             Ack::Memory => Ok(Ack::Memory),
-            // Without peers nothing better than the own disk can be had.
-            Ack::Fsync | Ack::Replicated => self.shared.durable(group).await.map(|()| Ack::Fsync),
+            Ack::Fsync => self.shared.durable(group).await.map(|()| Ack::Fsync),
+            Ack::Replicated => {
+                self.shared.durable(group).await?;
+                if self.shared.state.lock().links.is_none() {
+                    return Ok(Ack::Fsync);
+                }
+                let mut replicated = self.shared.replicated.subscribe();
+                let reached = tokio::time::timeout(REPLICATED_DEADLINE, replicated.wait_for(|reached| *reached >= group)).await;
+                Ok(if matches!(reached, Ok(Ok(_))) { Ack::Replicated } else { Ack::Fsync })
+            }
         }
     }
 
     /// The value of a counter, with how current it is; 0 for one that nobody counted.
     pub fn read(&self, key: &CounterKey) -> Result<Reading, Overflow> {
-        let value = self.shared.state.lock().ledger.value(key)?;
         let now: Now = (self.shared.config.clock)();
-        Ok(Reading { value, as_of: [(self.shared.config.region.clone(), now.wall_ms)].into(), lag_ms: 0, complete: true })
+        let state = self.shared.state.lock();
+        let value = state.ledger.value(key.by_ref())?;
+        let as_of = [(self.shared.config.region.clone(), now.wall_ms)].into();
+        let mut reading = Reading { value, as_of, lag_ms: 0, complete: true, silent: BTreeSet::new() };
+        if let Some(links) = &state.links {
+            links.say_how_current(&state.ledger, now, &mut reading);
+        }
+        Ok(reading)
     }
 
     /// Only the value; `None` for a counter that nobody counted since its last reset.
-    pub fn get(&self, key: &CounterKey) -> Result<Option<i64>, Overflow> {
+    pub fn get(&self, key: NameRef<'_>) -> Result<Option<i64>, Overflow> {
         let value = self.shared.state.lock().ledger.replica.value(key);
         value.map(|value| i64::try_from(value).map_err(|_| Overflow { value })).transpose()
     }
 
     /// Whether anything was counted since the last reset.
     #[must_use]
-    pub fn contains(&self, key: &CounterKey) -> bool {
+    pub fn contains(&self, key: NameRef<'_>) -> bool {
         self.shared.state.lock().ledger.replica.value(key).is_some()
     }
 
     /// What each node, as `region/node`, has counted since the last reset.
     #[must_use]
     pub fn entries(&self, key: &CounterKey) -> BTreeMap<String, Entry> {
-        self.shared.state.lock().ledger.replica.entries(key)
+        self.shared.state.lock().ledger.replica.entries(key.by_ref())
     }
 
     /// A session vector: a replica that covers it shows everything that was read or written here so far.
@@ -325,6 +296,21 @@ impl Engine {
         self.shared.state.lock().ledger.replica.covers(session)
     }
 
+    /// Waits until this node shows everything that `session` saw, for `most` at the longest; whether it does.
+    pub async fn cover(&self, session: &str, most: Duration) -> Result<bool, BadSession> {
+        // Whatever is learned of others becomes durable soon, and that wakes us.
+        let mut durable = self.shared.durable.clone();
+        let waiting = async {
+            while !self.covers(session)? {
+                if durable.changed().await.is_err() {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        tokio::time::timeout(most, waiting).await.unwrap_or(Ok(false))
+    }
+
     /// A new watcher, which watches nothing yet.
     #[must_use]
     pub fn interest(&self) -> Interest {
@@ -336,6 +322,39 @@ impl Engine {
         self.shared.close(Closing::Snapshot);
         let mut durable = self.shared.durable.clone();
         while durable.changed().await.is_ok() {}
+    }
+
+    /// Region and name of this node.
+    pub(crate) fn identity(&self) -> (String, String) {
+        (self.shared.config.region.clone(), self.shared.config.node.clone())
+    }
+
+    /// From now on there are peers, `seeds` of them configured.
+    pub(crate) fn begin_conversation(&self, seeds: usize) {
+        let mut state = self.shared.state.lock();
+        let State { ledger, links, .. } = &mut *state;
+        *links = Some(Links::start(ledger, seeds, (self.shared.config.clock)()));
+    }
+
+    /// Where members say that they can be reached.
+    pub(crate) fn addresses(&self) -> Vec<(String, String)> {
+        let state = self.shared.state.lock();
+        let replica = &state.ledger.replica;
+        let others = replica.origins().iter().filter(|(index, origin)| *index != replica.own() && origin.is_live());
+        others.filter_map(|(_, origin)| Some((origin.member.clone(), origin.address.clone()?.1))).collect()
+    }
+
+    /// Brings the metrics of replication up to date.
+    pub(crate) fn show_replication(&self) {
+        let now = (self.shared.config.clock)();
+        let state = self.shared.state.lock();
+        if let Some(links) = &state.links {
+            self.shared.metrics.replication.show(links, &state.ledger.replica, now);
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -356,25 +375,4 @@ impl Engine {
         let acked = self.settle(staged.group, ack).await?;
         Ok(Added { value: staged.changed.value, duplicate: staged.changed.duplicate, acked })
     }
-}
-
-/// Reads the directory. Also returns the size of the snapshot and of the log after it.
-fn recover(dir: &Path) -> Result<(Recovered, u64, u64), OpenError> {
-    let io_error = |source| OpenError::Io { dir: dir.to_owned(), source };
-    let damaged = |damage| OpenError::Damaged { dir: dir.to_owned(), damage };
-    let snapshot = snapshot::read(dir).map_err(io_error)?;
-    let mut recovery = Recovery::start(snapshot.as_deref()).map_err(damaged)?;
-    let mut log_bytes = 0;
-    let first = recovery.first_segment();
-    for segment in log::segments(dir).map_err(io_error)?.into_iter().filter(|segment| *segment >= first) {
-        let bytes = fs::read(log::path(dir, segment)).map_err(io_error)?;
-        recovery.segment(segment, &bytes).map_err(damaged)?;
-        log_bytes += bytes.len() as u64;
-    }
-    let recovered = recovery.finish().map_err(damaged)?;
-    log::remove_before(dir, recovered.first_segment).map_err(io_error)?;
-    if let Some(tail) = recovered.tail.filter(|tail| tail.torn > 0) {
-        tracing::warn!(segment = tail.segment, bytes = tail.torn, "counter log: cut off a write that a crash interrupted");
-    }
-    Ok((recovered, snapshot.map_or(0, |bytes| bytes.len() as u64), log_bytes))
 }

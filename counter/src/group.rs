@@ -5,11 +5,11 @@
 
 use crate::{
     cell::{OriginIndex, Slot},
-    record::{Record, patch_sums},
+    record::{Fact, Record, patch_sums},
 };
 
-const GROUP_MAGIC: [u8; 4] = *b"\x9dHG\x01";
-const SEGMENT_MAGIC: [u8; 8] = *b"\x9dHCLOG\0\x01";
+const GROUP_MAGIC: [u8; 4] = *b"\x9dHG\x02";
+const SEGMENT_MAGIC: [u8; 8] = *b"\x9dHCLOG\0\x02";
 
 /// Bytes before a group's records.
 pub const GROUP_HEADER_BYTES: usize = 4 + 4 + 4 + 8;
@@ -18,27 +18,50 @@ pub const SEGMENT_HEADER_BYTES: usize = 8 + 8 + 8 + 4;
 
 /// Records on their way to the disk. A counter that changes again before the group is written is patched in place, so
 /// that a group's size is bounded by the distinct counters changed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Group {
     number: u64,
     first_seq: u64,
     bytes: Vec<u8>,
+    /// Where each own fact starts.
     offsets: Vec<usize>,
+    /// Own facts before this one are not patched any more.
+    barrier: usize,
+    /// What is durable once this group is.
+    pub cut: Cut,
+}
+
+/// How far the streams reach at the end of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// Each origin and the position up to which its stream is known.
+    pub cursors: Vec<(OriginIndex, u64)>,
+    /// The own origin.
+    pub own: OriginIndex,
+    /// The digest of the own origin.
+    pub digest: u64,
 }
 
 impl Group {
-    /// An empty group; own records in it have the stream positions from `first_seq` on.
+    /// An empty group; own facts in it have the stream positions from `first_seq` on.
     #[must_use]
     pub fn new(number: u64, first_seq: u64) -> Group {
-        Group { number, first_seq, bytes: vec![0; GROUP_HEADER_BYTES], offsets: Vec::new() }
+        Group { number, first_seq, bytes: vec![0; GROUP_HEADER_BYTES], ..Group::default() }
     }
 
     /// Empties the group and keeps its memory.
     #[must_use]
     pub fn reused(mut self, number: u64, first_seq: u64) -> Group {
-        self.bytes.truncate(GROUP_HEADER_BYTES);
+        self.bytes.resize(GROUP_HEADER_BYTES, 0);
         self.offsets.clear();
-        Group { number, first_seq, ..self }
+        Group { number, first_seq, barrier: 0, cut: Cut::default(), ..self }
+    }
+
+    /// Own facts have the positions from `first_seq` on, in another origin's stream than those before.
+    pub fn turn_to(&mut self, first_seq: u64) {
+        self.first_seq = first_seq;
+        self.offsets.clear();
+        self.barrier = 0;
     }
 
     /// The group's place in the log; the first one is 1.
@@ -66,30 +89,26 @@ impl Group {
     }
 
     /// Puts down what the own origin has counted, and returns the slot's new stream position.
-    pub fn own_slot(&mut self, origin: OriginIndex, key: &str, mut slot: Slot) -> u64 {
-        let patched = slot.seq.checked_sub(self.first_seq).and_then(|at| self.offsets.get(usize::try_from(at).ok()?));
-        if let Some(offset) = patched {
-            patch_sums(&mut self.bytes[*offset..], slot);
-        } else {
-            slot.seq = self.next_seq();
-            self.offsets.push(self.bytes.len());
-            self.push(&Record::Slot { origin, key, slot });
+    pub fn own_slot(&mut self, origin: OriginIndex, key: &str, slot: Slot) -> u64 {
+        let at = slot.seq.checked_sub(self.first_seq).and_then(|at| usize::try_from(at).ok()).filter(|at| *at >= self.barrier);
+        if let Some(offset) = at.and_then(|at| self.offsets.get(at)) {
+            patch_sums(&mut self.bytes[*offset..], slot.sums());
+            return slot.seq;
         }
-        slot.seq
+        self.own_fact(origin, Fact::Slot { key, sums: slot.sums() })
     }
 
-    /// Puts down a record that takes a position of the own stream; `record` gets the position.
-    pub fn own_record<'a>(&mut self, record: impl FnOnce(u64) -> Record<'a>) {
+    /// Puts down a fact of the own stream and returns its position.
+    pub fn own_fact(&mut self, by: OriginIndex, fact: Fact<'_>) -> u64 {
         let seq = self.next_seq();
         self.offsets.push(self.bytes.len());
-        self.push(&record(seq));
+        self.push(&Record::Fact { by, seq, fact });
+        seq
     }
 
-    /// The group with one more record.
-    #[must_use]
-    pub fn with(mut self, record: &Record<'_>) -> Group {
-        self.push(record);
-        self
+    /// From here on no fact put down so far changes: what follows depends on them.
+    pub fn seal_facts(&mut self) {
+        self.barrier = self.offsets.len();
     }
 
     /// Puts down any other record.
@@ -175,6 +194,16 @@ impl SegmentHeader {
         bytes
     }
 
+    /// Whether the bytes start with the undamaged header of another version of this program.
+    #[must_use]
+    pub fn is_of_another_version(bytes: &[u8]) -> bool {
+        let [name @ .., version] = SEGMENT_MAGIC;
+        let Some((header, checksum)) = bytes.first_chunk::<SEGMENT_HEADER_BYTES>().and_then(|header| header.split_last_chunk::<4>()) else {
+            return false;
+        };
+        header.starts_with(&name) && header[name.len()] != version && crc32c::crc32c(header).to_le_bytes() == *checksum
+    }
+
     /// The header of a segment; `None` if it is damaged or cut off.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<SegmentHeader> {
@@ -191,16 +220,19 @@ mod tests {
 
     #[test]
     fn a_counter_that_changes_again_in_a_group_keeps_one_record() {
+        let slot = |p, seq| Slot { p, n: 0, seq };
         let mut group = Group::new(1, 10);
-        let seq = group.own_slot(0, "a", Slot { p: 1, n: 0, seq: 0 });
+        let seq = group.own_slot(0, "a", slot(1, 0));
         assert_eq!(seq, 10);
-        assert_eq!(group.own_slot(0, "b", Slot { p: 1, n: 0, seq: 4 }), 11, "position 4 was in an earlier group");
+        assert_eq!(group.own_slot(0, "b", slot(1, 4)), 11, "position 4 was in an earlier group");
         let size = group.byte_count();
-        assert_eq!(group.own_slot(0, "a", Slot { p: 2, n: 0, seq }), 10);
+        assert_eq!(group.own_slot(0, "a", slot(2, seq)), 10);
         assert_eq!(group.byte_count(), size);
         let first = Record::decode_all(group.records()).next().unwrap().unwrap();
-        assert_eq!(first, Record::Slot { origin: 0, key: "a", slot: Slot { p: 2, n: 0, seq: 10 } });
-        assert_eq!(group.next_seq(), 12);
+        assert_eq!(first, Record::Fact { by: 0, seq: 10, fact: Fact::Slot { key: "a", sums: slot(2, 0).sums() } });
+        group.seal_facts();
+        assert_eq!(group.own_slot(0, "a", slot(3, 10)), 12, "not patched behind the back of what came after it");
+        assert_eq!(group.next_seq(), 13);
     }
 
     #[test]

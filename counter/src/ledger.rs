@@ -4,13 +4,14 @@
 use crate::{
     cell::Overflow,
     group::Group,
-    record::{Malformed, Record},
-    replica::{AddRefusal, Replica},
-    token::{Standing, Token, TokenRefusal, Tokens},
+    lives::Tending,
+    record::{Fact, Malformed, Record, Use},
+    replica::{AddRefusal, Located, Replica},
+    table::BATCH,
+    token::{Standing, Token, TokenRefusal, Tokens, Used},
 };
-use protocol::{name::CounterKey, time::Now};
+use protocol::{name::NameRef, time::Now};
 use std::sync::Arc;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What is done to a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub enum AddError {
 }
 
 /// The counters and the tokens.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
     /// The counters.
     pub replica: Replica,
@@ -66,69 +67,150 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// A ledger that knows nothing. `seed` is random.
+    #[must_use]
+    pub fn new(seed: u64) -> Ledger {
+        Ledger { replica: Replica::new(seed), tokens: Tokens::default() }
+    }
+
     /// Does `change` once per token.
     pub fn change(
         &mut self,
-        key: &CounterKey,
+        at: Located<'_>,
         change: Change,
         token: Option<Token>,
         now: Now,
         out: &mut Group,
     ) -> Result<Changed, AddError> {
-        let fingerprint = fingerprint(key, change);
-        if let Some(token) = token {
-            match self.tokens.judge(token, fingerprint, now) {
-                Ok(Standing::New) => {}
-                Ok(Standing::Duplicate) => return Ok(Changed { value: self.value(key).map_err(AddError::Overflow)?, duplicate: true }),
-                Err(TokenRefusal::Expired) => return Err(AddError::TokenExpired { server_time_ms: now.wall_ms }),
-                Err(TokenRefusal::Reused) => return Err(AddError::TokenReused),
-                Err(TokenRefusal::Full) => return Err(AddError::TokensFull),
-            }
-        }
-        let value = match change {
-            Change::Add(by) => self.replica.add(key, by, out).map_err(|refusal| match refusal {
-                AddRefusal::Overflow(overflow) => AddError::Overflow(overflow),
-                AddRefusal::KeysFull => AddError::KeysFull,
-            })?,
-            Change::Reset => {
-                self.replica.reset(key, out);
-                0
-            }
+        let Some(token) = token else {
+            return self.do_it(at, change, out).map(|value| Changed { value, duplicate: false });
         };
-        if let Some(token) = token {
-            out.push(&self.tokens.remember(token, fingerprint));
+        let by = if let Change::Add(by) = change { Some(by) } else { None };
+        match self.tokens.judge(token, self.replica.cell_id(at), by, now) {
+            Ok(Standing::New) => {}
+            Ok(Standing::Duplicate) => return Ok(Changed { value: self.value(at.key).map_err(AddError::Overflow)?, duplicate: true }),
+            Err(TokenRefusal::Expired) => return Err(AddError::TokenExpired { server_time_ms: now.wall_ms }),
+            Err(TokenRefusal::Reused) => return Err(AddError::TokenReused),
+            Err(TokenRefusal::Full) => return Err(AddError::TokensFull),
+        }
+        let value = self.do_it(at, change, out)?;
+        if by != Some(0) {
+            self.replica.ready_to_write(out);
+            let (own, cell) = (self.replica.own(), self.replica.ensure_cell(at));
+            let slot = self.replica.look(cell).slot(own);
+            let after = if by.is_some_and(|by| by < 0) { slot.n } else { slot.p };
+            let seq = out.own_fact(own, Fact::Token(Use { token: token.0, key: at.key.as_str(), by, after }));
+            self.replica.know_seq(own, seq);
+            self.tokens.remember(token.0, Used::new(own, seq, cell, by, after));
         }
         Ok(Changed { value, duplicate: false })
     }
 
+    fn do_it(&mut self, at: Located<'_>, change: Change, out: &mut Group) -> Result<i64, AddError> {
+        match change {
+            Change::Add(by) => self.replica.add(at, by, out).map_err(|refusal| match refusal {
+                AddRefusal::Overflow(overflow) => AddError::Overflow(overflow),
+                AddRefusal::KeysFull => AddError::KeysFull,
+            }),
+            Change::Reset => {
+                self.replica.reset(at, out);
+                Ok(0)
+            }
+        }
+    }
+
     /// The value; 0 for a counter that nobody counted.
-    pub fn value(&self, key: &CounterKey) -> Result<i64, Overflow> {
+    pub fn value(&self, key: NameRef<'_>) -> Result<i64, Overflow> {
         let value = self.replica.value(key).unwrap_or(0);
         i64::try_from(value).map_err(|_| Overflow { value })
     }
 
-    /// Replays one record.
+    /// Takes in one record of a log, a snapshot or another replica's stream; only its format can be wrong.
     pub fn apply(&mut self, record: &Record<'_>) -> Result<(), Malformed> {
+        self.replica.apply(record)?;
         match *record {
-            Record::Token { token, fingerprint } => self.tokens.apply_used(token, fingerprint),
+            Record::Fact { by, seq, fact: Fact::Token(Use { token, key, by: amount, after }) } => {
+                let key = NameRef::parse(key.as_bytes()).map_err(|_| Malformed)?;
+                let cell = self.replica.ensure_cell(self.replica.locate(key));
+                self.tokens.remember(token, Used::new(by, seq, cell, amount, after));
+            }
+            Record::Fact { by, seq, fact: Fact::TakenBack { origin, token } } => self.tokens.taken_back(origin, token, (by, seq)),
             Record::Forgotten { before_ms } => self.tokens.apply_forgotten(before_ms),
-            _ => self.replica.apply(record)?,
+            _ => {}
         }
         Ok(())
     }
+
+    /// Takes in all records in `bytes`, as [`Ledger::apply`] does.
+    pub fn replay(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        let mut records = Record::decode_all(bytes);
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            batch.clear();
+            for record in records.by_ref().take(BATCH) {
+                batch.push(record?);
+            }
+            if batch.is_empty() {
+                return Ok(());
+            }
+            self.replica.prepare(batch.iter().filter_map(key_of));
+            batch.iter().try_for_each(|record| self.apply(record))?;
+        }
+    }
+
+    /// Makes room for the counters that the records of a snapshot speak of.
+    pub fn reserve(&mut self, bytes: &[u8]) {
+        let (mut count, mut last) = (0, None);
+        for record in Record::decode_all(bytes).map_while(Result::ok) {
+            // All that is said of a counter stands together.
+            let key = key_of(&record);
+            count += usize::from(key.is_some() && key != last);
+            last = key;
+        }
+        self.replica.table.reserve(count);
+    }
+
+    /// Does what is due; see [`Replica::tend`]. `promises`: also say how much is held of streams whose tokens others remember.
+    pub fn tend(&mut self, now: Now, tending: Tending<'_>, out: &mut Group) {
+        let Ledger { replica, tokens } = self;
+        tokens.tick(now);
+        // A stream that is still to be absorbed may hold another use of a token, which must find it remembered.
+        if replica.is_at_rest() {
+            tokens.forget(now, |origin, seq| replica.is_everywhere(origin, seq));
+        }
+        replica.tend(tending, out);
+        if tending.promises && !replica.is_provisional() {
+            let newest = tokens.newest().iter().filter(|(origin, _)| **origin != replica.own());
+            let unsaid: Vec<_> = newest.filter(|(origin, seq)| !replica.has_said(**origin, **seq)).map(|(origin, _)| *origin).collect();
+            unsaid.into_iter().for_each(|origin| replica.promise(origin, out));
+        }
+        for token in tokens.unsettled() {
+            for used in tokens.surplus(token, |origin| replica.origins()[origin].id.epoch) {
+                if replica.origins().resolve(used.origin) != replica.own() {
+                    continue;
+                }
+                if replica.is_provisional() {
+                    // This disk may not know that it was taken back; a new life is told all there is to know of this one.
+                    if tending.settled {
+                        replica.begin_life(out);
+                    }
+                } else {
+                    let (seq, by) = replica.take_back(token, &used, out);
+                    tokens.taken_back(used.origin, token, (by, seq));
+                }
+            }
+        }
+    }
 }
 
-/// Tells apart what a token was used for; written to disk, so it must not change between versions.
-fn fingerprint(key: &CounterKey, change: Change) -> u64 {
-    match change {
-        Change::Add(by) => xxh3_64_with_seed(key.as_str().as_bytes(), by.cast_unsigned()),
-        Change::Reset => !xxh3_64_with_seed(key.as_str().as_bytes(), 0),
-    }
+fn key_of<'a>(record: &Record<'a>) -> Option<&'a str> {
+    if let Record::Fact { fact, .. } = record { fact.key() } else { None }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::name::CounterKey;
 
     const NOON: Now = Now { mono_ms: 0, wall_ms: 1_700_000_000_000 };
 
@@ -136,20 +218,35 @@ mod tests {
     fn a_retry_counts_once_also_after_a_replay() {
         let key = CounterKey::parse("likes").unwrap();
         let token = Token::parse(&uuid::Builder::from_unix_timestamp_millis(NOON.wall_ms, &[1; 10]).into_uuid().to_string()).unwrap();
-        let (mut ledger, mut group) = (Ledger::default(), Group::new(1, 1));
-        group.push(&ledger.replica.count_as("eu", "c1", 7).unwrap());
+        let (mut ledger, mut group) = (Ledger::new(1), Group::new(1, 1));
+        ledger.replica.count_as("eu", "c1", 7, &mut group);
         let add = Change::Add(2);
-        assert_eq!(ledger.change(&key, add, Some(token), NOON, &mut group), Ok(Changed { value: 2, duplicate: false }));
-        assert_eq!(ledger.change(&key, add, Some(token), NOON, &mut group), Ok(Changed { value: 2, duplicate: true }));
-        let mut copy = Ledger::default();
+        assert_eq!(
+            ledger.change(ledger.replica.locate(key.by_ref()), add, Some(token), NOON, &mut group),
+            Ok(Changed { value: 2, duplicate: false })
+        );
+        assert_eq!(
+            ledger.change(ledger.replica.locate(key.by_ref()), add, Some(token), NOON, &mut group),
+            Ok(Changed { value: 2, duplicate: true })
+        );
+        let mut copy = Ledger::new(2);
         Record::decode_all(group.records()).for_each(|record| copy.apply(&record.unwrap()).unwrap());
         for ledger in [&mut ledger, &mut copy] {
-            assert_eq!(ledger.change(&key, add, Some(token), NOON, &mut group), Ok(Changed { value: 2, duplicate: true }));
-            assert_eq!(ledger.change(&key, Change::Add(3), Some(token), NOON, &mut group), Err(AddError::TokenReused));
-            assert_eq!(ledger.change(&key, Change::Reset, Some(token), NOON, &mut group), Err(AddError::TokenReused));
+            assert_eq!(
+                ledger.change(ledger.replica.locate(key.by_ref()), add, Some(token), NOON, &mut group),
+                Ok(Changed { value: 2, duplicate: true })
+            );
+            assert_eq!(
+                ledger.change(ledger.replica.locate(key.by_ref()), Change::Add(3), Some(token), NOON, &mut group),
+                Err(AddError::TokenReused)
+            );
+            assert_eq!(
+                ledger.change(ledger.replica.locate(key.by_ref()), Change::Reset, Some(token), NOON, &mut group),
+                Err(AddError::TokenReused)
+            );
             let late = NOON.plus_ms(3_600_000);
             assert_eq!(
-                ledger.change(&key, add, Some(token), late, &mut group),
+                ledger.change(ledger.replica.locate(key.by_ref()), add, Some(token), late, &mut group),
                 Err(AddError::TokenExpired { server_time_ms: late.wall_ms })
             );
         }
@@ -159,11 +256,17 @@ mod tests {
     fn a_refused_addition_does_not_use_its_token_up() {
         let key = CounterKey::parse("likes").unwrap();
         let token = Token::parse(&uuid::Builder::from_unix_timestamp_millis(NOON.wall_ms, &[1; 10]).into_uuid().to_string()).unwrap();
-        let (mut ledger, mut group) = (Ledger::default(), Group::new(1, 1));
-        group.push(&ledger.replica.count_as("eu", "c1", 7).unwrap());
-        ledger.change(&key, Change::Add(i64::MAX), None, NOON, &mut group).unwrap();
-        assert!(matches!(ledger.change(&key, Change::Add(1), Some(token), NOON, &mut group), Err(AddError::Overflow(_))));
-        ledger.change(&key, Change::Add(-1), None, NOON, &mut group).unwrap();
-        assert_eq!(ledger.change(&key, Change::Add(1), Some(token), NOON, &mut group), Ok(Changed { value: i64::MAX, duplicate: false }));
+        let (mut ledger, mut group) = (Ledger::new(1), Group::new(1, 1));
+        ledger.replica.count_as("eu", "c1", 7, &mut group);
+        ledger.change(ledger.replica.locate(key.by_ref()), Change::Add(i64::MAX), None, NOON, &mut group).unwrap();
+        assert!(matches!(
+            ledger.change(ledger.replica.locate(key.by_ref()), Change::Add(1), Some(token), NOON, &mut group),
+            Err(AddError::Overflow(_))
+        ));
+        ledger.change(ledger.replica.locate(key.by_ref()), Change::Add(-1), None, NOON, &mut group).unwrap();
+        assert_eq!(
+            ledger.change(ledger.replica.locate(key.by_ref()), Change::Add(1), Some(token), NOON, &mut group),
+            Ok(Changed { value: i64::MAX, duplicate: false })
+        );
     }
 }

@@ -2,38 +2,64 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `cell` | one PN-counter, and `crdts` as its law |
-//! | `replica` | all counters of a node, by origin |
-//! | `token` | what makes retries exact |
-//! | `ledger` | both together: the durable state |
-//! | `record`, `group` | the bytes of the log |
+//! | `cell`, `table`, `shard` | one PN-counter, with `crdts` as its law; and a hundred million of them |
+//! | `origin`, `lives` | who counts, and what becomes of it when a node loses its disk or never comes back |
+//! | `replica`, `apply`, `token`, `ledger` | all counters, what makes retries exact, and both together: the durable state |
+//! | `record`, `fact`, `group` | the bytes of the log, and of the streams between replicas |
+//! | `chunk`, `feed`, `scan`, `links`, `serving` | the conversation of replicas |
 //! | `recovery` | from the bytes back to the state |
-//! | `log`, `snapshot` | the files |
-//! | `commit` | the log thread |
-//! | `engine` | what callers use |
+//! | `log`, `snapshot`, `on_disk` | the files |
+//! | `inspect`, `export`, `import` | the files of a node that does not run |
+//! | `shared`, `commit` | what all share; the log thread |
+//! | `opening`, `engine`, `membership` | what callers use |
+//! | `peers`, `outputs` | the connections to other nodes |
 //! | `interest` | who wants to hear of changes |
 //! | `resp` | the server for Redis clients |
 
+mod apply;
 pub mod cell;
+pub mod chunk;
 mod commit;
 pub mod engine;
+pub mod export;
+pub mod fact;
+pub mod feed;
 pub mod group;
+pub mod import;
+pub mod inspect;
 mod interest;
 pub mod ledger;
+pub mod links;
+pub mod lives;
 mod log;
+pub mod membership;
 mod metrics;
+mod on_disk;
+mod opening;
+pub mod origin;
+mod outputs;
+pub mod peers;
 mod reading;
 pub mod record;
 pub mod recovery;
 pub mod replica;
 pub mod resp;
+pub mod scan;
+mod serving;
 pub mod session;
+mod shard;
+mod shared;
 mod snapshot;
+pub mod table;
 pub mod token;
 
 pub use engine::{Ack, AddOp, Added, Engine, EngineConfig, OpenError, Overflow};
+pub use import::{Import, ImportRefusal};
+pub use inspect::Inspection;
 pub use interest::Interest;
 pub use ledger::AddError;
+pub use lives::ForgetRefusal;
+pub use membership::ForgetError;
 pub use metrics::METRICS;
 pub use reading::Reading;
 pub use session::BadSession;

@@ -1,7 +1,12 @@
 //! I/O: the counter's metrics, and the table that documents them.
 
-use crate::ledger::{AddError, Change, Changed};
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use crate::{
+    ledger::{AddError, Change, Changed},
+    links::Links,
+    replica::Replica,
+};
+use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use protocol::time::Now;
 
 const OPS: &str = "headcount_counter_ops_total";
 const COMMIT: &str = "headcount_counter_commit_seconds";
@@ -15,6 +20,14 @@ const SNAPSHOTS: &str = "headcount_counter_snapshots_total";
 const RESP_CLIENTS: &str = "headcount_counter_resp_clients";
 const RESP_CUT: &str = "headcount_counter_resp_cut_total";
 
+const LAG: &str = "headcount_counter_replica_silence_seconds";
+const LINKS: &str = "headcount_counter_peers";
+const UNREPLICATED: &str = "headcount_counter_unreplicated_changes";
+const ORIGINS: &str = "headcount_counter_origins";
+const POISONED: &str = "headcount_counter_poisoned_chunks_total";
+const DIGESTS: &str = "headcount_counter_digest_mismatches_total";
+const GAPS: &str = "headcount_counter_stream_gaps_total";
+
 /// Every metric of this crate with its help text.
 pub const METRICS: &[(&str, &str)] = &[
     (OPS, "Additions and resets, by op (add, reset) and result (ok, duplicate, overflow, token, full, storage)"),
@@ -27,6 +40,13 @@ pub const METRICS: &[(&str, &str)] = &[
     (READ_ONLY, "1 while the log cannot be written and additions are refused"),
     (SNAPSHOTS, "Snapshots, by result (ok, error)"),
     (RESP_CLIENTS, "Open connections of Redis clients"),
+    (LAG, "Seconds since news of a member came last, by member (region/node)"),
+    (LINKS, "Members that are connected"),
+    (UNREPLICATED, "Changes of this node that no peer has on its disk yet"),
+    (ORIGINS, "Lives of nodes whose counts are kept apart; more than members for long means that one is missing"),
+    (POISONED, "Chunks from peers that broke the rules; they are dropped and not passed on"),
+    (DIGESTS, "Chunks after which a stream was not what its sender has; the whole of it is asked for again; must stay 0"),
+    (GAPS, "Streams asked for again because something was missing"),
     (RESP_CUT, "Connections of Redis clients that the server ended, by reason (http, clients, protocol, slow)"),
 ];
 
@@ -45,6 +65,60 @@ pub(crate) struct Metrics {
     pub(crate) snapshots: IntCounterVec,
     pub(crate) resp_clients: IntGauge,
     pub(crate) resp_cut: IntCounterVec,
+    pub(crate) replication: Replication,
+}
+
+/// What the conversation with peers shows.
+#[derive(Debug)]
+pub(crate) struct Replication {
+    silence: GaugeVec,
+    links: IntGauge,
+    unreplicated: IntGauge,
+    origins: IntGauge,
+    poisoned: IntCounter,
+    digests: IntCounter,
+    gaps: IntCounter,
+}
+
+impl Replication {
+    fn register(registry: &Registry) -> prometheus::Result<Replication> {
+        let silence = GaugeVec::new(Opts::new(LAG, help(LAG)), &["member"])?;
+        registry.register(Box::new(silence.clone()))?;
+        Ok(Replication {
+            silence,
+            links: gauge(registry, LINKS)?,
+            unreplicated: gauge(registry, UNREPLICATED)?,
+            origins: gauge(registry, ORIGINS)?,
+            poisoned: counter(registry, POISONED)?,
+            digests: counter(registry, DIGESTS)?,
+            gaps: counter(registry, GAPS)?,
+        })
+    }
+
+    /// This node itself is never silent.
+    pub(crate) fn introduce(&self, member: &str) {
+        self.silence.with_label_values(&[member]).set(0.0);
+    }
+
+    /// Brings everything up to date.
+    pub(crate) fn show(&self, links: &Links, replica: &Replica, now: Now) {
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.silence.reset();
+        self.introduce(&replica.member());
+        for (index, origin) in replica.origins().iter().filter(|(index, origin)| *index != replica.own() && origin.is_live()) {
+            let silence_ms = u32::try_from(links.silence_ms(index, now)).unwrap_or(u32::MAX);
+            self.silence.with_label_values(&[&origin.member]).set(f64::from(silence_ms) / 1000.0);
+        }
+        self.links.set(number(links.connected().count() as u64));
+        self.unreplicated.set(number(replica.own_seq().saturating_sub(links.replicated(replica.own()))));
+        self.origins.set(number(replica.origins().iter().filter(|(_, origin)| origin.absorbed.is_none()).count() as u64));
+        let troubles = links.troubles;
+        for (metric, total) in
+            [(&self.poisoned, troubles.poisoned), (&self.digests, troubles.digest_mismatches), (&self.gaps, troubles.gaps)]
+        {
+            metric.inc_by(total.saturating_sub(metric.get()));
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -77,7 +151,13 @@ impl Metrics {
             snapshots: counters(registry, SNAPSHOTS, &["result"])?,
             resp_clients: gauge(registry, RESP_CLIENTS)?,
             resp_cut: counters(registry, RESP_CUT, &["reason"])?,
+            replication: Replication::register(registry)?,
         })
+    }
+
+    /// Counts additions that counted.
+    pub(crate) fn count_additions(&self, number: u64) {
+        self.add.ok.inc_by(number);
     }
 
     /// Counts one change by its result.
@@ -143,6 +223,7 @@ mod tests {
         let metrics = Metrics::register(&registry).unwrap();
         metrics.snapshots.with_label_values(&["ok"]).inc();
         metrics.resp_cut.with_label_values(&["http"]).inc();
+        metrics.replication.silence.with_label_values(&["us/c1"]).set(1.0);
         let mut table: Vec<_> = METRICS.iter().map(|(name, help)| ((*name).to_owned(), (*help).to_owned())).collect();
         table.sort();
         let registered: Vec<_> = registry.gather().iter().map(|family| (family.name().to_owned(), family.help().to_owned())).collect();

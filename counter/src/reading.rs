@@ -1,7 +1,7 @@
 //! Pure: what a read of a counter says, and its form on the wire.
 
 use protocol::name::CounterKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A counter's value, and how much of the world it knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Reading {
     pub lag_ms: u64,
     /// No region is silent.
     pub complete: bool,
+    /// The regions that are.
+    pub silent: BTreeSet<String>,
 }
 
 #[derive(serde::Serialize)]
@@ -23,14 +25,16 @@ struct Update<'a> {
     value_s: String,
     as_of: &'a BTreeMap<String, u64>,
     complete: bool,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    silent: &'a BTreeSet<String>,
 }
 
 impl Reading {
     /// The JSON that subscribers of `counter:<key>` get: `{"key","value","value_s","as_of","complete"}`.
     #[must_use]
     pub fn to_json(&self, key: &CounterKey) -> String {
-        let Reading { value, as_of, complete, .. } = self;
-        let update = Update { key: key.as_str(), value: *value, value_s: value.to_string(), as_of, complete: *complete };
+        let Reading { value, as_of, complete, silent, .. } = self;
+        let update = Update { key: key.as_str(), value: *value, value_s: value.to_string(), as_of, complete: *complete, silent };
         // Texts, numbers and a map with text keys always serialise.
         serde_json::to_string(&update).unwrap_or_default()
     }
@@ -42,7 +46,7 @@ mod tests {
 
     #[test]
     fn the_json_is_the_contract() {
-        let reading = Reading { value: i64::MIN, as_of: [("eu".to_owned(), 5)].into(), lag_ms: 0, complete: true };
+        let reading = Reading { value: i64::MIN, as_of: [("eu".to_owned(), 5)].into(), lag_ms: 0, complete: true, silent: BTreeSet::new() };
         assert_eq!(
             reading.to_json(&CounterKey::parse("a\"b").unwrap()),
             r#"{"key":"a\"b","value":-9223372036854775808,"value_s":"-9223372036854775808","as_of":{"eu":5},"complete":true}"#

@@ -1,19 +1,23 @@
 //! Pure: log records. Each states an absolute fact, so that applying it twice, or an older one after it, changes nothing.
-//! Little-endian; a byte for the kind, fixed fields, then texts with a length byte.
+//! The facts of an origin's stream travel between replicas in the same form. Little-endian; a byte for the kind, fixed
+//! fields, then texts with a length byte.
 
-use crate::cell::{Floor, OriginIndex, Slot};
+use crate::{
+    cell::{Floor, OriginIndex},
+    table::Entry,
+};
 
-/// One fact of the log or of a snapshot.
+pub use crate::fact::{Fact, Use};
+
+/// One record of the log, of a snapshot, or of a chunk of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
-    /// The identity behind an origin index, and how far its stream is known.
+    /// The identity behind an origin index.
     Origin {
         /// The index that other records use.
         index: OriginIndex,
         /// Whether this disk counts, or once counted, as this origin.
         own: bool,
-        /// The newest position of its stream.
-        seq: u64,
         /// The random number that tells lives of a node apart.
         epoch: u64,
         /// The origin's region.
@@ -21,32 +25,35 @@ pub enum Record<'a> {
         /// The origin's node.
         node: &'a str,
     },
-    /// What an origin has counted in a counter.
-    Slot {
-        /// Who counted.
+    /// An origin's stream is known up to here, and whole.
+    Cursor {
+        /// Whose stream.
         origin: OriginIndex,
-        /// The counter.
-        key: &'a str,
-        /// The sums.
-        slot: Slot,
-    },
-    /// What a reset takes off an origin's slot.
-    Floor {
-        /// Whose slot.
-        origin: OriginIndex,
-        /// The counter.
-        key: &'a str,
-        /// The sums taken off.
-        floor: Floor,
-        /// Position in the stream of the origin that reset, which is the one whose log this is.
+        /// The position.
         seq: u64,
+        /// What was acknowledged before this moment, in milliseconds since 1970, is included.
+        as_of_ms: u64,
     },
-    /// A token was used.
-    Token {
-        /// The token's 16 bytes.
-        token: u128,
-        /// What it was used for.
-        fingerprint: u64,
+    /// A fact of an origin's stream.
+    Fact {
+        /// Whose stream.
+        by: OriginIndex,
+        /// The position in it.
+        seq: u64,
+        /// What it says.
+        fact: Fact<'a>,
+    },
+    /// A retired origin is part of another one now, and what was held of it was dropped here: the other one's slots, as
+    /// they are sent, include it.
+    Dropped {
+        /// The retired origin.
+        origin: OriginIndex,
+        /// Who absorbed it.
+        by: OriginIndex,
+        /// Where in the absorber's stream.
+        seq: u64,
+        /// How long the retired origin's stream was.
+        upto: u64,
     },
     /// Tokens minted before this are forgotten.
     Forgotten {
@@ -61,63 +68,64 @@ pub enum Record<'a> {
 pub struct Malformed;
 
 const ORIGIN: u8 = 1;
-const SLOT: u8 = 2;
-const FLOOR: u8 = 3;
-const TOKEN: u8 = 4;
-const FORGOTTEN: u8 = 5;
+const CURSOR: u8 = 2;
+const FORGOTTEN: u8 = 3;
+const DROPPED: u8 = 13;
 
-/// Where the sums `p` and `n` stand in a slot record: after kind, origin and sequence number.
+/// Where the sums stand in a slot's record: after kind, origin and position.
 const SUMS_AT: usize = 1 + 2 + 8;
 
 impl<'a> Record<'a> {
     /// Appends the record's bytes. Texts longer than 255 bytes cannot occur: names and node ids are checked before.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match *self {
-            Record::Origin { index, own, seq, epoch, region, node } => {
-                out.push(ORIGIN);
-                out.extend_from_slice(&index.to_le_bytes());
+            Record::Origin { index, own, epoch, region, node } => {
+                put(out, ORIGIN, index, epoch);
                 out.push(u8::from(own));
-                out.extend_from_slice(&seq.to_le_bytes());
-                out.extend_from_slice(&epoch.to_le_bytes());
                 put_text(out, region);
                 put_text(out, node);
             }
-            Record::Slot { origin, key, slot } => put_sums(out, SLOT, origin, slot, key),
-            Record::Floor { origin, key, floor, seq } => put_sums(out, FLOOR, origin, Slot { p: floor.p, n: floor.n, seq }, key),
-            Record::Token { token, fingerprint } => {
-                out.push(TOKEN);
-                out.extend_from_slice(&token.to_le_bytes());
-                out.extend_from_slice(&fingerprint.to_le_bytes());
+            Record::Cursor { origin, seq, as_of_ms } => {
+                put(out, CURSOR, origin, seq);
+                out.extend_from_slice(&as_of_ms.to_le_bytes());
             }
-            Record::Forgotten { before_ms } => {
-                out.push(FORGOTTEN);
-                out.extend_from_slice(&before_ms.to_le_bytes());
+            Record::Dropped { origin, by, seq, upto } => {
+                put(out, DROPPED, origin, seq);
+                out.extend_from_slice(&by.to_le_bytes());
+                out.extend_from_slice(&upto.to_le_bytes());
             }
+            Record::Forgotten { before_ms } => put(out, FORGOTTEN, 0, before_ms),
+            Record::Fact { by, seq, fact } => fact.encode(by, seq, out),
+        }
+    }
+
+    /// The record of an entry of a counter.
+    #[must_use]
+    pub fn from_entry(entry: Entry, key: &'a str) -> Record<'a> {
+        let sums = entry.slot.sums();
+        match entry.by {
+            None => Record::Fact { by: entry.origin, seq: entry.slot.seq, fact: Fact::Slot { key, sums } },
+            Some(by) => Record::Fact { by, seq: entry.slot.seq, fact: Fact::Floor { origin: entry.origin, key, sums } },
         }
     }
 
     /// Reads one record off the front of `bytes`.
     pub fn decode(bytes: &mut &'a [u8]) -> Result<Record<'a>, Malformed> {
-        Ok(match take::<1>(bytes)? {
-            [ORIGIN] => Record::Origin {
-                index: OriginIndex::from_le_bytes(take(bytes)?),
-                own: take::<1>(bytes)? != [0],
-                seq: u64::from_le_bytes(take(bytes)?),
-                epoch: u64::from_le_bytes(take(bytes)?),
-                region: take_text(bytes)?,
-                node: take_text(bytes)?,
+        let [kind] = take::<1>(bytes)?;
+        let (index, number) = (OriginIndex::from_le_bytes(take(bytes)?), u64::from_le_bytes(take(bytes)?));
+        Ok(match kind {
+            ORIGIN => {
+                Record::Origin { index, epoch: number, own: take::<1>(bytes)? != [0], region: take_text(bytes)?, node: take_text(bytes)? }
+            }
+            CURSOR => Record::Cursor { origin: index, seq: number, as_of_ms: u64::from_le_bytes(take(bytes)?) },
+            DROPPED => Record::Dropped {
+                origin: index,
+                seq: number,
+                by: OriginIndex::from_le_bytes(take(bytes)?),
+                upto: u64::from_le_bytes(take(bytes)?),
             },
-            [SLOT] => {
-                let (origin, slot, key) = take_sums(bytes)?;
-                Record::Slot { origin, key, slot }
-            }
-            [FLOOR] => {
-                let (origin, Slot { p, n, seq }, key) = take_sums(bytes)?;
-                Record::Floor { origin, key, floor: Floor { p, n }, seq }
-            }
-            [TOKEN] => Record::Token { token: u128::from_le_bytes(take(bytes)?), fingerprint: u64::from_le_bytes(take(bytes)?) },
-            [FORGOTTEN] => Record::Forgotten { before_ms: u64::from_le_bytes(take(bytes)?) },
-            _ => return Err(Malformed),
+            FORGOTTEN => Record::Forgotten { before_ms: number },
+            kind => Record::Fact { by: index, seq: number, fact: Fact::decode(kind, bytes)? },
         })
     }
 
@@ -136,42 +144,40 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Writes newer sums over those of the slot record at the front of `record`.
-pub(crate) fn patch_sums(record: &mut [u8], slot: Slot) {
-    record[SUMS_AT..SUMS_AT + 8].copy_from_slice(&slot.p.to_le_bytes());
-    record[SUMS_AT + 8..SUMS_AT + 16].copy_from_slice(&slot.n.to_le_bytes());
+/// Writes newer sums over those of the slot's record at the front of `record`.
+pub(crate) fn patch_sums(record: &mut [u8], sums: Floor) {
+    record[SUMS_AT..SUMS_AT + 8].copy_from_slice(&sums.p.to_le_bytes());
+    record[SUMS_AT + 8..SUMS_AT + 16].copy_from_slice(&sums.n.to_le_bytes());
 }
 
-fn put_sums(out: &mut Vec<u8>, kind: u8, origin: OriginIndex, slot: Slot, key: &str) {
-    out.reserve(1 + 2 + 8 + 8 + 8 + 1 + key.len());
+pub(crate) fn put(out: &mut Vec<u8>, kind: u8, index: OriginIndex, number: u64) {
     out.push(kind);
-    out.extend_from_slice(&origin.to_le_bytes());
-    out.extend_from_slice(&slot.seq.to_le_bytes());
-    out.extend_from_slice(&slot.p.to_le_bytes());
-    out.extend_from_slice(&slot.n.to_le_bytes());
-    put_text(out, key);
+    out.extend_from_slice(&index.to_le_bytes());
+    out.extend_from_slice(&number.to_le_bytes());
 }
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_sums(out: &mut Vec<u8>, sums: Floor) {
+    out.extend_from_slice(&sums.p.to_le_bytes());
+    out.extend_from_slice(&sums.n.to_le_bytes());
+}
+
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
     out.push(length);
     out.extend_from_slice(&text.as_bytes()[..usize::from(length)]);
 }
 
-fn take_sums<'a>(bytes: &mut &'a [u8]) -> Result<(OriginIndex, Slot, &'a str), Malformed> {
-    let origin = OriginIndex::from_le_bytes(take(bytes)?);
-    let seq = u64::from_le_bytes(take(bytes)?);
-    let slot = Slot { p: u64::from_le_bytes(take(bytes)?), n: u64::from_le_bytes(take(bytes)?), seq };
-    Ok((origin, slot, take_text(bytes)?))
+pub(crate) fn take_sums(bytes: &mut &[u8]) -> Result<Floor, Malformed> {
+    Ok(Floor { p: u64::from_le_bytes(take(bytes)?), n: u64::from_le_bytes(take(bytes)?) })
 }
 
-fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Malformed> {
+pub(crate) fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Malformed> {
     let (head, rest) = bytes.split_first_chunk::<N>().ok_or(Malformed)?;
     *bytes = rest;
     Ok(*head)
 }
 
-fn take_text<'a>(bytes: &mut &'a [u8]) -> Result<&'a str, Malformed> {
+pub(crate) fn take_text<'a>(bytes: &mut &'a [u8]) -> Result<&'a str, Malformed> {
     let [length] = take::<1>(bytes)?;
     let (text, rest) = bytes.split_at_checked(usize::from(length)).ok_or(Malformed)?;
     *bytes = rest;
@@ -184,14 +190,26 @@ mod tests {
     use proptest::prelude::*;
 
     fn samples() -> Vec<Record<'static>> {
-        let slot = Slot { p: 1, n: u64::MAX, seq: 3 };
-        vec![
-            Record::Origin { index: 7, own: true, seq: 9, epoch: u64::MAX, region: "eu", node: "c1" },
-            Record::Slot { origin: 7, key: "likes", slot },
-            Record::Floor { origin: 7, key: "likes", floor: Floor { p: 1, n: 2 }, seq: 4 },
-            Record::Token { token: u128::MAX - 1, fingerprint: 5 },
+        let sums = Floor { p: 1, n: u64::MAX };
+        let facts = [
+            Fact::Slot { key: "likes", sums },
+            Fact::Floor { origin: 1, key: "likes", sums },
+            Fact::Token(Use { token: u128::MAX - 1, key: "likes", by: Some(-3), after: 9 }),
+            Fact::Token(Use { token: 1, key: "likes", by: None, after: 0 }),
+            Fact::TakenBack { origin: 1, token: 2 },
+            Fact::Retired { origin: 1, heir: "eu/c1" },
+            Fact::Holds { origin: 1, upto: 5, digest: 6, heir: "" },
+            Fact::AbsorbedKey { origin: 1, key: "likes", sums },
+            Fact::Absorbed { origin: 1, upto: 6 },
+            Fact::Address("c1.eu:7400"),
+        ];
+        let own = [
+            Record::Origin { index: 7, own: true, epoch: u64::MAX, region: "eu", node: "c1" },
+            Record::Cursor { origin: 7, seq: 9, as_of_ms: 8 },
+            Record::Dropped { origin: 7, by: 6, seq: 5, upto: 4 },
             Record::Forgotten { before_ms: 6 },
-        ]
+        ];
+        own.into_iter().chain((1..).zip(facts).map(|(seq, fact)| Record::Fact { by: 7, seq, fact })).collect()
     }
 
     #[test]
@@ -209,11 +227,11 @@ mod tests {
 
     #[test]
     fn a_slot_is_patched_in_place() {
+        let record = |sums| Record::Fact { by: 1, seq: 3, fact: Fact::Slot { key: "k", sums } };
         let mut bytes = Vec::new();
-        Record::Slot { origin: 1, key: "k", slot: Slot { p: 1, n: 2, seq: 3 } }.encode(&mut bytes);
-        let newer = Slot { p: 10, n: 20, seq: 3 };
-        patch_sums(&mut bytes, newer);
-        assert_eq!(Record::decode(&mut &bytes[..]), Ok(Record::Slot { origin: 1, key: "k", slot: newer }));
+        record(Floor { p: 1, n: 2 }).encode(&mut bytes);
+        patch_sums(&mut bytes, Floor { p: 10, n: 20 });
+        assert_eq!(Record::decode(&mut &bytes[..]), Ok(record(Floor { p: 10, n: 20 })));
     }
 
     proptest! {

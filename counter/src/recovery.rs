@@ -5,13 +5,12 @@
 use crate::{
     group::{SEGMENT_HEADER_BYTES, SealedGroup, SegmentHeader},
     ledger::Ledger,
-    record::Record,
 };
 
-const SNAPSHOT_MAGIC: [u8; 8] = *b"\x9dHCSNAP\x01";
+const SNAPSHOT_MAGIC: [u8; 8] = *b"\x9dHCSNAP\x02";
 
 /// Bytes before a snapshot's records; after them stands the CRC-32C of all before it.
-pub const SNAPSHOT_HEADER_BYTES: usize = 8 + 8 + 8;
+pub const SNAPSHOT_HEADER_BYTES: usize = 8 + 8 + 8 + 8;
 
 /// Why the data on disk cannot be started from; nothing was changed on disk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -92,11 +91,11 @@ pub struct Recovered {
 
 impl Recovery {
     /// Starts from a snapshot, or from nothing.
-    pub fn start(snapshot: Option<&[u8]>) -> Result<Recovery, Damage> {
-        let mut ledger = Ledger::default();
-        let (segment, group) = match snapshot {
-            Some(bytes) => read_snapshot(bytes, &mut ledger)?,
-            None => (1, 1),
+    /// `seed` is random; see [`Ledger::new`].
+    pub fn start(snapshot: Option<&[u8]>, seed: u64) -> Result<Recovery, Damage> {
+        let (ledger, segment, group) = match snapshot {
+            Some(bytes) => read_snapshot(bytes)?,
+            None => (Ledger::new(seed), 1, 1),
         };
         Ok(Recovery { ledger, first_segment: segment, next_segment: segment, next_group: group, tail: None, leftover: Vec::new() })
     }
@@ -107,12 +106,21 @@ impl Recovery {
         self.first_segment
     }
 
+    /// The number of the first group that was not taken in yet.
+    #[must_use]
+    pub fn next_group(&self) -> u64 {
+        self.next_group
+    }
+
     /// Replays one segment.
     pub fn segment(&mut self, number: u64, bytes: &[u8]) -> Result<(), Damage> {
         if number != self.next_segment {
             return Err(Damage::Missing { expected: self.next_segment, found: number });
         }
         self.next_segment += 1;
+        if SegmentHeader::is_of_another_version(bytes) {
+            return Err(Damage::Version { file: format!("log segment {number}") });
+        }
         let expected = SegmentHeader { segment: number, first_group: self.next_group };
         if SegmentHeader::read(bytes) != Some(expected) || !self.leftover.is_empty() {
             self.refuse_data(number, 0, bytes)?;
@@ -121,10 +129,7 @@ impl Recovery {
         }
         let mut end = SEGMENT_HEADER_BYTES;
         while let Some(group) = SealedGroup::read(&bytes[end..]).filter(|group| group.number == self.next_group) {
-            for record in Record::decode_all(group.records) {
-                let applied = record.and_then(|record| self.ledger.apply(&record));
-                applied.map_err(|_| Damage::Version { file: format!("log segment {number}") })?;
-            }
+            self.ledger.replay(group.records).map_err(|_| Damage::Version { file: format!("log segment {number}") })?;
             end += group.byte_count();
             self.next_group += 1;
         }
@@ -150,17 +155,20 @@ impl Recovery {
     }
 }
 
-/// The bytes before a snapshot's records: the log goes on after it with `first_group` at the start of `segment`.
+/// The bytes before a snapshot's records: the log goes on after it with `first_group` at the start of `segment`. `seed` is
+/// the ledger's: with it the counters come back in the order in which they lie in memory, which is much faster.
 #[must_use]
-pub fn snapshot_header(segment: u64, first_group: u64) -> [u8; SNAPSHOT_HEADER_BYTES] {
+pub fn snapshot_header(segment: u64, first_group: u64, seed: u64) -> [u8; SNAPSHOT_HEADER_BYTES] {
     let mut bytes = [0; SNAPSHOT_HEADER_BYTES];
     bytes[..8].copy_from_slice(&SNAPSHOT_MAGIC);
     bytes[8..16].copy_from_slice(&segment.to_le_bytes());
-    bytes[16..].copy_from_slice(&first_group.to_le_bytes());
+    bytes[16..24].copy_from_slice(&first_group.to_le_bytes());
+    bytes[24..].copy_from_slice(&seed.to_le_bytes());
     bytes
 }
 
-fn read_snapshot(bytes: &[u8], ledger: &mut Ledger) -> Result<(u64, u64), Damage> {
+/// The ledger, the segment that follows and its first group.
+fn read_snapshot(bytes: &[u8]) -> Result<(Ledger, u64, u64), Damage> {
     let (content, checksum) = bytes.split_last_chunk::<4>().ok_or(Damage::Snapshot)?;
     let (header, records) = content.split_first_chunk::<SNAPSHOT_HEADER_BYTES>().ok_or(Damage::Snapshot)?;
     if crc32c::crc32c(content) != u32::from_le_bytes(*checksum) {
@@ -171,16 +179,16 @@ fn read_snapshot(bytes: &[u8], ledger: &mut Ledger) -> Result<(u64, u64), Damage
     if header[..8] != SNAPSHOT_MAGIC {
         return Err(version());
     }
-    for record in Record::decode_all(records) {
-        record.and_then(|record| ledger.apply(&record)).map_err(|_| version())?;
-    }
-    Ok((number(8), number(16)))
+    let mut ledger = Ledger::new(number(24));
+    ledger.reserve(records);
+    ledger.replay(records).map_err(|_| version())?;
+    Ok((ledger, number(8), number(16)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::group::Group;
+    use crate::{group::Group, table::Place};
     use protocol::name::CounterKey;
 
     const GROUPS: u64 = 5;
@@ -189,11 +197,11 @@ mod tests {
     fn segment() -> (Vec<u8>, Vec<usize>) {
         let key = CounterKey::parse("likes").unwrap();
         let mut bytes = SegmentHeader { segment: 1, first_group: 1 }.encode().to_vec();
-        let (mut ledger, mut ends) = (Ledger::default(), vec![]);
+        let (mut ledger, mut ends) = (Ledger::new(1), vec![]);
         for number in 1..=GROUPS {
-            let mut group = Group::new(number, ledger.replica.own_seq() + 1);
-            group.push(&ledger.replica.count_as("eu", "c1", 7).unwrap());
-            ledger.replica.add(&key, 1, &mut group).unwrap();
+            let mut group = Group::new(number, 1);
+            ledger.replica.count_as("eu", "c1", 7, &mut group);
+            ledger.replica.add(ledger.replica.locate(key.by_ref()), 1, &mut group).unwrap();
             bytes.extend_from_slice(group.seal());
             ends.push(bytes.len());
         }
@@ -201,12 +209,12 @@ mod tests {
     }
 
     fn recover(segments: &[&[u8]]) -> Result<(i64, Recovered), Damage> {
-        let mut recovery = Recovery::start(None)?;
+        let mut recovery = Recovery::start(None, 1)?;
         for (number, bytes) in (1..).zip(segments) {
             recovery.segment(number, bytes)?;
         }
         let recovered = recovery.finish()?;
-        Ok((recovered.ledger.value(&CounterKey::parse("likes").unwrap()).unwrap(), recovered))
+        Ok((recovered.ledger.value(CounterKey::parse("likes").unwrap().by_ref()).unwrap(), recovered))
     }
 
     #[test]
@@ -252,7 +260,7 @@ mod tests {
         let hole = recover(&[&bytes[..ends[1]], &second]).unwrap_err();
         assert_eq!(hole, Damage::Hole { group: 3, segment: 1, at: ends[1], found_segment: 2, found_at: SEGMENT_HEADER_BYTES });
         assert!(hole.to_string().contains(&format!("cut segment 1 to {} bytes", ends[1])), "{hole}");
-        let mut recovery = Recovery::start(None).unwrap();
+        let mut recovery = Recovery::start(None, 1).unwrap();
         assert_eq!(recovery.segment(2, &second), Err(Damage::Missing { expected: 1, found: 2 }));
     }
 
@@ -277,18 +285,18 @@ mod tests {
     fn a_snapshot_is_whole_or_refused() {
         let (bytes, _) = segment();
         let (_, recovered) = recover(&[&bytes]).unwrap();
-        let mut snapshot = snapshot_header(2, 6).to_vec();
+        let mut snapshot = snapshot_header(2, 6, 1).to_vec();
         recovered.ledger.replica.copy_origins(&mut snapshot);
-        recovered.ledger.replica.copy_counters(0, 10, &mut snapshot);
+        recovered.ledger.replica.copy_counters(&mut Place::default(), 10, &mut snapshot);
         snapshot.extend_from_slice(&crc32c::crc32c(&snapshot).to_le_bytes());
-        let mut recovery = Recovery::start(Some(&snapshot)).unwrap();
+        let mut recovery = Recovery::start(Some(&snapshot), 1).unwrap();
         assert_eq!(recovery.segment(3, &[]), Err(Damage::Missing { expected: 2, found: 3 }));
-        assert!(Recovery::start(Some(&snapshot)).unwrap().finish().is_err(), "a snapshot without its log");
+        assert!(Recovery::start(Some(&snapshot), 1).unwrap().finish().is_err(), "a snapshot without its log");
         for at in 0..snapshot.len() {
             snapshot[at] ^= 1;
-            assert_eq!(Recovery::start(Some(&snapshot)).unwrap_err(), Damage::Snapshot, "byte {at}");
+            assert_eq!(Recovery::start(Some(&snapshot), 1).unwrap_err(), Damage::Snapshot, "byte {at}");
             snapshot[at] ^= 1;
-            assert_eq!(Recovery::start(Some(&snapshot[..at])).unwrap_err(), Damage::Snapshot, "cut at {at}");
+            assert_eq!(Recovery::start(Some(&snapshot[..at]), 1).unwrap_err(), Damage::Snapshot, "cut at {at}");
         }
     }
 }

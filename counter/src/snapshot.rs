@@ -2,7 +2,7 @@
 //! sound because it starts with a fresh segment, whose records are absolute and are replayed over it, and because it is
 //! installed only when every change it may contain is durable.
 
-use crate::{ledger::Ledger, log, recovery::snapshot_header};
+use crate::{ledger::Ledger, log, recovery::snapshot_header, table::Place};
 use std::{
     fs::{self, File},
     io::{self, Write},
@@ -30,15 +30,16 @@ pub(crate) struct Snapshot {
 #[derive(Clone, Copy, Debug)]
 enum Piece {
     Origins,
-    CountersFrom(usize),
-    TokensAfter(Option<u64>),
+    Counters(Place),
+    /// After this one, up to the last one there was when the first was copied: later ones are in the log.
+    Tokens(Option<u128>, u128),
     End,
 }
 
 impl Snapshot {
     /// Starts one; `first_group` is the first group of `segment` and not yet written.
-    pub(crate) fn begin(dir: &Path, segment: u64, first_group: u64) -> io::Result<Snapshot> {
-        let (dir, piece) = (dir.to_owned(), snapshot_header(segment, first_group).to_vec());
+    pub(crate) fn begin(dir: &Path, segment: u64, first_group: u64, ledger: &Ledger) -> io::Result<Snapshot> {
+        let (dir, piece) = (dir.to_owned(), snapshot_header(segment, first_group, ledger.replica.table.seed()).to_vec());
         let file = File::create(dir.join("snapshot.tmp"))?;
         Ok(Snapshot { dir, file, segment, checksum: 0, byte_count: 0, unsynced: 0, piece, next: Piece::Origins })
     }
@@ -48,15 +49,15 @@ impl Snapshot {
         self.next = match self.next {
             Piece::Origins => {
                 ledger.replica.copy_origins(&mut self.piece);
-                Piece::CountersFrom(0)
+                Piece::Counters(Place::default())
             }
-            Piece::CountersFrom(start) => match ledger.replica.copy_counters(start, PIECE_COUNTERS, &mut self.piece) {
-                true => Piece::CountersFrom(start + PIECE_COUNTERS),
-                false => Piece::TokensAfter(None),
+            Piece::Counters(mut place) => match ledger.replica.copy_counters(&mut place, PIECE_COUNTERS, &mut self.piece) {
+                true => Piece::Counters(place),
+                false => Piece::Tokens(None, ledger.tokens.last()),
             },
-            Piece::TokensAfter(minute) => match ledger.tokens.copy_minute(minute, &mut self.piece) {
-                Some(minute) => Piece::TokensAfter(Some(minute)),
-                None => Piece::End,
+            Piece::Tokens(after, last) => match ledger.tokens.copy(after, PIECE_COUNTERS, &ledger.replica.table, &mut self.piece) {
+                Some(token) if token < last => Piece::Tokens(Some(token), last),
+                _ => Piece::End,
             },
             Piece::End => return false,
         };
@@ -119,18 +120,18 @@ mod tests {
         let tail = [&round.to_be_bytes()[6..], &(at as u64).to_be_bytes()[..]].concat();
         let uuid = uuid::Builder::from_unix_timestamp_millis(NOON.wall_ms, tail.as_slice().try_into().unwrap()).into_uuid();
         let token = Token::parse(&uuid.to_string()).unwrap();
-        ledger.change(&key, Change::Add(1), Some(token), NOON, out).unwrap().duplicate
+        ledger.change(ledger.replica.locate(key.by_ref()), Change::Add(1), Some(token), NOON, out).unwrap().duplicate
     }
 
     /// Between any two pieces all counters change. A crash after the installation finds every change with its token.
     #[test]
     fn a_snapshot_copied_in_pieces_amid_changes_and_the_log_after_it_are_the_whole_state() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut ledger, mut opening) = (Ledger::default(), Group::new(1, 1));
-        ledger.replica.count_as("eu", "c1", 7).unwrap();
+        let (mut ledger, mut opening) = (Ledger::new(1), Group::new(1, 1));
+        ledger.replica.count_as("eu", "c1", 7, &mut opening);
         (0..COUNTERS).for_each(|at| _ = add(&mut ledger, at, 0, &mut opening));
 
-        let mut snapshot = Snapshot::begin(dir.path(), 2, 2).unwrap();
+        let mut snapshot = Snapshot::begin(dir.path(), 2, 2, &ledger).unwrap();
         let mut segment = SegmentHeader { segment: 2, first_group: 2 }.encode().to_vec();
         let mut rounds = 1;
         while snapshot.copy(&ledger) {
@@ -143,7 +144,7 @@ mod tests {
         assert!(rounds > 5, "origins, three pieces of counters, tokens");
         snapshot.install().unwrap();
 
-        let mut recovery = Recovery::start(read(dir.path()).unwrap().as_deref()).unwrap();
+        let mut recovery = Recovery::start(read(dir.path()).unwrap().as_deref(), 1).unwrap();
         recovery.segment(2, &segment).unwrap();
         let mut recovered = recovery.finish().unwrap().ledger;
         let mut group = Group::new(100, recovered.replica.own_seq() + 1);
@@ -151,7 +152,7 @@ mod tests {
             assert!((0..COUNTERS).all(|at| add(&mut recovered, at, round, &mut group)), "a retry is known");
         }
         for at in 0..COUNTERS {
-            assert_eq!(recovered.value(&CounterKey::parse(&format!("k{at}")).unwrap()), Ok(i64::try_from(rounds).unwrap()));
+            assert_eq!(recovered.value(CounterKey::parse(&format!("k{at}")).unwrap().by_ref()), Ok(i64::try_from(rounds).unwrap()));
         }
     }
 }

@@ -2,119 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers are tests too")]
 
-use counter::{
-    Ack, Engine, EngineConfig,
-    resp::{ApiKey, CLIENTS_MAX, RespConfig, serve},
-};
-use prometheus::Registry;
-use protocol::{
-    name::CounterKey,
-    namespace::{Grant, Grants, Namespace, Namespaces},
-    time::Now,
-};
-use redis_protocol::{resp2, resp3, resp3::types::OwnedFrame};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::oneshot,
-    task::JoinHandle,
-    time::Instant,
-};
+mod resp_server;
 
-const NOON: Now = Now { mono_ms: 0, wall_ms: 1_700_000_000_000 };
-
-struct Server {
-    address: SocketAddr,
-    engine: Engine,
-    registry: Registry,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-    _dir: tempfile::TempDir,
-}
-
-async fn start_with(api_keys: &[&str], clients_max: usize, write_timeout_ms: u64) -> Server {
-    let (dir, registry) = (tempfile::tempdir().unwrap(), Registry::new());
-    let (region, node) = ("eu".to_owned(), "c1".to_owned());
-    let data_dir = dir.path().to_owned();
-    let config = EngineConfig { data_dir, region, node, default_ack: Ack::Fsync, clock: || NOON, epoch: 7, snapshot_log_bytes: 1 << 20 };
-    let engine = Engine::open(config, &registry).unwrap();
-    let default = Namespace {
-        name: String::new(),
-        presence: true,
-        join_leave: true,
-        history_size: 0,
-        history_ttl_ms: 0,
-        recover: false,
-        global: false,
-        flush_ms: 0,
-        grants: Grants::all(Grant::Anyone),
-    };
-    let namespaces = Arc::new(Namespaces::new(default, []));
-    let api_keys = api_keys.iter().map(|key| ApiKey::new((*key).to_owned())).collect();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (stop, stopped) = oneshot::channel();
-    let config = RespConfig { namespaces, api_keys, clients_max, write_timeout_ms };
-    let task = tokio::spawn(serve(listener, engine.clone(), config, async { _ = stopped.await }));
-    Server { address, engine, registry, stop, task, _dir: dir }
-}
-
-async fn start() -> Server {
-    start_with(&[], CLIENTS_MAX, 10_000).await
-}
-
-impl Server {
-    async fn connect(&self) -> Client {
-        Client { socket: TcpStream::connect(self.address).await.unwrap(), input: Vec::new() }
-    }
-
-    fn cut(&self, reason: &str) -> f64 {
-        let families = self.registry.gather();
-        let Some(cut) = families.iter().find(|family| family.name() == "headcount_counter_resp_cut_total") else { return 0.0 };
-        let of_reason = cut.get_metric().iter().filter(|metric| metric.get_label()[0].value() == reason);
-        of_reason.map(|metric| metric.get_counter().get_value()).sum()
-    }
-
-    fn value(&self, key: &str) -> Option<i64> {
-        self.engine.get(&CounterKey::parse(key).unwrap()).unwrap()
-    }
-}
-
-struct Client {
-    socket: TcpStream,
-    input: Vec<u8>,
-}
-
-impl Client {
-    async fn send(&mut self, bytes: &str) {
-        self.socket.write_all(bytes.as_bytes()).await.unwrap();
-    }
-
-    /// One inline command and its whole reply, as text.
-    async fn ask(&mut self, command: &str) -> String {
-        self.send(&format!("{command}\r\n")).await;
-        self.reply().await
-    }
-
-    /// The bytes of the next reply. Decoders that are not ours tell where it ends: that of RESP2, else that of RESP3.
-    async fn reply(&mut self) -> String {
-        loop {
-            let size = resp2::decode::decode_range(&self.input).map(|frame| frame.map(|(_, size)| size));
-            let size = size.or_else(|_| resp3::decode::complete::decode_range(&self.input).map(|frame| frame.map(|(_, size)| size)));
-            if let Some(size) = size.unwrap() {
-                return String::from_utf8(self.input.drain(..size).collect()).unwrap();
-            }
-            assert_ne!(self.socket.read_buf(&mut self.input).await.unwrap(), 0, "closed after {:?}", String::from_utf8_lossy(&self.input));
-        }
-    }
-
-    /// Everything until the server closes.
-    async fn rest(mut self) -> String {
-        _ = self.socket.read_to_end(&mut self.input).await;
-        String::from_utf8(self.input).unwrap()
-    }
-}
+use counter::resp::CLIENTS_MAX;
+use redis_protocol::{resp3, resp3::types::OwnedFrame};
+use resp_server::{NOON, start, start_with};
+use std::time::Duration;
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
 
 fn parsed(reply: &str) -> OwnedFrame {
     resp3::decode::complete::decode(reply.as_bytes()).unwrap().unwrap().0
@@ -176,6 +70,13 @@ async fn commands_answer_as_redis_does() {
         ("HC.ADD likes 1 TOKEN x", "-ERR token_invalid: a token is a UUID version 7, such as 01890a5d-ac96-774b-bcce-b302099a8057\r\n"),
         ("HC.ADD likes 1 ACK x", "-ERR ACK is memory, fsync or replicated\r\n"),
         ("HC.ADD likes 1 TOKEN", "-ERR syntax error\r\n"),
+        ("EXEC", "-ERR EXEC without MULTI\r\n"),
+        ("DISCARD", "-ERR DISCARD without MULTI\r\n"),
+        ("MULTI", "-ERR transactions are not supported; a pipeline without MULTI is answered in order\r\n"),
+        ("INCR likes", "-ERR not executed: transactions are not supported, and DISCARD ends this one\r\n"),
+        ("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n"),
+        ("MULTI", "-ERR transactions are not supported; a pipeline without MULTI is answered in order\r\n"),
+        ("DISCARD", "+OK\r\n"),
         ("GET likes", "$1\r\n5\r\n"),
         ("QUIT", "+OK\r\n"),
     ];
@@ -314,6 +215,8 @@ async fn subscribers_get_the_value_then_its_changes_at_most_ten_times_a_second()
     }
     assert!(pushes <= begun.elapsed().as_millis() / 100 + 2, "{pushes} pushes in {:?}", begun.elapsed());
     changes.await.unwrap();
+    assert_eq!(subscriber.ask("UNSUBSCRIBE news counter:x").await, "*3\r\n$11\r\nunsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+    assert_eq!(subscriber.reply().await, "*3\r\n$11\r\nunsubscribe\r\n$9\r\ncounter:x\r\n:1\r\n", "clients count the replies");
     assert_eq!(subscriber.ask("UNSUBSCRIBE").await, "*3\r\n$11\r\nunsubscribe\r\n$13\r\ncounter:likes\r\n:0\r\n");
     assert_eq!(subscriber.ask("UNSUBSCRIBE").await, "*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:0\r\n");
     assert_eq!(subscriber.ask("INCR likes").await, ":2001\r\n");

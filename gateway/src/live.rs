@@ -59,12 +59,19 @@ pub(crate) async fn run_counters(gateway: &Gateway) {
 }
 
 impl Gateway {
-    /// A counter as subscribers, RPC and HTTP see it: `{"key","value","value_s","as_of":{region:ms},"complete"}`.
+    /// A counter as subscribers, RPC and HTTP see it: `{"key","value","value_s","as_of":{region:ms},"complete"}`, and the
+    /// regions that are `"silent"` if it is not complete.
     pub(crate) fn reading(&self, key: &CounterKey) -> Value {
         match self.counters.read(key) {
-            Ok(Reading { value, as_of, lag_ms, complete }) => json!({
-                "key": key.as_str(), "value": value, "value_s": value.to_string(), "as_of": as_of, "lag_ms": lag_ms, "complete": complete,
-            }),
+            Ok(Reading { value, as_of, lag_ms, complete, silent }) => {
+                let mut reading = json!({
+                    "key": key.as_str(), "value": value, "value_s": value.to_string(), "as_of": as_of, "lag_ms": lag_ms, "complete": complete,
+                });
+                if !silent.is_empty() {
+                    reading["silent"] = json!(silent);
+                }
+                reading
+            }
             Err(_) => json!({ "key": key.as_str(), "error": "counter_overflow" }),
         }
     }

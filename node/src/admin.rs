@@ -1,6 +1,6 @@
-//! I/O: the admin listener: `/metrics` `/healthz` `/readyz` `/version`.
+//! I/O: the admin listener: `/metrics` `/healthz` `/readyz` `/version`, and the orders of `admin_orders.rs`.
 
-use crate::{clock, pulse::Pulse, readiness::Readiness};
+use crate::{admin_orders, clock, pulse::Pulse, readiness::Readiness};
 use axum::{
     Json, Router,
     extract::State,
@@ -8,6 +8,7 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
+use counter::Engine;
 use prometheus::{Gauge, IntGauge, Opts, Registry, TextEncoder};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub struct Admin {
     pub readiness: Arc<Readiness>,
     pub pulse: Arc<Pulse>,
     pub metrics: NodeMetrics,
+    pub counters: Engine,
 }
 
 /// The metrics of the process itself; each is in `METRICS.md`.
@@ -67,6 +69,7 @@ fn routes(admin: Admin) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/version", get(version))
+        .merge(admin_orders::routes())
         .with_state(admin)
 }
 
@@ -99,6 +102,7 @@ async fn version() -> Json<Value> {
 mod tests {
     use super::*;
     use crate::readiness::Phase;
+    use counter::{Ack, EngineConfig};
     use testkit::http;
 
     #[tokio::test]
@@ -106,7 +110,18 @@ mod tests {
         let registry = Registry::new();
         let metrics = NodeMetrics::register(&registry).unwrap();
         let readiness = Arc::new(Readiness::new(Vec::new()));
-        let admin = Admin { registry, readiness: readiness.clone(), pulse: Arc::default(), metrics };
+        let data_dir = tempfile::tempdir().unwrap();
+        let engine = EngineConfig {
+            data_dir: data_dir.path().to_owned(),
+            region: "eu".to_owned(),
+            node: "c1".to_owned(),
+            default_ack: Ack::Fsync,
+            clock: clock::now,
+            epoch: 1,
+            snapshot_log_bytes: u64::MAX,
+        };
+        let counters = Engine::open(engine, &registry).unwrap();
+        let admin = Admin { registry, readiness: readiness.clone(), pulse: Arc::default(), metrics, counters };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(serve(listener, admin));

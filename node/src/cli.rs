@@ -3,6 +3,7 @@
 use crate::{
     clock,
     config::{Config, layers, secret::Secret},
+    counter_commands::{self, CounterCommand},
     failure::{EXIT_CODES, Failure},
     telemetry, token, wiring,
 };
@@ -23,7 +24,8 @@ Examples:
   headcount config print --defaults               every key, with its meaning
   headcount --config headcount.toml config check  find all mistakes without starting
   headcount token gen --user alice --ttl 1h --config headcount.toml
-                                                  a connection token for alice";
+                                                  a connection token for alice
+  headcount counter verify --data-dir backup      whether a node would start from this copy";
 
 /// Who's here, and how many: presence, messages and counters, live.
 #[derive(Debug, Parser)]
@@ -46,6 +48,9 @@ enum Command {
     /// Make tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Look at a node's counters, move them, or give up a lost node.
+    #[command(subcommand)]
+    Counter(CounterCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -119,6 +124,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             print(toml::to_string_pretty(&config.effective).context("printing the configuration")?.trim_end())
         }
         Command::Token(TokenCommand::Gen(args)) => print(&generate_token(args, &config)?),
+        Command::Counter(command) => counter_commands::run(command, &config),
     }
 }
 

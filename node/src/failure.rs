@@ -1,6 +1,7 @@
 //! Pure: the ways in which the program ends, as exit codes (those of `sysexits.h`).
 
 use crate::{config::BadConfig, data_dir::DataDirError, listeners::ListenError};
+use counter::{ImportRefusal, OpenError};
 
 /// Why the program ended; printed to stderr as it is.
 #[derive(Debug, thiserror::Error)]
@@ -14,9 +15,26 @@ pub enum Failure {
     /// 69: an address could not be listened on. Starting again helps once the address is free.
     #[error(transparent)]
     Unavailable(#[from] ListenError),
-    /// 74: the data directory failed. Starting again helps once it is writable and free.
+    /// 74, or 69 where no node runs on it: the data directory failed. Starting again helps once it is writable and free.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// 65: a line to import is bad. Nothing was imported.
+    #[error("{file}: line {line}: {reason}; nothing was imported")]
+    #[allow(missing_docs)]
+    BadLine { file: String, line: u64, reason: String },
+    /// 74: reading what is to be imported failed. Nothing was imported.
+    #[error("cannot read {file}: {source}")]
+    #[allow(missing_docs)]
+    Input { file: String, source: std::io::Error },
+    /// 69: the node that was to be told something does not answer. Trying again helps once it does.
+    #[error("{0}")]
+    Unreachable(String),
+    /// 77: it would lose or double what was counted, or is nonsense. Nothing changed; the text says what to do instead.
+    #[error("{0}")]
+    Refused(String),
+    /// 65, 70 or 74: the counters on disk cannot be started from, and were not changed; the text says what helps.
+    #[error(transparent)]
+    Counters(#[from] OpenError),
     /// 74: writing the answer failed.
     #[error("cannot write to stdout: {0}")]
     Output(std::io::Error),
@@ -31,9 +49,23 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::Usage(_) | Failure::Config(_) => 64,
-            Failure::Unavailable(_) => 69,
-            Failure::Internal(_) => 70,
-            Failure::DataDir(_) | Failure::Output(_) => 74,
+            Failure::BadLine { .. } | Failure::Counters(OpenError::Damaged { .. }) => 65,
+            Failure::Unavailable(_) | Failure::Unreachable(_) | Failure::DataDir(DataDirError::NotRunning(_)) => 69,
+            Failure::Internal(_) | Failure::Counters(OpenError::Identity | OpenError::Metrics(_)) => 70,
+            Failure::DataDir(_)
+            | Failure::Input { .. }
+            | Failure::Output(_)
+            | Failure::Counters(OpenError::Io { .. } | OpenError::Locked(_)) => 74,
+            Failure::Refused(_) => 77,
+        }
+    }
+}
+
+impl From<ImportRefusal> for Failure {
+    fn from(refusal: ImportRefusal) -> Failure {
+        match refusal {
+            ImportRefusal::Open(error) => Failure::Counters(error),
+            ImportRefusal::NotEmpty { .. } => Failure::Refused(refusal.to_string()),
         }
     }
 }
@@ -43,6 +75,8 @@ pub const EXIT_CODES: &str = "\
 Exit codes:
    0  ended as asked
   64  bad configuration or arguments; nothing was started
-  69  an address is in use or cannot be listened on
+  65  the counters on disk, or the lines to import, are damaged; nothing was changed
+  69  an address is in use or cannot be listened on, or the running node cannot be reached
   70  internal error
-  74  the data directory is in use, or a file cannot be read or written";
+  74  the data directory is in use, or a file cannot be read or written
+  77  refused, because counts could be lost or counted twice; nothing was changed";

@@ -1,9 +1,12 @@
 //! I/O: the one binary's parts. Begin with `wiring.rs`, which reads top to bottom as the picture of the system.
 
 pub mod admin;
+pub mod admin_client;
+pub mod admin_orders;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod counter_commands;
 pub mod data_dir;
 pub mod failure;
 pub mod listeners;

@@ -24,6 +24,7 @@ pub struct Listeners {
     pub api: Option<TcpListener>,
     pub resp: Option<TcpListener>,
     pub admin: Option<TcpListener>,
+    pub peer: Option<TcpListener>,
 }
 
 impl Listeners {
@@ -35,13 +36,20 @@ impl Listeners {
             api: optional("api", listen.api)?,
             resp: optional("resp", listen.resp)?,
             admin: optional("admin", listen.admin)?,
+            peer: optional("peer", listen.peer)?,
         })
     }
 
     /// The addresses as they were bound (port 0 resolved).
     pub fn addresses(&self) -> std::io::Result<Listen> {
         let of = |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
-        Ok(Listen { client: self.client.local_addr()?, api: of(&self.api)?, resp: of(&self.resp)?, admin: of(&self.admin)? })
+        Ok(Listen {
+            client: self.client.local_addr()?,
+            api: of(&self.api)?,
+            resp: of(&self.resp)?,
+            admin: of(&self.admin)?,
+            peer: of(&self.peer)?,
+        })
     }
 }
 

@@ -19,8 +19,9 @@ pub fn init(log: &Log) {
 
 /// Says where the node listens and what to watch out for.
 pub fn announce(config: &Config, node: &str, addresses: &Listen) {
-    let Listen { client, api, resp, admin } = addresses;
-    for (listener, address) in [("client", Some(client)), ("api", api.as_ref()), ("resp", resp.as_ref()), ("admin", admin.as_ref())] {
+    let Listen { client, api, resp, admin, peer } = addresses;
+    let optional = [("api", api), ("resp", resp), ("admin", admin), ("peer", peer)].map(|(listener, address)| (listener, address.as_ref()));
+    for (listener, address) in [("client", Some(client))].into_iter().chain(optional) {
         if let Some(address) = address {
             tracing::info!(node, listener, %address, "listening");
         }

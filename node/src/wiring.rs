@@ -17,6 +17,7 @@ use anyhow::{Context, anyhow};
 use counter::{
     Ack, Engine, EngineConfig,
     engine::SNAPSHOT_LOG_BYTES,
+    peers::{self, PeersConfig},
     resp::{self, ApiKey, RespConfig},
 };
 use gateway::{
@@ -61,7 +62,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         });
     }
     if let Some(listener) = listeners.admin {
-        let admin = Admin { registry, readiness: readiness.clone(), pulse, metrics };
+        let admin = Admin { registry, readiness: readiness.clone(), pulse, metrics, counters: counters.clone() };
         tasks.spawn(async move { ("admin", admin::serve(listener, admin).await.map_err(Into::into)) });
     }
 
@@ -73,6 +74,17 @@ pub async fn run(config: Config) -> Result<(), Failure> {
             ("gateway", Ok(()))
         }
     });
+    if let Some(listener) = listeners.peer {
+        let address = config.counter.address.clone().or(addresses.peer.map(|address| address.to_string()));
+        let peers = PeersConfig {
+            cluster: config.counter.cluster.clone(),
+            key: config.counter.key.as_ref().map(|key| key.expose().as_bytes().to_vec()).unwrap_or_default(),
+            seeds: config.counter.seeds.clone(),
+            address: address.unwrap_or_default(),
+            random_u64: rand::random,
+        };
+        tasks.spawn(named("peers", peers::serve(listener, counters.clone(), peers, until(ended.clone()))));
+    }
     let served = match listeners.api {
         None => Serves::Everything,
         Some(listener) => {
@@ -81,6 +93,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         }
     };
     tasks.spawn(named("client", server::serve(listeners.client, gateway.clone(), served, until(ended.clone()))));
+    let serves_resp = listeners.resp.is_some();
     if let Some(listener) = listeners.resp {
         let resp = RespConfig {
             namespaces: Arc::new(config.namespaces.clone()),
@@ -109,6 +122,14 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         ended = tasks.join_next() => return Err(ended_early(ended).into()),
     }
     let _ = ending.send(true);
+    if serves_resp {
+        // Its clients are served by threads of their own, which end in bounded time: each gets its last replies.
+        while let Some(ended) = tasks.join_next().await {
+            if ended.is_ok_and(|(task, _)| task == "resp") {
+                break;
+            }
+        }
+    }
     tasks.shutdown().await;
     counters.shutdown().await;
     data_dir.remove_addresses();
@@ -131,12 +152,13 @@ fn counters(config: &Config, data_dir: &DataDir, node: &str, registry: &Registry
         default_ack: match config.counter.ack {
             config::Ack::Memory => Ack::Memory,
             config::Ack::Fsync => Ack::Fsync,
+            config::Ack::Replicated => Ack::Replicated,
         },
         clock: clock::now,
         epoch: rand::random(),
         snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
     };
-    Ok(Engine::open(engine, registry).context("opening the counters")?)
+    Ok(Engine::open(engine, registry)?)
 }
 
 fn gateway(config: &Config, node: &str, counters: Engine, registry: &Registry) -> Result<Arc<Gateway>, Failure> {

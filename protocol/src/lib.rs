@@ -9,6 +9,7 @@ pub mod name;
 pub mod namespace;
 pub mod object;
 pub mod payload;
+pub mod peer;
 mod schema;
 pub mod subscriptions;
 pub mod time;

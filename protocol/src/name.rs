@@ -40,9 +40,11 @@ impl<'a> NameRef<'a> {
         if bytes.len() > NAME_BYTES_MAX {
             return Err(NameError::TooLong);
         }
-        match (bytes.iter().find(|byte| !is_allowed(**byte)), std::str::from_utf8(bytes)) {
-            (None, Ok(text)) => Ok(NameRef(text)),
-            (byte, _) => Err(NameError::Forbidden(byte.copied().unwrap_or_default())),
+        // Without a way out on the first forbidden byte, so that the processor looks at many bytes at once.
+        let is_good = bytes.iter().fold(true, |good, byte| good & is_allowed(*byte));
+        match std::str::from_utf8(bytes) {
+            Ok(text) if is_good => Ok(NameRef(text)),
+            _ => Err(NameError::Forbidden(bytes.iter().copied().find(|byte| !is_allowed(*byte)).unwrap_or_default())),
         }
     }
 
@@ -134,7 +136,8 @@ impl std::borrow::Borrow<str> for Name {
 }
 
 fn is_allowed(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}' | b'*' | b'?' | b'[' | b']')
+    let is_pattern = (byte == b'{') | (byte == b'}') | (byte == b'*') | (byte == b'?') | (byte == b'[') | (byte == b']');
+    byte.is_ascii_graphic() & !is_pattern
 }
 
 #[cfg(test)]

@@ -1,79 +1,93 @@
-//! I/O: what each command does to the engine. Nothing here waits: changes are staged, and the connection
+//! I/O: what each command does to the engine. Nothing here waits: changes are gathered and staged, and the connection
 //! settles them together before it sends any reply.
 
 use super::{
-    RespConfig, handshake,
+    RespConfig,
+    batch::{Addition, Batch},
+    handshake,
     reply::{OK, Reply, Version},
     request::{Request, integer},
 };
 use crate::{
-    engine::{Ack, Engine},
+    engine::{Ack, Engine, Op},
     interest::Interest,
     ledger::{AddError, Change},
     token::Token,
 };
 use bytes::Bytes;
-use protocol::{limits::CHANNELS_PER_CLIENT_MAX, name::CounterKey};
+use protocol::{
+    limits::CHANNELS_PER_CLIENT_MAX,
+    name::{CounterKey, NameRef},
+};
 use std::{collections::BTreeSet, sync::Arc};
 
 pub(super) const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
+const ABORTED: &str = "EXECABORT Transaction discarded because of previous errors.";
 const OVERFLOW: &str = "ERR increment or decrement would overflow";
 /// Bytes of an unknown command and of its arguments that its error repeats.
 pub(super) const ECHOED_BYTES: usize = 128;
 
-/// Every command with the number of its words, itself included; negative: at least as many. As in Redis's own table; the
-/// frequent ones come first.
-pub(super) const COMMANDS: &[(&str, i32, Handler)] = &[
-    ("INCR", 2, |client, request, batch| client.add(request, 1, batch)),
-    ("DECR", 2, |client, request, batch| client.add(request, -1, batch)),
-    ("INCRBY", 3, |client, request, batch| client.add(request, amount(request.word(2))?, batch)),
-    ("DECRBY", 3, |client, request, batch| {
+/// One command.
+pub(super) struct Command {
+    name: &'static str,
+    /// The number of its words, itself included; negative: at least as many. As in Redis's own table.
+    arity: i32,
+    does: Does,
+}
+
+/// What a command does; an error reply is the `Err` of each.
+enum Does {
+    /// It adds, together with the additions around it.
+    Add(for<'a> fn(&Client, Request<'a, '_>) -> Result<Addition<'a>, Reply>),
+    /// Anything else, after all additions before it.
+    Else(fn(&mut Client, Request<'_, '_>, &mut Batch<'_, '_>) -> Result<Reply, Reply>),
+}
+
+const fn add(name: &'static str, arity: i32, does: for<'a> fn(&Client, Request<'a, '_>) -> Result<Addition<'a>, Reply>) -> Command {
+    Command { name, arity, does: Does::Add(does) }
+}
+
+const fn other(
+    name: &'static str,
+    arity: i32,
+    does: fn(&mut Client, Request<'_, '_>, &mut Batch<'_, '_>) -> Result<Reply, Reply>,
+) -> Command {
+    Command { name, arity, does: Does::Else(does) }
+}
+
+/// Every command; the frequent ones come first.
+pub(super) const COMMANDS: &[Command] = &[
+    add("INCR", 2, |client, request| client.addition(request.word(1), 1)),
+    add("INCRBY", 3, |client, request| client.addition(request.word(1), amount(request.word(2))?)),
+    add("HC.ADD", -3, Client::hc_add),
+    add("DECR", 2, |client, request| client.addition(request.word(1), -1)),
+    add("DECRBY", 3, |client, request| {
         let by = amount(request.word(2))?.checked_neg().ok_or_else(|| Reply::error("ERR decrement would overflow"))?;
-        client.add(request, by, batch)
+        client.addition(request.word(1), by)
     }),
-    ("GET", 2, |client, request, _| client.get(request.word(1))),
-    ("MGET", -2, |client, request, _| Ok(Reply::Array(request.words_from(1).map(|key| client.get(key)).collect::<Result<_, _>>()?))),
-    ("PING", -1, Client::ping),
-    ("HELLO", -1, Client::hello),
-    ("AUTH", -2, Client::auth),
-    ("SELECT", 2, Client::select),
-    ("COMMAND", -1, |_, request, _| handshake::command(request)),
-    ("CLIENT", -2, Client::client),
-    ("CONFIG", -2, |_, request, _| handshake::config(request)),
-    ("INFO", -1, |client, _, _| Ok(client.info())),
-    ("ECHO", 2, |_, request, _| Ok(Reply::Bulk(Bytes::copy_from_slice(request.word(1))))),
-    ("QUIT", -1, Client::quit),
-    ("EXISTS", -2, Client::exists),
-    ("DEL", -2, Client::del),
-    ("SUBSCRIBE", -2, Client::subscribe),
-    ("UNSUBSCRIBE", -1, Client::unsubscribe),
-    ("HC.ADD", -3, Client::hc_add),
-    ("HC.GET", 2, Client::hc_get),
-    ("HC.SESSION", 1, |client, _, _| Ok(Reply::text(client.engine.session()))),
-    ("HC.INFO", 2, Client::hc_info),
+    other("GET", 2, |client, request, _| client.get(request.word(1))),
+    other("MGET", -2, |client, request, _| Ok(Reply::Array(request.words_from(1).map(|key| client.get(key)).collect::<Result<_, _>>()?))),
+    other("PING", -1, Client::ping),
+    other("HELLO", -1, Client::hello),
+    other("AUTH", -2, Client::auth),
+    other("SELECT", 2, Client::select),
+    other("COMMAND", -1, |_, request, _| handshake::command(request)),
+    other("CLIENT", -2, Client::client),
+    other("CONFIG", -2, |_, request, _| handshake::config(request)),
+    other("INFO", -1, |client, _, _| Ok(client.info())),
+    other("ECHO", 2, |_, request, _| Ok(Reply::Bulk(Bytes::copy_from_slice(request.word(1))))),
+    other("QUIT", -1, Client::quit),
+    other("EXISTS", -2, Client::exists),
+    other("DEL", -2, Client::del),
+    other("SUBSCRIBE", -2, Client::subscribe),
+    other("UNSUBSCRIBE", -1, Client::unsubscribe),
+    other("MULTI", 1, |client, _, _| Err(client.begin())),
+    other("EXEC", 1, |client, _, _| client.abort("EXEC").and(Err(Reply::error(ABORTED)))),
+    other("DISCARD", 1, |client, _, _| client.abort("DISCARD")),
+    other("HC.GET", 2, Client::hc_get),
+    other("HC.SESSION", 1, |client, _, _| Ok(Reply::text(client.engine.session()))),
+    other("HC.INFO", 2, Client::hc_info),
 ];
-
-/// An error reply is the `Err` of a handler.
-pub(super) type Handler = fn(&mut Client, Request<'_>, &mut Batch) -> Result<Reply, Reply>;
-
-/// The answers to the commands of one read, and what they wait for.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
-    pub(crate) replies: Vec<Pending>,
-    /// The client asked for the end of the connection.
-    pub(crate) quit: bool,
-    /// The change that the command being executed has staged.
-    staged: Option<(u64, Ack)>,
-}
-
-/// A reply that may be sent when `group` is acknowledged.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    pub(crate) reply: Reply,
-    /// The client may change it from one command to the next.
-    pub(crate) version: Version,
-    pub(crate) staged: Option<(u64, Ack)>,
-}
 
 /// One connected client.
 #[derive(Debug)]
@@ -86,23 +100,34 @@ pub(crate) struct Client {
     pub(super) id: i64,
     pub(super) name: Bytes,
     pub(super) subscriptions: BTreeSet<CounterKey>,
+    /// It has sent MULTI, which is refused, and neither EXEC nor DISCARD yet.
+    refuses: bool,
 }
 
 impl Client {
     pub(crate) fn new(engine: Engine, config: Arc<RespConfig>, id: i64) -> Client {
         let trusted = config.api_keys.is_empty();
         let (version, interest, name, subscriptions) = (Version::Resp2, None, Bytes::new(), BTreeSet::new());
-        Client { version, trusted, interest, engine, config, id, name, subscriptions }
+        Client { version, trusted, interest, engine, config, id, name, subscriptions, refuses: false }
     }
 
-    /// Executes one command; its replies are the last ones of `batch`.
-    pub(crate) fn execute(&mut self, request: Request<'_>, batch: &mut Batch) {
+    /// Executes one command, or puts it to the additions that wait; its replies are the last ones of `batch`.
+    pub(super) fn execute<'a>(&mut self, request: Request<'a, '_>, batch: &mut Batch<'a, '_>) {
         if request.len() == 0 {
             return;
         }
-        let reply = self.dispatch(request, batch).unwrap_or_else(|error| error);
-        let staged = batch.staged.take();
-        batch.replies.push(Pending { reply, version: self.version, staged });
+        let reply = match self.permitted(request) {
+            Ok(Does::Add(addition)) => match addition(self, request) {
+                Ok(addition) => return batch.add(addition),
+                Err(error) => Err(error),
+            },
+            Ok(Does::Else(does)) => {
+                batch.flush();
+                does(self, request, batch)
+            }
+            Err(error) => Err(error),
+        };
+        batch.reply(reply.unwrap_or_else(|error| error), self.version);
     }
 
     /// The push that tells a subscriber the value of `key` as it is now.
@@ -114,70 +139,85 @@ impl Client {
         Reply::Push(vec![Reply::text("message"), Reply::text(channel(key)), Reply::text(message)])
     }
 
-    fn dispatch(&mut self, request: Request<'_>, batch: &mut Batch) -> Result<Reply, Reply> {
-        let known = COMMANDS.iter().find(|(name, _, _)| request.word(0).eq_ignore_ascii_case(name.as_bytes()));
-        let (name, arity, handler) = *known.ok_or_else(|| unknown(request))?;
+    /// What the command does, if this client may have it done.
+    fn permitted(&self, request: Request<'_, '_>) -> Result<&'static Does, Reply> {
+        let Command { name, arity, does } = find(request.word(0)).ok_or_else(|| unknown(request))?;
         let words = i32::try_from(request.len()).unwrap_or(i32::MAX);
-        if if arity < 0 { words < -arity } else { words != arity } {
+        if if *arity < 0 { words < -arity } else { words != *arity } {
             return Err(wrong_number(name));
         }
-        if !self.trusted && !matches!(name, "AUTH" | "HELLO" | "QUIT") {
+        if !self.trusted && !matches!(*name, "AUTH" | "HELLO" | "QUIT") {
             return Err(Reply::error("NOAUTH Authentication required."));
         }
-        let subscribed = self.version == Version::Resp2 && !self.subscriptions.is_empty();
-        if subscribed && !matches!(name, "SUBSCRIBE" | "UNSUBSCRIBE" | "PING" | "QUIT") {
+        if self.refuses && !matches!(*name, "EXEC" | "DISCARD" | "QUIT") {
+            return Err(Reply::error("ERR not executed: transactions are not supported, and DISCARD ends this one"));
+        }
+        let is_subscribed = self.version == Version::Resp2 && !self.subscriptions.is_empty();
+        if is_subscribed && !matches!(*name, "SUBSCRIBE" | "UNSUBSCRIBE" | "PING" | "QUIT") {
             let name = name.to_ascii_lowercase();
             let allowed = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
             return Err(Reply::error(format!("ERR Can't execute '{name}': {allowed}")));
         }
-        handler(self, request, batch)
+        Ok(does)
     }
 
-    fn add(&mut self, request: Request<'_>, by: i64, batch: &mut Batch) -> Result<Reply, Reply> {
-        let key = self.key(request.word(1))?;
-        self.stage(&key, Change::Add(by), None, None, batch).map(Reply::Integer)
+    /// Refuses a transaction as a whole. Clients send it in one go: if only MULTI and EXEC were refused, what is between them
+    /// would count, while the caller is told that it failed and tries again.
+    fn begin(&mut self) -> Reply {
+        self.refuses = true;
+        Reply::error("ERR transactions are not supported; a pipeline without MULTI is answered in order")
+    }
+
+    fn abort(&mut self, name: &str) -> Result<Reply, Reply> {
+        if std::mem::take(&mut self.refuses) { Ok(OK) } else { Err(Reply::error(format!("ERR {name} without MULTI"))) }
+    }
+
+    fn addition<'a>(&self, key: &'a [u8], by: i64) -> Result<Addition<'a>, Reply> {
+        let op = Op { key: self.key(key)?, change: Change::Add(by), token: None };
+        Ok(Addition { op, ack: self.engine.default_ack() })
     }
 
     fn get(&self, key: &[u8]) -> Result<Reply, Reply> {
-        let value = self.engine.get(&self.key(key)?).map_err(|overflow| refused(&AddError::Overflow(overflow)))?;
+        let value = self.engine.get(self.key(key)?).map_err(|overflow| refused(&AddError::Overflow(overflow)))?;
         Ok(value.map_or(Reply::Null, |value| Reply::text(value.to_string())))
     }
 
-    fn exists(&mut self, request: Request<'_>, _: &mut Batch) -> Result<Reply, Reply> {
+    fn exists(&mut self, request: Request<'_, '_>, _: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
         let keys = request.words_from(1).map(|key| self.key(key)).collect::<Result<Vec<_>, _>>()?;
-        Ok(count(keys.iter().filter(|key| self.engine.contains(key)).count()))
+        Ok(count(keys.iter().filter(|key| self.engine.contains(**key)).count()))
     }
 
-    fn del(&mut self, request: Request<'_>, batch: &mut Batch) -> Result<Reply, Reply> {
-        let mut keys = request.words_from(1).map(|key| self.key(key)).collect::<Result<BTreeSet<_>, _>>()?;
-        keys.retain(|key| self.engine.contains(key));
+    fn del(&mut self, request: Request<'_, '_>, batch: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
+        let mut keys = request.words_from(1).map(|key| self.owned_key(key)).collect::<Result<BTreeSet<_>, _>>()?;
+        keys.retain(|key| self.engine.contains(key.by_ref()));
         for key in &keys {
-            self.stage(key, Change::Reset, None, None, batch)?;
+            let staged = self.engine.stage(key, Change::Reset, None).map_err(|error| refused(&error))?;
+            batch.staged = Some((staged.group, self.engine.default_ack()));
         }
         Ok(count(keys.len()))
     }
 
-    fn hc_add(&mut self, request: Request<'_>, batch: &mut Batch) -> Result<Reply, Reply> {
-        let (key, by) = (self.key(request.word(1))?, amount(request.word(2))?);
-        let (mut token, mut ack, mut at) = (None, None, 3);
+    fn hc_add<'a>(&self, request: Request<'a, '_>) -> Result<Addition<'a>, Reply> {
+        let Addition { mut op, mut ack } = self.addition(request.word(1), amount(request.word(2))?)?;
+        let mut at = 3;
         while at < request.len() {
             match request.text(at).to_ascii_uppercase().as_str() {
                 "TOKEN" if at + 1 < request.len() => {
                     let parsed = Token::parse(&request.text(at + 1));
-                    token = Some(parsed.map_err(|error| Reply::error(format!("ERR token_invalid: {error}")))?);
+                    op.token = Some(parsed.map_err(|error| Reply::error(format!("ERR token_invalid: {error}")))?);
                 }
                 "ACK" if at + 1 < request.len() => {
-                    ack = Some(Ack::parse(&request.text(at + 1)).ok_or_else(|| Reply::error("ERR ACK is memory, fsync or replicated"))?);
+                    ack = Ack::parse(&request.text(at + 1)).ok_or_else(|| Reply::error("ERR ACK is memory, fsync or replicated"))?;
                 }
                 _ => return Err(Reply::error("ERR syntax error")),
             }
             at += 2;
         }
-        self.stage(&key, Change::Add(by), token, ack, batch).map(Reply::Integer)
+        Ok(Addition { op, ack })
     }
 
-    fn hc_get(&mut self, request: Request<'_>, _: &mut Batch) -> Result<Reply, Reply> {
-        let reading = self.engine.read(&self.key(request.word(1))?).map_err(|overflow| refused(&AddError::Overflow(overflow)))?;
+    fn hc_get(&mut self, request: Request<'_, '_>, _: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
+        let reading = self.engine.read(&self.owned_key(request.word(1))?).map_err(|overflow| refused(&AddError::Overflow(overflow)))?;
         let as_of = reading.as_of.into_iter().map(|(region, ms)| (Reply::text(region), Reply::sum(ms.into())));
         Ok(Reply::map([
             ("value", Reply::Integer(reading.value)),
@@ -187,8 +227,8 @@ impl Client {
         ]))
     }
 
-    fn hc_info(&mut self, request: Request<'_>, _: &mut Batch) -> Result<Reply, Reply> {
-        let entries = self.engine.entries(&self.key(request.word(1))?).into_iter();
+    fn hc_info(&mut self, request: Request<'_, '_>, _: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
+        let entries = self.engine.entries(&self.owned_key(request.word(1))?).into_iter();
         let entry = |entry: crate::replica::Entry| {
             Reply::map([("increments", Reply::sum(entry.increments)), ("decrements", Reply::sum(entry.decrements))])
         };
@@ -196,11 +236,11 @@ impl Client {
     }
 
     /// Confirms each channel, then tells each value as it is now.
-    fn subscribe(&mut self, request: Request<'_>, batch: &mut Batch) -> Result<Reply, Reply> {
+    fn subscribe(&mut self, request: Request<'_, '_>, batch: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
         let keys = request.words_from(1).map(|name| {
             let key =
                 name.strip_prefix(b"counter:").ok_or_else(|| Reply::error("ERR only channels named counter:<key> can be subscribed to"))?;
-            self.key(key)
+            self.owned_key(key)
         });
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
         let fresh: BTreeSet<_> = keys.iter().filter(|key| !self.subscriptions.contains(*key)).collect();
@@ -212,54 +252,60 @@ impl Client {
             if self.subscriptions.insert(key.clone()) {
                 self.interest.get_or_insert_with(|| self.engine.interest()).watch(key);
             }
-            replies.push(self.confirmation("subscribe", Some(key)));
+            replies.push(self.confirmation("subscribe", Reply::text(channel(key))));
         }
         replies.extend(keys.iter().map(|key| self.push(key)));
         Ok(self.all_but_last(replies, batch))
     }
 
-    fn unsubscribe(&mut self, request: Request<'_>, batch: &mut Batch) -> Result<Reply, Reply> {
-        let keys: Vec<_> = match request.len() {
-            1 => self.subscriptions.iter().cloned().collect(),
-            _ => request.words_from(1).filter_map(|name| self.key(name.strip_prefix(b"counter:")?).ok()).collect(),
+    /// Confirms each name, also one that was not subscribed to: clients count the replies.
+    fn unsubscribe(&mut self, request: Request<'_, '_>, batch: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
+        let names: Vec<_> = match request.len() {
+            1 => self.subscriptions.iter().map(|key| Bytes::from(channel(key))).collect(),
+            _ => request.words_from(1).map(Bytes::copy_from_slice).collect(),
         };
         let mut replies = Vec::new();
-        for key in &keys {
-            if self.subscriptions.remove(key) {
-                self.interest.iter().for_each(|interest| interest.unwatch(key));
-            }
-            replies.push(self.confirmation("unsubscribe", Some(key)));
+        for name in names {
+            let key = name.strip_prefix(b"counter:").and_then(|key| self.owned_key(key).ok()).filter(|key| self.subscriptions.remove(key));
+            key.iter().zip(&self.interest).for_each(|(key, interest)| interest.unwatch(key));
+            replies.push(self.confirmation("unsubscribe", Reply::Bulk(name)));
         }
         if replies.is_empty() {
-            replies.push(self.confirmation("unsubscribe", None));
+            replies.push(self.confirmation("unsubscribe", Reply::Null));
         }
         Ok(self.all_but_last(replies, batch))
     }
 
-    fn confirmation(&self, kind: &'static str, key: Option<&CounterKey>) -> Reply {
-        let name = key.map_or(Reply::Null, |key| Reply::text(channel(key)));
+    fn confirmation(&self, kind: &'static str, name: Reply) -> Reply {
         Reply::Push(vec![Reply::text(kind), name, count(self.subscriptions.len())])
     }
 
     /// Puts all replies but the last one into the batch, and returns that.
-    fn all_but_last(&self, mut replies: Vec<Reply>, batch: &mut Batch) -> Reply {
+    fn all_but_last(&self, mut replies: Vec<Reply>, batch: &mut Batch<'_, '_>) -> Reply {
         let last = replies.pop().unwrap_or(OK);
-        batch.replies.extend(replies.into_iter().map(|reply| Pending { reply, version: self.version, staged: None }));
+        replies.into_iter().for_each(|reply| batch.replies.push(reply, self.version));
         last
     }
 
     /// A counter's key: a good name in a namespace that exists.
-    fn key(&self, word: &[u8]) -> Result<CounterKey, Reply> {
-        let key = CounterKey::parse(&String::from_utf8_lossy(word)).map_err(|error| Reply::error(format!("ERR {error}")))?;
-        self.config.namespaces.of_counter(key.by_ref()).map_err(|error| Reply::error(format!("ERR {error}")))?;
+    fn key<'a>(&self, word: &'a [u8]) -> Result<NameRef<'a>, Reply> {
+        let key = NameRef::parse(word).map_err(|error| Reply::error(format!("ERR {error}")))?;
+        // Without a colon it is in the default namespace.
+        if word.contains(&b':') {
+            self.config.namespaces.of_counter(key).map_err(|error| Reply::error(format!("ERR {error}")))?;
+        }
         Ok(key)
     }
 
-    fn stage(&self, key: &CounterKey, change: Change, token: Option<Token>, ack: Option<Ack>, batch: &mut Batch) -> Result<i64, Reply> {
-        let staged = self.engine.stage(key, change, token).map_err(|error| refused(&error))?;
-        batch.staged = Some((staged.group, ack.unwrap_or(self.engine.default_ack())));
-        Ok(staged.changed.value)
+    fn owned_key(&self, word: &[u8]) -> Result<CounterKey, Reply> {
+        self.key(word).map(NameRef::to_name)
     }
+}
+
+/// The command called `word`, in any case. Clients mostly write a name as it stands in the table.
+fn find(word: &[u8]) -> Option<&'static Command> {
+    let exact = COMMANDS.iter().find(|command| command.name.as_bytes() == word);
+    exact.or_else(|| COMMANDS.iter().find(|command| command.name.as_bytes().eq_ignore_ascii_case(word)))
 }
 
 /// The reply to a change that was not acknowledged.
@@ -287,7 +333,7 @@ pub(super) fn wrong_number(name: &str) -> Reply {
     Reply::error(format!("ERR wrong number of arguments for '{}' command", name.to_ascii_lowercase()))
 }
 
-fn unknown(request: Request<'_>) -> Reply {
+fn unknown(request: Request<'_, '_>) -> Reply {
     let mut text = format!("ERR unknown command '{:.128}', with args beginning with: ", request.text(0));
     for word in request.words_from(1) {
         if text.len() > 2 * ECHOED_BYTES {

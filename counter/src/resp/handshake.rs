@@ -1,7 +1,8 @@
 //! I/O: what clients say before and beside counting: who they are, which protocol they speak, what this server is.
 
 use super::{
-    command::{Batch, COMMANDS, Client, ECHOED_BYTES, NOT_AN_INTEGER, count, wrong_number},
+    batch::Batch,
+    command::{COMMANDS, Client, ECHOED_BYTES, NOT_AN_INTEGER, count, wrong_number},
     reply::{OK, Reply, Version},
     request::{Request, integer},
 };
@@ -12,7 +13,7 @@ use subtle::ConstantTimeEq;
 const REDIS_VERSION: &str = "7.0.0";
 
 impl Client {
-    pub(super) fn ping(&mut self, request: Request<'_>, _: &mut Batch) -> Result<Reply, Reply> {
+    pub(super) fn ping(&mut self, request: Request<'_, '_>, _: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
         let text = Bytes::copy_from_slice(request.word(1));
         match request.len() {
             1 | 2 if self.version == Version::Resp2 && !self.subscriptions.is_empty() => {
@@ -24,7 +25,7 @@ impl Client {
         }
     }
 
-    pub(super) fn hello(&mut self, request: Request<'_>, _: &mut Batch) -> Result<Reply, Reply> {
+    pub(super) fn hello(&mut self, request: Request<'_, '_>, _: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
         let version = match request.word(1) {
             b"" if request.len() == 1 => self.version,
             b"2" => Version::Resp2,
@@ -65,7 +66,7 @@ impl Client {
         ]))
     }
 
-    pub(super) fn auth(&mut self, request: Request<'_>, _: &mut Batch) -> Result<Reply, Reply> {
+    pub(super) fn auth(&mut self, request: Request<'_, '_>, _: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
         match request.len() {
             2 if self.config.api_keys.is_empty() => Err(Reply::error(
                 "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
@@ -87,7 +88,7 @@ impl Client {
         }
     }
 
-    pub(super) fn select(&mut self, request: Request<'_>, _: &mut Batch) -> Result<Reply, Reply> {
+    pub(super) fn select(&mut self, request: Request<'_, '_>, _: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
         match integer(request.word(1)) {
             Some(0) => Ok(OK),
             Some(_) => Err(Reply::error("ERR DB index is out of range")),
@@ -95,7 +96,7 @@ impl Client {
         }
     }
 
-    pub(super) fn client(&mut self, request: Request<'_>, _: &mut Batch) -> Result<Reply, Reply> {
+    pub(super) fn client(&mut self, request: Request<'_, '_>, _: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
         match (request.text(1).to_ascii_uppercase().as_str(), request.len()) {
             ("ID", 2) => Ok(Reply::Integer(self.id)),
             ("GETNAME", 2) if self.name.is_empty() => Ok(Reply::Null),
@@ -125,13 +126,13 @@ impl Client {
         ))
     }
 
-    pub(super) fn quit(&mut self, _: Request<'_>, batch: &mut Batch) -> Result<Reply, Reply> {
+    pub(super) fn quit(&mut self, _: Request<'_, '_>, batch: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
         batch.quit = true;
         Ok(OK)
     }
 }
 
-pub(super) fn command(request: Request<'_>) -> Result<Reply, Reply> {
+pub(super) fn command(request: Request<'_, '_>) -> Result<Reply, Reply> {
     match request.text(1).to_ascii_uppercase().as_str() {
         "COUNT" => Ok(count(COMMANDS.len())),
         "DOCS" => Ok(Reply::Map(vec![])),
@@ -140,7 +141,7 @@ pub(super) fn command(request: Request<'_>) -> Result<Reply, Reply> {
 }
 
 /// `redis-benchmark` asks for these two; everything else is in our own configuration.
-pub(super) fn config(request: Request<'_>) -> Result<Reply, Reply> {
+pub(super) fn config(request: Request<'_, '_>) -> Result<Reply, Reply> {
     let text = |text: &'static str| Reply::Bulk(Bytes::from_static(text.as_bytes()));
     match (request.text(1).to_ascii_uppercase().as_str(), request.word(2)) {
         ("GET", b"save") => Ok(Reply::Map(vec![(text("save"), text(""))])),

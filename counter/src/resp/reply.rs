@@ -90,9 +90,48 @@ impl Reply {
     }
 }
 
+/// Bytes of the longest reply of [`integer`].
+pub(crate) const INTEGER_BYTES_MAX: usize = 1 + 20 + 2;
+
+/// Appends the reply [`Reply::Integer`], the same in both versions: the one that counting clients get by the million.
+pub(crate) fn integer(number: i64, out: &mut BytesMut) {
+    let mut reply = [0; INTEGER_BYTES_MAX];
+    let (mut at, mut rest) = (INTEGER_BYTES_MAX - 2, number.unsigned_abs());
+    reply[at..].copy_from_slice(b"\r\n");
+    loop {
+        at -= 1;
+        // A single digit.
+        #[allow(clippy::cast_possible_truncation)]
+        let digit = (rest % 10) as u8;
+        reply[at] = b'0' + digit;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        at -= 1;
+        reply[at] = b'-';
+    }
+    at -= 1;
+    reply[at] = b':';
+    out.extend_from_slice(&reply[at..]);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_short_way_writes_the_same_integers(number in prop_oneof![any::<i64>(), -20..20_i64, Just(i64::MIN), Just(i64::MAX)]) {
+            let (mut short, mut long) = (BytesMut::new(), BytesMut::new());
+            integer(number, &mut short);
+            Reply::Integer(number).encode(Version::Resp2, &mut long);
+            prop_assert_eq!(short, long);
+        }
+    }
 
     #[test]
     fn every_reply_has_redis_own_bytes_in_both_versions() {

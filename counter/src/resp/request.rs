@@ -35,12 +35,12 @@ pub(crate) struct Parser {
 
 /// One command: its bytes and where its words stand in them.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Request<'a> {
+pub(crate) struct Request<'a, 'w> {
     bytes: &'a [u8],
-    words: &'a [(usize, usize)],
+    words: &'w [(usize, usize)],
 }
 
-impl<'a> Request<'a> {
+impl<'a> Request<'a, '_> {
     pub(crate) fn len(&self) -> usize {
         self.words.len()
     }
@@ -107,7 +107,7 @@ impl Parser {
     }
 
     /// The command that [`Parser::parse`] has found in `bytes`.
-    pub(crate) fn request<'a>(&'a self, bytes: &'a [u8]) -> Request<'a> {
+    pub(crate) fn request<'a>(&self, bytes: &'a [u8]) -> Request<'a, '_> {
         Request { bytes, words: &self.words }
     }
 
@@ -141,6 +141,14 @@ fn is_http(line: &[u8]) -> bool {
 
 /// The number in a `*n\r\n` or `$n\r\n` line at `at`, and where the line ends.
 fn length_line(bytes: &[u8], at: usize, what: &str) -> Result<Option<(i64, usize)>, Refused> {
+    // Most words are short.
+    match bytes.get(at + 1..) {
+        Some([digit @ b'1'..=b'9', b'\r', b'\n', ..]) => return Ok(Some(((digit - b'0').into(), at + 4))),
+        Some([ten @ b'1'..=b'9', one @ b'0'..=b'9', b'\r', b'\n', ..]) => {
+            return Ok(Some((i64::from(ten - b'0') * 10 + i64::from(one - b'0'), at + 5)));
+        }
+        _ => {}
+    }
     let line = &bytes[at + 1..bytes.len().min(at + 1 + LENGTH_LINE_BYTES_MAX)];
     let Some(end) = line.windows(2).position(|pair| pair == b"\r\n") else {
         return if line.len() < LENGTH_LINE_BYTES_MAX { Ok(None) } else { protocol(&format!("too big {what} count string")) };
@@ -157,9 +165,11 @@ fn protocol<T>(what: &str) -> Result<T, Refused> {
 
 /// A number as Redis takes it: no plus sign, no leading zeros, no spaces.
 pub(crate) fn integer(word: &[u8]) -> Option<i64> {
+    if let [digit @ b'0'..=b'9'] = word {
+        return Some((digit - b'0').into());
+    }
     let digits = word.strip_prefix(b"-").unwrap_or(word);
     let is_canonical = match digits {
-        [b'0'] => word.len() == 1,
         [b'1'..=b'9', ..] => digits.len() <= NAME_BYTES_MAX,
         _ => false,
     };

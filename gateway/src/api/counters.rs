@@ -15,7 +15,10 @@ use protocol::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// How long a read waits for what its session has seen elsewhere.
+const COVER_WAIT: Duration = Duration::from_secs(1);
 
 /// How to read one counter.
 #[derive(Deserialize)]
@@ -95,7 +98,7 @@ pub(crate) async fn read(
 ) -> Result<axum::Json<Counter>, ApiError> {
     let key = extract::counter_key(&gateway, &key)?;
     if let Some(session) = &wanted.min {
-        let is_covered = gateway.counters.covers(session).map_err(|error| ApiError::BadRequest(error.to_string()))?;
+        let is_covered = gateway.counters.cover(session, COVER_WAIT).await.map_err(|error| ApiError::BadRequest(error.to_string()))?;
         if !is_covered {
             return Err(ApiError::PreconditionFailed("this node has not yet seen everything that the session has"));
         }

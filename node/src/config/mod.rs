@@ -49,7 +49,7 @@ pub struct Node {
     pub data_dir: PathBuf,
 }
 
-/// `[listen]`; `None` is not bound. The peer listener is bound only when there are peers or regions: not yet.
+/// `[listen]`; `None` is not bound. `peer` is one only with `counter.seeds`.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub struct Listen {
@@ -57,6 +57,7 @@ pub struct Listen {
     pub api: Option<SocketAddr>,
     pub resp: Option<SocketAddr>,
     pub admin: Option<SocketAddr>,
+    pub peer: Option<SocketAddr>,
 }
 
 /// `[auth]`
@@ -92,10 +93,16 @@ pub struct Presence {
 }
 
 /// `[counter]`
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct Counter {
     pub ack: Ack,
+    /// HOST:PORT each.
+    pub seeds: Vec<String>,
+    pub cluster: String,
+    pub key: Option<Secret>,
+    /// HOST:PORT; `None`: where the peer listener listens.
+    pub address: Option<String>,
 }
 
 /// When an increment is acknowledged, unless its caller says otherwise.
@@ -105,6 +112,8 @@ pub enum Ack {
     Memory,
     /// Once it is on disk.
     Fsync,
+    /// Once it is on a peer's disk too.
+    Replicated,
 }
 
 /// `[limits]`; 0 is no limit where `default.toml` says so.

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fmt::Display, ops::RangeInclusive};
 use toml::{Table, Value};
 
 /// Keys whose values are never shown.
-const SECRET_KEYS: [&str; 4] = ["auth.hmac_secrets", "auth.public_keys", "auth.api_keys", "redis.password"];
+const SECRET_KEYS: [&str; 5] = ["auth.hmac_secrets", "auth.public_keys", "auth.api_keys", "counter.key", "redis.password"];
 
 /// Reads each key once, by the type that its caller asks for.
 ///
@@ -51,6 +51,15 @@ impl Reader {
             self.refuse(key, format!("{REDACTED} stands for a secret in printed configurations; write the secret itself"));
         }
         secrets.into_iter().map(Secret::new).collect()
+    }
+
+    /// A secret; empty means unset.
+    pub fn optional_secret(&mut self, key: &str) -> Option<Secret> {
+        let secret = self.optional_text(key)?;
+        if secret == REDACTED {
+            self.refuse(key, format!("{REDACTED} stands for a secret in printed configurations; write the secret itself"));
+        }
+        Some(Secret::new(secret))
     }
 
     /// `true` or `false`.

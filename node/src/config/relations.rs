@@ -16,7 +16,13 @@ pub(super) fn check(config: &Config, reader: &mut Reader) {
     }
     let listen = &config.listen;
     let public = [("listen.client", Some(listen.client)), ("listen.api", listen.api), ("listen.resp", listen.resp)];
-    one_listener_per_address(reader, public.into_iter().chain([("listen.admin", listen.admin)]));
+    one_listener_per_address(reader, public.into_iter().chain([("listen.admin", listen.admin), ("listen.peer", listen.peer)]));
+    if !config.counter.seeds.is_empty() && config.node.name.is_none() {
+        reader.refuse("node.name", "must be set with counter.seeds: a node that has lost its disk comes back under the same name");
+    }
+    if !config.counter.seeds.is_empty() && listen.peer.is_none() {
+        reader.refuse("listen.peer", "must be set with counter.seeds: other nodes connect to it");
+    }
     if config.auth.development {
         development_stays_on_this_machine(config, reader, public);
     }

@@ -11,19 +11,23 @@ use jsonwebtoken::DecodingKey;
 /// RFC 7518, section 3.2: a key for HS256 has at least this many bytes. Shorter ones are warned about.
 const HMAC_SECRET_BYTES_MIN: usize = 32;
 
+/// Bytes of the cluster's key; shorter ones are refused.
+const PEER_KEY_BYTES_MIN: usize = 16;
+
 /// What `log.level` may be without a module's name.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 impl Config {
     pub(super) fn read(reader: &mut Reader) -> Config {
         let node = node(reader);
-        let listen = listen(reader);
+        let counter = counter(reader);
+        let listen = listen(reader, !counter.seeds.is_empty());
         let auth = auth(reader);
         let namespaces = namespace::read(reader, auth.development);
         for (keys, feature) in [
             (["etcd.endpoints", "presence.lease_ttl_s"].as_slice(), "etcd"),
             (&["redis.username", "redis.password", "redis.tls"], "Redis"),
-            (&["counter.seeds", "counter.producers", "listen.peer"], "replication"),
+            (&["counter.producers"], "gateways elsewhere"),
             (&["regions.peers"], "regions"),
             (&["tls.cert", "tls.key"], "TLS"),
         ] {
@@ -36,7 +40,7 @@ impl Config {
             auth,
             namespaces,
             presence: Presence { grace_ms: reader.seconds_as_ms("presence.grace_s", 0..=300) },
-            counter: counter(reader),
+            counter,
             limits: limits(reader),
             log: log(reader),
             shutdown: Shutdown { drain_ms: reader.seconds_as_ms("shutdown.drain_s", 0..=3600) },
@@ -66,7 +70,7 @@ fn node(reader: &mut Reader) -> Node {
     Node { name, region, data_dir: data_dir.into() }
 }
 
-fn listen(reader: &mut Reader) -> Listen {
+fn listen(reader: &mut Reader, has_peers: bool) -> Listen {
     let client = reader.address("listen.client");
     if client.is_none() {
         reader.refuse("listen.client", "must be set: without it no client can connect");
@@ -76,6 +80,7 @@ fn listen(reader: &mut Reader) -> Listen {
         api: reader.address("listen.api"),
         resp: reader.address("listen.resp"),
         admin: reader.address("listen.admin"),
+        peer: reader.address("listen.peer").filter(|_| has_peers),
     }
 }
 
@@ -131,12 +136,29 @@ fn key_set(reader: &mut Reader, index: usize) -> KeySet {
 }
 
 fn counter(reader: &mut Reader) -> Counter {
-    let names = [("fsync", Some(Ack::Fsync)), ("memory", Some(Ack::Memory)), ("replicated", None)];
+    let names = [("fsync", Ack::Fsync), ("memory", Ack::Memory), ("replicated", Ack::Replicated)];
     let ack = reader.choice("counter.ack", &names);
-    if ack.is_none() {
-        reader.refuse("counter.ack", "needs replication, which this version of headcount does not have; write \"fsync\"");
+    let seeds = reader.texts("counter.seeds");
+    if let Some(seed) = seeds.iter().find(|seed| !is_host_and_port(seed)) {
+        reader.refuse("counter.seeds", format!("{seed:?} is not HOST:PORT"));
     }
-    Counter { ack: ack.unwrap_or(Ack::Fsync) }
+    let address = reader.optional_text("counter.address");
+    if address.as_deref().is_some_and(|address| !is_host_and_port(address)) {
+        reader.refuse("counter.address", "must be HOST:PORT");
+    }
+    let cluster = reader.text("counter.cluster");
+    if !is_identifier(&cluster) {
+        reader.refuse("counter.cluster", "must be 1-64 of A-Z a-z 0-9 . _ -");
+    }
+    let key = reader.optional_secret("counter.key");
+    match key.as_ref().map(|key| key.expose().len()) {
+        Some(length) if length < PEER_KEY_BYTES_MIN => {
+            reader.refuse("counter.key", format!("must have at least {PEER_KEY_BYTES_MIN} bytes, for whoever guesses it can count"));
+        }
+        None if !seeds.is_empty() => reader.refuse("counter.key", "must be set with counter.seeds: it shows who belongs to the cluster"),
+        _ => {}
+    }
+    Counter { ack, seeds, cluster, key, address }
 }
 
 fn limits(reader: &mut Reader) -> Limits {
@@ -196,4 +218,9 @@ fn is_identifier(text: &str) -> bool {
 fn is_origin(text: &str) -> bool {
     let host = text.split_once("://").map(|(scheme, host)| (scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()), host));
     text == "*" || host.is_some_and(|(scheme, host)| scheme && !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', '*']))
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && text.len() <= 255 && port.parse::<u16>().is_ok_and(|port| port > 0))
 }

@@ -66,10 +66,6 @@ fn bad_input_is_told_with_place_key_value_and_reason() {
         ("[listen]\nclient = \"\"", "hc.toml:2: listen.client = \"\": must be set: without it no client can connect"),
         ("[listen]\nadmin = \"127.0.0.1:8000\"", "hc.toml:2: listen.admin = \"127.0.0.1:8000\": is taken by listen.client"),
         (
-            "[listen]\npeer = \"10.0.0.1:7400\"",
-            "hc.toml:2: listen.peer = \"10.0.0.1:7400\": needs replication, which this version of headcount does not have; leave it unset",
-        ),
-        (
             "[etcd]\nendpoints = [\"http://e\"]",
             "hc.toml:2: etcd.endpoints = [\"http://e\"]: needs etcd, which this version of headcount does not have; leave it unset",
         ),
@@ -86,9 +82,24 @@ fn bad_input_is_told_with_place_key_value_and_reason() {
             "hc.toml:2: tls.cert = \"c.pem\": needs TLS, which this version of headcount does not have; leave it unset",
         ),
         (
-            "[counter]\nack = \"replicated\"",
-            "hc.toml:2: counter.ack = \"replicated\": needs replication, which this version of headcount does not have; write \"fsync\"",
+            "[counter]\nseeds = [\"c1\"]\nkey = \"sixteen bytes it has\"\n[node]\nname = \"c2\"",
+            "hc.toml:2: counter.seeds = [\"c1\"]: \"c1\" is not HOST:PORT",
         ),
+        (
+            "[counter]\nseeds = [\"c1:7400\"]\n[node]\nname = \"c2\"",
+            "default: counter.key: must be set with counter.seeds: it shows who belongs to the cluster",
+        ),
+        ("[counter]\nkey = \"short\"", "hc.toml:2: counter.key: must have at least 16 bytes, for whoever guesses it can count"),
+        (
+            "[counter]\nseeds = [\"c1:7400\"]\nkey = \"sixteen bytes it has\"",
+            "default: node.name = \"\": must be set with counter.seeds: a node that has lost its disk comes back under the same name",
+        ),
+        (
+            "[counter]\nseeds = [\"c1:7400\"]\nkey = \"sixteen bytes it has\"\n[node]\nname = \"c2\"\n[listen]\npeer = \"\"",
+            "hc.toml:7: listen.peer = \"\": must be set with counter.seeds: other nodes connect to it",
+        ),
+        ("[counter]\naddress = \"c1\"", "hc.toml:2: counter.address = \"c1\": must be HOST:PORT"),
+        ("[counter]\ncluster = \"a b\"", "hc.toml:2: counter.cluster = \"a b\": must be 1-64 of A-Z a-z 0-9 . _ -"),
         ("[counter]\nack = \"never\"", "hc.toml:2: counter.ack = \"never\": must be one of \"fsync\", \"memory\", \"replicated\""),
         ("[auth]\ndevelopment = \"maybe\"", "hc.toml:2: auth.development = \"maybe\": must be true, false or \"auto\""),
         ("[auth]\nhmac_secrets = \"s\"", "hc.toml:2: auth.hmac_secrets: must be a list of strings that are not empty"),

@@ -1,0 +1,137 @@
+//! Pure: from records to a replica and back: what a log, a snapshot or another replica's stream says is taken in, and a
+//! snapshot is written.
+
+use crate::{
+    cell::{Cell, Floor, OriginIndex, Slot},
+    origin::{Held, OriginId, weight},
+    record::{Fact, Malformed, Record},
+    replica::Replica,
+    table::{CellId, Place},
+};
+use protocol::name::NameRef;
+
+impl Replica {
+    /// Takes in one record of a log, a snapshot or another replica's stream; only its format can be wrong.
+    pub fn apply(&mut self, record: &Record<'_>) -> Result<(), Malformed> {
+        match *record {
+            Record::Origin { index, own, epoch, region, node } => {
+                let id = OriginId { region: region.to_owned(), node: node.to_owned(), epoch };
+                if self.origins.know(&id, own) != Some(index) {
+                    return Err(Malformed);
+                }
+                if own {
+                    self.own = index;
+                }
+            }
+            Record::Cursor { origin, seq, as_of_ms } => {
+                self.known(origin)?;
+                let origin = &mut self.origins[origin];
+                origin.seq = origin.seq.max(seq);
+                origin.as_of_ms = origin.as_of_ms.max(as_of_ms);
+            }
+            Record::Fact { by, seq, fact } => {
+                self.known(by)?;
+                fact.origin().map_or(Ok(()), |origin| self.known(origin))?;
+                if let Some(key) = fact.key() {
+                    NameRef::parse(key.as_bytes()).map_err(|_| Malformed)?;
+                }
+                self.apply_fact(by, seq, fact);
+                self.origins[by].ahead = self.origins[by].ahead.max(seq);
+                if by == self.own {
+                    self.know_seq(by, seq);
+                }
+            }
+            Record::Dropped { origin, by, seq, upto } => {
+                self.known(origin)?;
+                self.known(by)?;
+                self.drop_absorbed(origin, (by, seq, upto));
+            }
+            Record::Forgotten { .. } => {}
+        }
+        Ok(())
+    }
+
+    pub(crate) fn apply_fact(&mut self, by: OriginIndex, seq: u64, fact: Fact<'_>) {
+        match fact {
+            Fact::Slot { key, sums } => {
+                if self.origins[by].absorbed.is_none() {
+                    let id = self.table.insert(self.table.hash(key), key, by);
+                    self.merge_slot(id, key, by, Slot { p: sums.p, n: sums.n, seq });
+                }
+            }
+            Fact::Floor { origin, key, sums } => {
+                let id = self.table.insert(self.table.hash(key), key, self.own);
+                self.merge_floor(id, key, (by, origin), sums, seq);
+            }
+            Fact::Retired { origin, heir } => {
+                self.origins[origin].retired.insert(by, (seq, heir.to_owned()));
+            }
+            Fact::Holds { origin, upto, digest, heir } => {
+                let known = self.origins[origin].holds.get(&by).map_or(0, |(seq, _)| *seq);
+                if known <= seq {
+                    self.origins[origin].holds.insert(by, (seq, Held { upto, digest, heir: heir.to_owned() }));
+                }
+            }
+            Fact::AbsorbedKey { origin, key, sums } => {
+                let id = self.table.insert(self.table.hash(key), key, by);
+                self.merge_slot(id, key, by, Slot { p: sums.p, n: sums.n, seq });
+                self.drop_slot(id, origin);
+            }
+            Fact::Absorbed { origin, upto } => self.absorb(origin, (by, seq, upto)),
+            Fact::Address(address) => {
+                if self.origins[by].address.as_ref().is_none_or(|(known, _)| *known <= seq) {
+                    self.origins[by].address = Some((seq, address.to_owned()));
+                }
+            }
+            // The tokens are kept beside the counters.
+            Fact::Token(_) | Fact::TakenBack { .. } => {}
+        }
+    }
+
+    /// Appends the records of all origins to `out`, and again that of the own one, because the last own one holds.
+    pub fn copy_origins(&self, out: &mut Vec<u8>) {
+        self.origins.iter().for_each(|(index, _)| self.origins.record(index).encode(out));
+        if self.origins.contains(self.own) {
+            self.origins.record(self.own).encode(out);
+        }
+        for (origin, known) in self.origins.iter() {
+            Record::Cursor { origin, seq: known.seq, as_of_ms: known.as_of_ms }.encode(out);
+            if let Some((by, seq, upto)) = known.absorbed {
+                Record::Dropped { origin, by, seq, upto }.encode(out);
+            }
+        }
+        self.copy_notices(|_, _| true, out);
+    }
+
+    /// Appends the records of at most `count` counters from `place` on, and moves it behind them; returns whether there may be more.
+    pub fn copy_counters(&self, place: &mut Place, count: usize, out: &mut Vec<u8>) -> bool {
+        let mut buffer = [0; 256];
+        for _ in 0..count {
+            let Some(id) = self.table.walk(place) else { return false };
+            let key = self.table.key(id, &mut buffer);
+            self.table.entries(id).for_each(|entry| Record::from_entry(entry, key).encode(out));
+        }
+        true
+    }
+
+    pub(crate) fn merge_slot(&mut self, id: CellId, key: &str, by: OriginIndex, slot: Slot) {
+        let before = Cell::new(&self.table, id).slot(by);
+        let after = before.join(slot);
+        if after != before {
+            self.table.put_slot(id, by, after);
+            self.origins[by].weigh(weight(key), before.sums(), after.sums());
+        }
+    }
+
+    pub(crate) fn merge_floor(&mut self, id: CellId, key: &str, (by, origin): (OriginIndex, OriginIndex), floor: Floor, seq: u64) {
+        let known = Cell::new(&self.table, id).floor_by(by, origin);
+        let sums = known.sums().join(floor);
+        self.table.put_floor(id, by, origin, sums, known.seq.max(seq));
+        let epoch = self.origins[origin].id.epoch;
+        self.origins[by].weigh_floor(weight(key), epoch, known.sums(), sums);
+    }
+
+    fn known(&self, origin: OriginIndex) -> Result<(), Malformed> {
+        if self.origins.contains(origin) { Ok(()) } else { Err(Malformed) }
+    }
+}

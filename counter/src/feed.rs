@@ -1,0 +1,151 @@
+//! Pure: what was made durable lately, by stream, for the replicas that follow. Whoever lags further behind than this
+//! reaches gets the state instead of the changes.
+
+use crate::{
+    cell::OriginIndex,
+    record::{Fact, Record},
+};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// Bytes of changes kept; at the bound the oldest go.
+pub const FEED_BYTES_MAX: usize = 32 << 20;
+
+/// The changes of a stream between two positions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// Before them.
+    pub after: u64,
+    /// The last one.
+    pub upto: u64,
+    /// What the origin acknowledged before this moment is included.
+    pub as_of_ms: u64,
+    /// The digest of the origin's slots at `upto`, if it is known.
+    pub digest: Option<u64>,
+    /// Records, with this replica's origin indices, in the order of their positions.
+    pub records: Vec<u8>,
+    /// It does not lead from `after` to `upto` by itself: it is the last part of a whole state.
+    pub whole: bool,
+}
+
+/// Pieces of all streams, newest last.
+#[derive(Debug, Default)]
+pub struct Feed {
+    streams: BTreeMap<OriginIndex, VecDeque<Piece>>,
+    byte_count: usize,
+}
+
+impl Feed {
+    /// Adds the newest piece of a stream. One that does not follow the last one takes the place of all before it.
+    pub fn push(&mut self, origin: OriginIndex, piece: Piece) {
+        let pieces = self.streams.entry(origin).or_default();
+        if pieces.back().is_some_and(|last| last.upto != piece.after) {
+            self.byte_count -= pieces.drain(..).map(|piece| piece.records.len()).sum::<usize>();
+        }
+        self.byte_count += piece.records.len();
+        pieces.push_back(piece);
+        while self.byte_count > FEED_BYTES_MAX {
+            let Some(longest) = self.streams.values_mut().max_by_key(|pieces| pieces.len()) else { return };
+            self.byte_count -= longest.pop_front().map_or(0, |piece| piece.records.len());
+        }
+    }
+
+    /// The position up to which a stream is here; `None` if nothing of it is.
+    #[must_use]
+    pub fn end(&self, origin: OriginIndex) -> Option<u64> {
+        self.streams.get(&origin)?.back().map(|last| last.upto)
+    }
+
+    /// The changes of a stream after `after` as one piece of about `bytes` bytes at most, each thing in its newest state.
+    /// `None` if they are not all here, or there are none.
+    #[must_use]
+    pub fn gather(&self, origin: OriginIndex, after: u64, bytes: usize) -> Option<Piece> {
+        let pieces = self.streams.get(&origin)?;
+        let start = pieces.partition_point(|piece| piece.upto <= after);
+        let first = pieces.get(start).filter(|first| first.after <= after)?;
+        let mut size = first.records.len();
+        let more = pieces.range(start + 1..).take_while(|piece| {
+            size += piece.records.len();
+            size <= bytes
+        });
+        let chosen: Vec<&Piece> = std::iter::once(first).chain(more).collect();
+        let last = chosen[chosen.len() - 1];
+        let records = match chosen[..] {
+            [only] => only.records.clone(),
+            _ => newest(chosen.iter().map(|piece| &piece.records[..])),
+        };
+        Some(Piece { after: first.after, upto: last.upto, as_of_ms: last.as_of_ms, digest: last.digest, records, whole: false })
+    }
+}
+
+/// Of records in the order of their positions, for each slot and promise only the newest.
+#[must_use]
+pub fn newest<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let records: Vec<Record<'a>> = parts.flat_map(Record::decode_all).filter_map(Result::ok).collect();
+    let mut last = HashMap::new();
+    for (at, record) in records.iter().enumerate() {
+        last.extend(subject(record).map(|subject| (subject, at)));
+    }
+    let mut out = Vec::new();
+    let kept = records.iter().enumerate().filter(|(at, record)| subject(record).is_none_or(|subject| last[&subject] == *at));
+    kept.for_each(|(_, record)| record.encode(&mut out));
+    out
+}
+
+/// What a record replaces an older one of.
+fn subject<'a>(record: &Record<'a>) -> Option<(OriginIndex, &'a str, Option<OriginIndex>)> {
+    match *record {
+        Record::Fact { by, fact: Fact::Slot { key, .. }, .. } => Some((by, key, None)),
+        Record::Fact { by, fact: Fact::Holds { origin, .. }, .. } => Some((by, "", Some(origin))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell::Floor;
+
+    fn slot(seq: u64, key: &'static str, p: u64) -> Record<'static> {
+        Record::Fact { by: 0, seq, fact: Fact::Slot { key, sums: Floor { p, n: 0 } } }
+    }
+
+    fn piece(after: u64, upto: u64, records: &[Record<'_>]) -> Piece {
+        let mut bytes = Vec::new();
+        records.iter().for_each(|record| record.encode(&mut bytes));
+        Piece { after, upto, as_of_ms: upto * 10, digest: Some(upto), records: bytes, whole: false }
+    }
+
+    fn records(piece: &Piece) -> Vec<Record<'_>> {
+        Record::decode_all(&piece.records).map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn a_follower_that_lags_gets_each_slot_once() {
+        let mut feed = Feed::default();
+        let absorbed = Record::Fact { by: 0, seq: 4, fact: Fact::Absorbed { origin: 1, upto: 9 } };
+        feed.push(0, piece(0, 2, &[slot(1, "a", 1), slot(2, "b", 1)]));
+        feed.push(0, piece(2, 4, &[slot(3, "a", 2), absorbed]));
+        feed.push(0, piece(4, 5, &[slot(5, "a", 3)]));
+        let all = feed.gather(0, 0, 1 << 20).unwrap();
+        assert_eq!((all.after, all.upto, all.as_of_ms, all.digest), (0, 5, 50, Some(5)));
+        assert_eq!(records(&all), [slot(2, "b", 1), absorbed, slot(5, "a", 3)]);
+        assert_eq!(feed.gather(0, 2, 1).unwrap(), piece(2, 4, &[slot(3, "a", 2), absorbed]), "one at least");
+        assert_eq!(feed.gather(0, 3, 1 << 20).unwrap().after, 2, "a follower in the middle of a piece gets all of it");
+        assert_eq!(feed.gather(0, 5, 1 << 20), None);
+        assert_eq!(feed.gather(1, 0, 1 << 20), None);
+    }
+
+    #[test]
+    fn what_does_not_follow_replaces_and_what_is_too_old_is_gone() {
+        let mut feed = Feed::default();
+        feed.push(0, piece(0, 1, &[slot(1, "a", 1)]));
+        feed.push(0, piece(7, 8, &[slot(8, "a", 1)]));
+        assert_eq!((feed.gather(0, 0, 100), feed.end(0)), (None, Some(8)));
+        let big = vec![0; FEED_BYTES_MAX / 2];
+        for upto in 1..=3 {
+            feed.push(1, Piece { after: upto - 1, upto, records: big.clone(), ..Piece::default() });
+        }
+        assert!(feed.gather(1, 0, 1).is_none() && feed.gather(1, 2, 1).is_some());
+        assert!(feed.byte_count <= FEED_BYTES_MAX);
+    }
+}

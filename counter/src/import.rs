@@ -1,0 +1,142 @@
+//! I/O: counters of an export put into the directory of a node that does not run and has none. All of them are in memory
+//! before the first is written, and one rename then makes them the node's: a crash leaves all or nothing.
+
+use crate::{
+    cell::{Floor, Slot},
+    engine::{NODE_NAME_BYTES_MAX, OpenError},
+    export::{BadLine, Surviving},
+    group::Group,
+    ledger::Ledger,
+    log::{self, Log},
+    on_disk::{self, OnDisk},
+    replica::KEYS_MAX,
+    snapshot::Snapshot,
+};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Bytes of records after which they are thrown away: what they say is in the snapshot, too.
+const RECORDS_BYTES: usize = 1 << 20;
+
+/// An import under way. The directory's lock is held until it is dropped; nothing is written before [`Import::finish`].
+#[derive(Debug)]
+pub struct Import {
+    dir: PathBuf,
+    _lock: File,
+    ledger: Ledger,
+    records: Group,
+    segment: u64,
+    next_group: u64,
+}
+
+/// Why nothing can be imported here. Nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportRefusal {
+    /// The directory cannot be used, or a node could not start from it.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// There are counters already: with them, a second import of the same lines would count twice.
+    #[error("{dir} has {count} counters already; import into the data directory of a node that has none")]
+    NotEmpty {
+        /// The engine's directory.
+        dir: PathBuf,
+        /// How many, those included that were reset.
+        count: usize,
+    },
+}
+
+impl Import {
+    /// Begins one, as node `node` of `region`. `random` is a random number.
+    pub fn begin(data_dir: &Path, region: &str, node: &str, random: u64) -> Result<Import, ImportRefusal> {
+        let (dir, lock) = on_disk::claim(data_dir)?;
+        let recovered = OnDisk::read(&dir, random)?.recovered;
+        let (mut ledger, next_group) = (recovered.ledger, recovered.next_group);
+        if ledger.replica.count() > 0 {
+            return Err(ImportRefusal::NotEmpty { dir, count: ledger.replica.count() });
+        }
+        let last = log::segments(&dir).map_err(on_disk::failed(&dir))?.last().copied();
+        let segment = last.map_or(recovered.first_segment, |last| last + 1);
+        let mut records = Group::new(next_group, 1);
+        if region.len().max(node.len()) > NODE_NAME_BYTES_MAX || !ledger.replica.count_as(region, node, random, &mut records) {
+            return Err(OpenError::Identity.into());
+        }
+        Ok(Import { dir, _lock: lock, ledger, records, segment, next_group })
+    }
+
+    /// Takes in what is left of one counter, if anything is, as counted by this node. After an error nothing of it was.
+    pub fn add(&mut self, counter: &Surviving) -> Result<(), BadLine> {
+        let Import { ledger: Ledger { replica, .. }, records, .. } = self;
+        let at = replica.locate(counter.key.by_ref());
+        if replica.cell_id(at).is_some() {
+            return Err(BadLine::Twice(counter.key.as_str().to_owned()));
+        }
+        if replica.count() >= KEYS_MAX {
+            return Err(BadLine::KeysFull);
+        }
+        if counter.sums == Floor::default() {
+            return Ok(());
+        }
+        let (cell, sums) = (replica.ensure_cell(at), counter.sums);
+        replica.put_own(cell, counter.key.as_str(), Slot { p: sums.p, n: sums.n, seq: 0 }, records);
+        if records.byte_count() >= RECORDS_BYTES {
+            let (number, seq) = (records.number(), records.next_seq());
+            *records = std::mem::take(records).reused(number, seq);
+        }
+        Ok(())
+    }
+
+    /// Makes all of it durable, and returns how many counters there are.
+    pub fn finish(self) -> Result<usize, OpenError> {
+        self.write().map_err(on_disk::failed(&self.dir))?;
+        Ok(self.ledger.replica.count())
+    }
+
+    fn write(&self) -> io::Result<()> {
+        // A segment that goes on after the last group is sound with and without the snapshot that starts with it.
+        Log::create(&self.dir, self.segment, self.next_group)?;
+        let mut snapshot = Snapshot::begin(&self.dir, self.segment, self.next_group, &self.ledger)?;
+        while snapshot.copy(&self.ledger) {
+            snapshot.write()?;
+        }
+        snapshot.install().map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::name::CounterKey;
+
+    fn likes() -> Surviving {
+        Surviving { key: CounterKey::parse("likes").unwrap(), sums: Floor { p: u64::MAX, n: u64::MAX - 5 } }
+    }
+
+    fn value(data_dir: &Path) -> Option<i128> {
+        let on_disk = OnDisk::read(&on_disk::dir_of(data_dir), 1).unwrap();
+        on_disk.recovered.ledger.replica.value(likes().key.by_ref())
+    }
+
+    #[test]
+    fn a_crash_before_the_rename_leaves_none_of_it_and_after_it_all() {
+        let data_dir = tempfile::tempdir().unwrap();
+        for attempt in 1..=2 {
+            let mut import = Import::begin(data_dir.path(), "eu", "c1", 7).unwrap();
+            import.add(&likes()).unwrap();
+            assert_eq!(import.segment, attempt);
+            // All that comes before the rename.
+            Log::create(&import.dir, import.segment, import.next_group).unwrap();
+            Snapshot::begin(&import.dir, import.segment, import.next_group, &import.ledger).unwrap().write().unwrap();
+            assert_eq!(value(data_dir.path()), None);
+        }
+        let mut import = Import::begin(data_dir.path(), "eu", "c1", 7).unwrap();
+        import.add(&likes()).unwrap();
+        assert!(matches!(import.add(&likes()), Err(BadLine::Twice(_))));
+        assert!(matches!(Import::begin(data_dir.path(), "eu", "c1", 8), Err(ImportRefusal::Open(OpenError::Locked(_)))));
+        assert_eq!(import.finish().unwrap(), 1);
+        assert_eq!(value(data_dir.path()), Some(5), "sums beyond i64 as they are");
+        assert!(matches!(Import::begin(data_dir.path(), "eu", "c1", 8), Err(ImportRefusal::NotEmpty { count: 1, .. })));
+    }
+}

@@ -1,0 +1,89 @@
+//! I/O: the counter directory as it lies on disk: its lock, and what a snapshot and the log after it come to. A start, an
+//! inspection and an import read it by this one way.
+
+use crate::{
+    engine::OpenError,
+    log,
+    recovery::{Recovered, Recovery},
+    snapshot,
+};
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+/// What was read. Nothing was changed.
+#[derive(Debug)]
+pub(crate) struct OnDisk {
+    pub(crate) recovered: Recovered,
+    /// Bytes of the snapshot, if there is one.
+    pub(crate) snapshot_bytes: Option<u64>,
+    /// Bytes of the log after it.
+    pub(crate) log_bytes: u64,
+    /// Segments that the snapshot does not make superfluous.
+    pub(crate) segments: usize,
+    /// Groups in them.
+    pub(crate) groups: u64,
+}
+
+impl OnDisk {
+    /// Reads the directory. `seed` is random; see [`crate::ledger::Ledger::new`].
+    pub(crate) fn read(dir: &Path, seed: u64) -> Result<OnDisk, OpenError> {
+        let damaged = |damage| OpenError::Damaged { dir: dir.to_owned(), damage };
+        let snapshot = snapshot::read(dir).map_err(failed(dir))?;
+        let mut recovery = Recovery::start(snapshot.as_deref(), seed).map_err(damaged)?;
+        let snapshot_bytes = snapshot.map(|bytes| bytes.len() as u64);
+        let (first_group, first) = (recovery.next_group(), recovery.first_segment());
+        let (mut segments, mut log_bytes) = (0, 0);
+        for segment in log::segments(dir).map_err(failed(dir))?.into_iter().filter(|segment| *segment >= first) {
+            let bytes = fs::read(log::path(dir, segment)).map_err(failed(dir))?;
+            recovery.segment(segment, &bytes).map_err(damaged)?;
+            log_bytes += bytes.len() as u64;
+            segments += 1;
+        }
+        let recovered = recovery.finish().map_err(damaged)?;
+        let groups = recovered.next_group - first_group;
+        Ok(OnDisk { recovered, snapshot_bytes, log_bytes, segments, groups })
+    }
+}
+
+/// The engine's own part of a node's data directory.
+pub(crate) fn dir_of(data_dir: &Path) -> PathBuf {
+    data_dir.join("counter")
+}
+
+/// Makes the directory if it is not there, and locks it for as long as the file lives.
+pub(crate) fn claim(data_dir: &Path) -> Result<(PathBuf, File), OpenError> {
+    let dir = dir_of(data_dir);
+    fs::create_dir_all(&dir).map_err(failed(&dir))?;
+    log::sync_dir(data_dir).map_err(failed(&dir))?;
+    let lock = File::create(dir.join("lock")).map_err(failed(&dir))?;
+    lock_or_refuse(&dir, lock).map(|lock| (dir, lock))
+}
+
+/// Locks a directory that is there, without changing it. A copy that lacks the lock's file is used by nobody.
+pub(crate) fn borrow(data_dir: &Path) -> Result<(PathBuf, Option<File>), OpenError> {
+    let dir = dir_of(data_dir);
+    fs::read_dir(&dir).map_err(failed(&dir))?;
+    let lock = match File::open(dir.join("lock")) {
+        Ok(lock) => Some(lock_or_refuse(&dir, lock)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(failed(&dir)(error)),
+    };
+    Ok((dir, lock))
+}
+
+/// Says which directory it was.
+pub(crate) fn failed(dir: &Path) -> impl Fn(io::Error) -> OpenError + use<> {
+    let dir = dir.to_owned();
+    move |source| OpenError::Io { dir: dir.clone(), source }
+}
+
+fn lock_or_refuse(dir: &Path, lock: File) -> Result<File, OpenError> {
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
+        Err(TryLockError::Error(error)) => Err(failed(dir)(error)),
+    }
+}

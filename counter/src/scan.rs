@@ -1,0 +1,130 @@
+//! Pure: a stream's state as it is now, in parts, for a replica that lags further behind than the feed reaches. The parts
+//! are of different moments, but what is said of one counter, its slot and the tokens used on it, stands in one part, so
+//! that whoever gets only some of the parts knows no token without what it did. Of the own stream, what is still on its way
+//! to the disk is left out; it comes with the last part, which brings everything that became durable since the first. Only
+//! that one moves the follower's position, and only then does it drop the origins that this one has absorbed: until then it
+//! may hold the only copy, and counts them twice.
+
+use crate::{
+    cell::OriginIndex,
+    feed::{Feed, Piece},
+    ledger::Ledger,
+    links::CHUNK_BYTES,
+    record::Record,
+    replica::Replica,
+    table::{CellId, Place},
+};
+use std::collections::BTreeMap;
+
+/// Counters looked at in one step: well below a millisecond.
+const STEP_COUNTERS: usize = 4096;
+
+/// One walk over the counters for one follower.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    origin: OriginIndex,
+    after: u64,
+    /// What the feed must go on from.
+    base: u64,
+    place: Option<Place>,
+    is_first: bool,
+    /// The tokens to send, by the counter that they were used on.
+    tokens: BTreeMap<CellId, Vec<u128>>,
+    /// The newest position that was left out, and the counters that it was about.
+    left_out: u64,
+    left: Vec<CellId>,
+    absorptions: u64,
+}
+
+impl Scan {
+    /// For a follower that holds `origin`'s stream up to `after`.
+    #[must_use]
+    pub fn begin(replica: &Replica, origin: OriginIndex, after: u64) -> Scan {
+        let (base, absorptions) = (replica.origins[origin].durable_seq, replica.absorptions);
+        let (tokens, left) = (BTreeMap::new(), Vec::new());
+        Scan { origin, after, base, place: Some(Place::default()), is_first: true, tokens, left_out: 0, left, absorptions }
+    }
+
+    /// The next part; `None` while the last one has to wait for the feed, which reaches to `reach`.
+    pub fn step(&mut self, ledger: &Ledger, feed: &Feed, reach: u64) -> Option<Piece> {
+        let replica = &ledger.replica;
+        if self.absorptions != replica.absorptions {
+            // What was sent and what would be now do not go together.
+            *self = Scan::begin(replica, self.origin, self.after);
+        }
+        let (origin, after) = (self.origin, self.after);
+        let is_wanted = |by, seq| replica.origins.is_said_by(origin, after, by, seq);
+        let mut piece = Piece { after, upto: after, ..Piece::default() };
+        if std::mem::take(&mut self.is_first) {
+            self.base = reach;
+            self.tokens = ledger.tokens.wanted(is_wanted);
+        }
+        let durable = if origin == replica.own { replica.origins[origin].durable_seq } else { u64::MAX };
+        while let Some(mut place) = self.place.take() {
+            for _ in 0..STEP_COUNTERS {
+                let Some(id) = replica.table.walk(&mut place) else { break };
+                let mut buffer = [0; 256];
+                let key = replica.table.key(id, &mut buffer);
+                let mut is_left = false;
+                for entry in replica.table.entries(id) {
+                    let (by, seq) = (entry.by.unwrap_or(entry.origin), entry.slot.seq);
+                    if by == origin && seq > durable {
+                        self.left_out = self.left_out.max(seq);
+                        is_left = true;
+                    } else if is_wanted(by, seq) {
+                        Record::from_entry(entry, key).encode(&mut piece.records);
+                    }
+                }
+                match is_left {
+                    true => self.left.push(id),
+                    false => self.copy_tokens(ledger, id, u64::MAX, &mut piece.records),
+                }
+            }
+            self.place = (!replica.table.is_end(place)).then_some(place);
+            if piece.records.len() >= CHUNK_BYTES {
+                return Some(piece);
+            }
+        }
+        if piece.records.is_empty() { self.last(ledger, feed, reach) } else { Some(piece) }
+    }
+
+    fn last(&mut self, ledger: &Ledger, feed: &Feed, reach: u64) -> Option<Piece> {
+        let end = feed.end(self.origin).unwrap_or(reach).max(reach);
+        if end < self.left_out {
+            return None;
+        }
+        let as_of_ms = ledger.replica.origins[self.origin].as_of_ms;
+        // What is dropped is not there to be absorbed once more by what follows.
+        let mut records = Vec::new();
+        ledger.replica.absorbed_by(self.origin, self.after).iter().for_each(|record| record.encode(&mut records));
+        let is_wanted = |by, seq| seq <= end && ledger.replica.origins.is_said_by(self.origin, self.after, by, seq);
+        ledger.replica.copy_notices(is_wanted, &mut records);
+        if end <= self.base {
+            // An origin that has said nothing yet has nothing to bring.
+            let last = Piece { after: self.after, upto: self.base, as_of_ms, records, whole: true, ..Piece::default() };
+            return (self.base > self.after).then_some(last);
+        }
+        match feed.gather(self.origin, self.base, usize::MAX) {
+            Some(mut piece) => {
+                records.append(&mut piece.records);
+                piece.records = records;
+                for id in std::mem::take(&mut self.left) {
+                    self.copy_tokens(ledger, id, piece.upto, &mut piece.records);
+                }
+                Some(Piece { after: self.after, whole: true, ..piece })
+            }
+            None => {
+                *self = Scan::begin(&ledger.replica, self.origin, self.after);
+                Some(Piece { after: self.after, upto: self.after, ..Piece::default() })
+            }
+        }
+    }
+
+    /// Appends the tokens of a counter that the scan has to send.
+    fn copy_tokens(&self, ledger: &Ledger, id: CellId, upto: u64, out: &mut Vec<u8>) {
+        let is_wanted = |by, seq| seq <= upto && ledger.replica.origins.is_said_by(self.origin, self.after, by, seq);
+        for token in self.tokens.get(&id).into_iter().flatten() {
+            ledger.tokens.copy_uses(*token, &ledger.replica.table, is_wanted, out);
+        }
+    }
+}

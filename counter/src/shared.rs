@@ -1,0 +1,218 @@
+//! I/O: what the callers, the log thread and the connections of peers share, and how they wait for each other.
+
+use crate::{
+    cell::OriginIndex,
+    engine::{EngineConfig, Op, PENDING_BYTES_MAX, Staged},
+    group::Group,
+    interest::Interests,
+    ledger::{AddError, Change, Changed, Ledger},
+    links::{Links, Output},
+    metrics::Metrics,
+    outputs::Outputs,
+    replica::Located,
+    table::BATCH,
+    token::Token,
+};
+use parking_lot::{Condvar, Mutex};
+use protocol::time::Now;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use tokio::sync::watch;
+
+/// Bytes at which a group that nobody waits for is written.
+const UNWANTED_BYTES: usize = 1 << 20;
+/// Groups that wait for a peer's disk; at the bound the oldest go, and who waits for them is told that they are on this disk.
+const UNREPLICATED_MAX: usize = 1 << 16;
+
+/// What the callers and the log thread share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) state: Mutex<State>,
+    pub(crate) wake: Condvar,
+    /// The pending group is over its bound.
+    pub(crate) crowded: AtomicBool,
+    pub(crate) durable: watch::Receiver<Durable>,
+    /// The newest group that is on a peer's disk.
+    pub(crate) replicated: watch::Sender<u64>,
+    /// Where the orders to the peers' connections go.
+    pub(crate) outputs: Outputs,
+    pub(crate) metrics: Metrics,
+    pub(crate) interests: Arc<Interests>,
+    pub(crate) config: EngineConfig,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) ledger: Ledger,
+    pub(crate) pending: Group,
+    pub(crate) spare: Option<Group>,
+    pub(crate) failed: Option<Arc<str>>,
+    pub(crate) closing: Option<Closing>,
+    /// The newest group that somebody waits for.
+    pub(crate) wanted: u64,
+    /// The conversation with the peers, if there are to be any.
+    pub(crate) links: Option<Links>,
+    /// Durable groups, each with where the own stream, and which, ended in it.
+    pub(crate) unreplicated: VecDeque<(u64, OriginIndex, u64)>,
+}
+
+/// How the log thread ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// With what is pending on disk.
+    Abandon,
+    /// With a snapshot too.
+    Snapshot,
+}
+
+/// How far the log is durable.
+#[derive(Clone, Debug)]
+pub(crate) struct Durable {
+    pub(crate) group: u64,
+    pub(crate) failed: Option<Arc<str>>,
+}
+
+impl State {
+    /// The state of a log that goes on with `pending`.
+    pub(crate) fn new(ledger: Ledger, pending: Group) -> State {
+        let unreplicated = VecDeque::new();
+        State { ledger, pending, spare: None, failed: None, closing: None, wanted: 0, links: None, unreplicated }
+    }
+
+    /// Whether the pending group should be written now.
+    pub(crate) fn is_due(&self) -> bool {
+        !self.pending.is_empty() && (self.wanted >= self.pending.number() || self.pending.byte_count() >= UNWANTED_BYTES)
+    }
+}
+
+impl Shared {
+    /// Lets the conversation with the peers go on: `step` may change the state and give orders, which are then carried out.
+    pub(crate) fn converse(&self, step: impl FnOnce(&mut Links, &mut Ledger, &mut Group, Now, &mut Vec<Output>)) {
+        let mut out = Vec::new();
+        let mut state = self.state.lock();
+        let State { ledger, pending, links: Some(links), failed: None, closing: None, .. } = &mut *state else { return };
+        let was_empty = pending.is_empty();
+        step(links, ledger, pending, (self.config.clock)(), &mut out);
+        self.tell_replicated(&mut state);
+        let news = (was_empty && !state.pending.is_empty()) || state.is_due();
+        drop(state);
+        if news {
+            self.wake.notify_one();
+        }
+        self.outputs.carry_out(out);
+    }
+
+    /// A group is on disk.
+    pub(crate) fn committed(&self, group: Group) {
+        let mut out = Vec::new();
+        let mut state = self.state.lock();
+        let State { ledger, links, unreplicated, .. } = &mut *state;
+        match links {
+            Some(links) => {
+                links.committed(&group, ledger, (self.config.clock)(), &mut out);
+                if unreplicated.len() >= UNREPLICATED_MAX {
+                    unreplicated.pop_front();
+                }
+                let own = group.cut.own;
+                let seq = group.cut.cursors.iter().find(|(origin, _)| *origin == own).map_or(0, |(_, seq)| *seq);
+                unreplicated.push_back((group.number(), own, seq));
+            }
+            None => ledger.replica.committed(&group.cut),
+        }
+        self.tell_replicated(&mut state);
+        state.spare = Some(group);
+        drop(state);
+        self.outputs.carry_out(out);
+    }
+
+    /// Wakes who waits for groups that are on a peer's disk now.
+    pub(crate) fn tell_replicated(&self, state: &mut State) {
+        let Some(links) = &state.links else { return };
+        let mut newest = None;
+        while let Some((group, _, _)) = state.unreplicated.front().filter(|(_, own, seq)| links.replicated(*own) >= *seq) {
+            newest = Some(*group);
+            state.unreplicated.pop_front();
+        }
+        if let Some(newest) = newest {
+            self.replicated.send_replace(newest);
+        }
+    }
+
+    /// Makes one change in memory and puts it into the pending group.
+    pub(crate) fn stage(&self, state: &mut State, at: Located<'_>, change: Change, token: Option<Token>) -> Result<Staged, AddError> {
+        let State { ledger, pending, failed, closing, .. } = state;
+        let now = token.map_or_else(Now::default, |_| (self.config.clock)());
+        let result = match (failed, closing) {
+            (Some(reason), _) => Err(AddError::Storage(Arc::clone(reason))),
+            (None, Some(_)) => Err(AddError::Storage("the node is shutting down".into())),
+            (None, None) => ledger.change(at, change, token, now, pending),
+        };
+        // Additions that counted are told to the metrics by the batch.
+        if !is_plain_success(change, result.as_ref().ok().copied()) {
+            self.metrics.count(change, &result);
+        }
+        if pending.byte_count() >= PENDING_BYTES_MAX {
+            self.crowded.store(true, Ordering::Relaxed);
+        }
+        // What changed nothing now, such as a retry, waits for all that it may have seen.
+        let group = pending.number() - u64::from(pending.is_empty());
+        result.map(|changed| Staged { changed, group })
+    }
+
+    /// Makes changes in order. Their counters are looked up some at a time before they are changed.
+    pub(crate) fn stage_all(&self, state: &mut State, ops: &[Op<'_>], out: &mut Vec<Result<Staged, AddError>>) {
+        let first = out.len();
+        if let [op] = ops {
+            // An unpipelined one does not pay for the tables of a batch.
+            let at = state.ledger.replica.locate(op.key);
+            out.push(self.stage(state, at, op.change, op.token));
+        } else {
+            for ops in ops.chunks(BATCH) {
+                let located = state.ledger.replica.locate_all(ops.iter().map(|op| op.key));
+                for (at, op) in located.into_iter().flatten().zip(ops) {
+                    out.push(self.stage(state, at, op.change, op.token));
+                }
+            }
+        }
+        let counted = ops
+            .iter()
+            .zip(&out[first..])
+            .filter(|(op, staged)| is_plain_success(op.change, staged.as_ref().ok().map(|staged| staged.changed)));
+        self.metrics.count_additions(counted.count() as u64);
+    }
+
+    /// Waits until `group` is on disk.
+    pub(crate) async fn durable(&self, group: u64) -> Result<(), AddError> {
+        let mut durable = self.durable.clone();
+        let is_news = durable.borrow().group < group && {
+            let mut state = self.state.lock();
+            let is_news = state.wanted < group;
+            state.wanted = state.wanted.max(group);
+            is_news
+        };
+        if is_news {
+            self.wake.notify_one();
+        }
+        let reached = durable.wait_for(|durable| durable.group >= group || durable.failed.is_some()).await;
+        match reached.as_deref() {
+            Ok(Durable { group: reached, .. }) if *reached >= group => Ok(()),
+            Ok(Durable { failed: Some(reason), .. }) => Err(AddError::Storage(Arc::clone(reason))),
+            _ => Err(AddError::Storage("the log has ended".into())),
+        }
+    }
+
+    pub(crate) fn close(&self, closing: Closing) {
+        self.state.lock().closing.get_or_insert(closing);
+        self.wake.notify_one();
+    }
+}
+
+/// An addition that counted, as nearly all do.
+fn is_plain_success(change: Change, changed: Option<Changed>) -> bool {
+    matches!((change, changed), (Change::Add(_), Some(Changed { duplicate: false, .. })))
+}

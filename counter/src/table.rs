@@ -1,0 +1,314 @@
+//! Pure: where slots and floors are kept, for up to a hundred million counters. A counter is one record of 64-bit words in
+//! a block: its first slot, then its key; what further origins counted, and floors, hang off it as a list. Nothing but a
+//! 4-byte index stands beside that, so a counter with a key of 16 bytes that one origin counts costs about 60 bytes.
+//!
+//! Counters are in shards, so that a growing index stalls for the time of one shard only.
+
+use crate::{
+    cell::{Floor, OriginIndex, Slot},
+    shard::{Extra, FREE, HEAD_WORDS, SLOT, Shard, join, key_length, push_record, read_key, record_words, split},
+};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+const SHARDS: usize = 64;
+/// Keys of a batch that are prepared at once.
+pub const BATCH: usize = 64;
+/// Origin indices stay below this.
+pub const ORIGINS_MAX: u16 = FREE;
+
+/// Where a counter is, for as long as the table lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CellId {
+    shard: u8,
+    at: u32,
+}
+
+/// A place in a walk over all counters. A walk ends even while counters are added as fast as it goes: of each shard it
+/// sees what was there when it came to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    shard: usize,
+    at: u32,
+    end: Option<u32>,
+}
+
+/// One slot of a counter, or one floor under a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Whose slot.
+    pub origin: OriginIndex,
+    /// Who set the floor; `None` for the slot itself.
+    pub by: Option<OriginIndex>,
+    /// The sums, and the position in the stream of the origin that wrote the entry.
+    pub slot: Slot,
+}
+
+/// All counters.
+#[derive(Debug)]
+pub struct Table {
+    shards: Box<[Shard]>,
+    seed: u64,
+    count: usize,
+}
+
+impl Table {
+    /// An empty table. `seed` is random, so that nobody can choose keys that collide.
+    #[must_use]
+    pub fn new(seed: u64) -> Table {
+        Table { shards: (0..SHARDS).map(|_| Shard::default()).collect(), seed, count: 0 }
+    }
+
+    /// The seed that it was made with.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Makes room in the index for `count` counters, evenly spread.
+    pub fn reserve(&mut self, count: usize) {
+        let blocks = |_: &u32| 0;
+        self.shards.iter_mut().filter(|shard| shard.index.is_empty()).for_each(|shard| shard.index.reserve(count / SHARDS, blocks));
+    }
+
+    /// How many counters there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The hash that [`Table::find`] and [`Table::insert`] take.
+    #[must_use]
+    pub fn hash(&self, key: &str) -> u64 {
+        xxh3_64_with_seed(key.as_bytes(), self.seed)
+    }
+
+    /// The counter called `key`.
+    #[must_use]
+    pub fn find(&self, hash: u64, key: &str) -> Option<CellId> {
+        let shard = shard_of(hash);
+        let found = &self.shards[shard];
+        found.index.find(hash, |at| found.is_at(*at, key.as_bytes())).map(|at| id(shard, *at))
+    }
+
+    /// Asks the memory for what [`Table::find`] will look at, for all of a batch before the first is looked up: otherwise
+    /// each lookup waits for memory by itself, and at a million counters that is most of what an addition costs.
+    pub fn prepare(&self, hashes: &[u64]) {
+        // Two short loops whose rounds do not depend on each other, so that the processor runs ahead of the memory.
+        let guess = |hash: u64| Some((shard_of(hash), *self.shards[shard_of(hash)].index.iter_hash(hash).next()?));
+        let mut guesses = [None; BATCH];
+        guesses.iter_mut().zip(hashes).for_each(|(place, hash)| *place = guess(*hash));
+        let words = guesses.iter().flatten().map(|(shard, at)| {
+            let (block, offset) = split(*at);
+            let words = &self.shards[*shard].blocks[block];
+            words[offset] ^ words[offset + HEAD_WORDS]
+        });
+        std::hint::black_box(words.fold(0, |all, word| all ^ word));
+    }
+
+    /// The counter called `key`, made if it is not there; `origin` is the one most likely to count in it.
+    pub fn insert(&mut self, hash: u64, key: &str, origin: OriginIndex) -> CellId {
+        if let Some(known) = self.find(hash, key) {
+            return known;
+        }
+        let (at_shard, seed) = (shard_of(hash), self.seed);
+        let Shard { index, blocks, .. } = &mut self.shards[at_shard];
+        let at = push_record(blocks, key.as_bytes(), origin);
+        let blocks: &Vec<Vec<u64>> = blocks;
+        index.insert_unique(hash, at, |at| xxh3_64_with_seed(read_key(blocks, *at, &mut [0; 256]), seed));
+        self.count += 1;
+        id(at_shard, at)
+    }
+
+    /// Every entry of a counter, the one kept with the key first.
+    pub fn entries(&self, id: CellId) -> impl Iterator<Item = Entry> {
+        let shard = &self.shards[usize::from(id.shard)];
+        let (head, mut next) = shard.head(id.at);
+        let list = std::iter::from_fn(move || {
+            let extra = *shard.extra(next.checked_sub(1)?);
+            next = extra.next;
+            Some(extra)
+        });
+        std::iter::once(head).chain(list).filter(|entry| entry.by != FREE).map(Entry::from)
+    }
+
+    /// The only slot of a counter that has no other entry.
+    #[must_use]
+    pub fn only_slot(&self, id: CellId) -> Option<(OriginIndex, Slot)> {
+        let (head, next) = self.shards[usize::from(id.shard)].head(id.at);
+        (next == 0 && head.by == SLOT).then_some((head.origin, head.slot))
+    }
+
+    /// Writes `origin`'s slot.
+    pub fn put_slot(&mut self, id: CellId, origin: OriginIndex, slot: Slot) {
+        self.put(id, origin, SLOT, slot);
+    }
+
+    /// Writes the floor that `by` has set under `origin`'s slot.
+    pub fn put_floor(&mut self, id: CellId, by: OriginIndex, origin: OriginIndex, floor: Floor, seq: u64) {
+        self.put(id, origin, by, Slot { p: floor.p, n: floor.n, seq });
+    }
+
+    /// Removes the entries that `is_gone` names.
+    pub fn remove(&mut self, id: CellId, is_gone: impl Fn(&Entry) -> bool) {
+        let shard = &mut self.shards[usize::from(id.shard)];
+        let (head, first) = shard.head(id.at);
+        if head.by != FREE && is_gone(&Entry::from(head)) {
+            shard.put_head(id.at, Extra { by: FREE, ..head });
+        }
+        let (mut before, mut at) = (None, first);
+        while let Some(place) = at.checked_sub(1) {
+            let extra = *shard.extra(place);
+            if is_gone(&Entry::from(extra)) {
+                match before {
+                    None => shard.set_next(id.at, extra.next),
+                    Some(before) => shard.extra_mut(before).next = extra.next,
+                }
+                let free = shard.free;
+                *shard.extra_mut(place) = Extra { next: free, by: FREE, ..extra };
+                shard.free = at;
+            } else {
+                before = Some(place);
+            }
+            at = extra.next;
+        }
+    }
+
+    /// A counter's key.
+    #[must_use]
+    pub fn key<'a>(&self, id: CellId, buffer: &'a mut [u8; 256]) -> &'a str {
+        let key = read_key(&self.shards[usize::from(id.shard)].blocks, id.at, buffer);
+        // Only checked names come in.
+        std::str::from_utf8(key).unwrap_or_default()
+    }
+
+    /// The next counter of a walk, in an order that never changes; `place` moves behind it.
+    #[must_use]
+    pub fn walk(&self, place: &mut Place) -> Option<CellId> {
+        loop {
+            let shard = self.shards.get(place.shard)?;
+            let end = *place.end.get_or_insert_with(|| shard.end());
+            if place.at >= end {
+                *place = Place { shard: place.shard + 1, ..Place::default() };
+                continue;
+            }
+            let (block, offset) = split(place.at);
+            match shard.blocks.get(block).filter(|block| offset < block.len()) {
+                None => place.at = join(block + 1, 0),
+                Some(words) => {
+                    let found = id(place.shard, place.at);
+                    place.at += record_words(key_length(words, offset));
+                    return Some(found);
+                }
+            }
+        }
+    }
+
+    /// Whether a walk is over.
+    #[must_use]
+    pub fn is_end(&self, place: Place) -> bool {
+        place.shard >= SHARDS
+    }
+
+    fn put(&mut self, id: CellId, origin: OriginIndex, by: u16, slot: Slot) {
+        let shard = &mut self.shards[usize::from(id.shard)];
+        let (head, first) = shard.head(id.at);
+        if (head.origin, head.by) == (origin, by) {
+            return shard.put_head(id.at, Extra { slot, ..head });
+        }
+        let mut at = first;
+        while let Some(place) = at.checked_sub(1) {
+            let extra = shard.extra_mut(place);
+            if (extra.origin, extra.by) == (origin, by) {
+                extra.slot = slot;
+                return;
+            }
+            at = extra.next;
+        }
+        if head.by == FREE || (first == 0 && head.by == SLOT && head.slot == Slot::default()) {
+            return shard.put_head(id.at, Extra { slot, next: first, origin, by });
+        }
+        let place = shard.add(Extra { slot, next: first, origin, by });
+        shard.set_next(id.at, place + 1);
+    }
+}
+
+fn shard_of(hash: u64) -> usize {
+    // Not the bits that the index itself uses.
+    usize::from((hash >> 40).to_le_bytes()[0]) % SHARDS
+}
+
+fn id(shard: usize, at: u32) -> CellId {
+    CellId { shard: shard.to_le_bytes()[0], at }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Put { key: usize, origin: OriginIndex, by: Option<OriginIndex>, p: u64 },
+        Remove { key: usize, origin: OriginIndex },
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let by = proptest::option::weighted(0.3, 0..3_u16);
+        let put = (0..40_usize, 0..4_u16, by, 1..9_u64).prop_map(|(key, origin, by, p)| Step::Put { key, origin, by, p });
+        let remove = (0..40_usize, 0..4_u16).prop_map(|(key, origin)| Step::Remove { key, origin });
+        proptest::collection::vec(prop_oneof![4 => put, 1 => remove], 1..300)
+    }
+
+    proptest! {
+        #[test]
+        fn a_table_holds_what_was_put_and_not_removed(steps in steps()) {
+            let keys: Vec<String> = (0..40).map(|at| "k".repeat(at * 6 + 1)).collect();
+            let (mut table, mut model) = (Table::new(7), BTreeMap::new());
+            for step in steps {
+                match step {
+                    Step::Put { key, origin, by, p } => {
+                        let id = table.insert(table.hash(&keys[key]), &keys[key], origin);
+                        let slot = Slot { p, n: p + 1, seq: p + 2 };
+                        match by {
+                            None => table.put_slot(id, origin, slot),
+                            Some(by) => table.put_floor(id, by, origin, Floor { p: slot.p, n: slot.n }, slot.seq),
+                        }
+                        model.insert((key, origin, by), slot);
+                    }
+                    Step::Remove { key, origin } => {
+                        if let Some(id) = table.find(table.hash(&keys[key]), &keys[key]) {
+                            table.remove(id, |entry| entry.origin == origin);
+                        }
+                        model.retain(|(at, of, _), _| (*at, *of) != (key, origin));
+                    }
+                }
+            }
+            let mut found = BTreeMap::new();
+            let mut place = Place::default();
+            while let Some(id) = table.walk(&mut place) {
+                let mut buffer = [0; 256];
+                let key = keys.iter().position(|key| key == table.key(id, &mut buffer)).unwrap();
+                prop_assert_eq!(table.find(table.hash(&keys[key]), &keys[key]), Some(id));
+                let entries = table.entries(id).filter(|entry| entry.slot != Slot::default());
+                found.extend(entries.map(|entry| ((key, entry.origin, entry.by), entry.slot)));
+            }
+            prop_assert_eq!(found, model);
+        }
+    }
+
+    #[test]
+    fn a_counter_that_one_origin_counts_costs_a_record_and_an_index_entry() {
+        let mut table = Table::new(7);
+        for at in 0..200_000_u64 {
+            let key = format!("key_{at:012}");
+            let id = table.insert(table.hash(&key), &key, 0);
+            table.put_slot(id, 0, Slot { p: at, n: 0, seq: at });
+        }
+        assert_eq!(table.count(), 200_000);
+        let words: usize = table.shards.iter().flat_map(|shard| &shard.blocks).map(Vec::capacity).sum();
+        let index: usize = table.shards.iter().map(|shard| shard.index.allocation_size()).sum();
+        assert!((words * 8 + index) / 200_000 <= 60, "{words} words, {index} bytes of index");
+        assert!(table.shards.iter().all(|shard| shard.lists.is_empty()));
+    }
+}

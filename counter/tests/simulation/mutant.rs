@@ -1,0 +1,93 @@
+//! The rules, each taken away once: a run without one of them must fail, or the simulation does not look.
+
+use crate::world::World;
+use counter::record::{Fact, Record};
+use protocol::peer::{Chunk, Message};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// An increment is acknowledged before it is on disk.
+    AckBeforeSync,
+    /// What is not yet on disk is sent to peers.
+    NotYetDurableIsSent,
+    /// A node goes on as the same origin although its disk was lost.
+    EpochSurvivesItsDisk,
+    /// A node goes on as the same origin although peers know more of it than its disk.
+    DiskIsTrusted,
+    /// Tokens are not on disk with the change that they stand for.
+    TokensAreNotWritten,
+    /// Tokens do not travel with the slots.
+    TokensDoNotTravel,
+    /// A chunk is taken in although something before it is missing.
+    GapsAreIgnored,
+    /// An origin is absorbed although not every member holds all of it.
+    PromisesAreForged,
+}
+
+impl Mutant {
+    pub(crate) const ALL: [Mutant; 8] = [
+        Mutant::AckBeforeSync,
+        Mutant::NotYetDurableIsSent,
+        Mutant::EpochSurvivesItsDisk,
+        Mutant::DiskIsTrusted,
+        Mutant::TokensAreNotWritten,
+        Mutant::TokensDoNotTravel,
+        Mutant::GapsAreIgnored,
+        Mutant::PromisesAreForged,
+    ];
+
+    pub(crate) fn trusts(self) -> bool {
+        matches!(self, Mutant::DiskIsTrusted | Mutant::EpochSurvivesItsDisk)
+    }
+
+    /// What is written in the place of `records`.
+    pub(crate) fn written(self, records: Vec<u8>) -> Vec<u8> {
+        let is_token = |record: &Record<'_>| matches!(record, Record::Fact { fact: Fact::Token(_), .. });
+        if self == Mutant::TokensAreNotWritten { changed(&records, |record| (!is_token(&record)).then_some(record)) } else { records }
+    }
+
+    /// What is sent in the place of `message`.
+    pub(crate) fn sent(self, message: Message, world: &World, to: usize) -> Message {
+        let Message::Chunk(mut chunk) = message else { return message };
+        match self {
+            Mutant::TokensDoNotTravel => {
+                chunk.facts = changed(&chunk.facts, |record| match record {
+                    Record::Fact { fact: Fact::Token(_) | Fact::TakenBack { .. }, .. } => None,
+                    other => Some(other),
+                })
+                .into();
+            }
+            Mutant::GapsAreIgnored => {
+                if let Some(process) = &world.nodes[to].process
+                    && let Some(origin) = process.ledger.replica.origins().find(chunk.epoch)
+                {
+                    chunk.after = chunk.after.min(process.ledger.replica.origins()[origin].seq);
+                }
+            }
+            Mutant::PromisesAreForged => forge(&mut chunk, world, to),
+            _ => {}
+        }
+        Message::Chunk(chunk)
+    }
+}
+
+fn forge(chunk: &mut Chunk, world: &World, to: usize) {
+    let Some(process) = &world.nodes[to].process else { return };
+    let epochs: Vec<u64> = chunk.origins.iter().map(|origin| origin.epoch).collect();
+    chunk.facts = changed(&chunk.facts, |record| match record {
+        Record::Fact { by, seq, fact: Fact::Holds { origin, heir, .. } } => {
+            let known = process.ledger.replica.origins().find(epochs[usize::from(origin)]);
+            let (upto, digest) =
+                known.map_or((0, 0), |known| (process.ledger.replica.origins()[known].seq, process.ledger.replica.origins()[known].digest));
+            Some(Record::Fact { by, seq, fact: Fact::Holds { origin, upto, digest, heir } })
+        }
+        other => Some(other),
+    })
+    .into();
+}
+
+fn changed<'a>(records: &'a [u8], change: impl Fn(Record<'a>) -> Option<Record<'a>>) -> Vec<u8> {
+    let mut out = Vec::new();
+    Record::decode_all(records).filter_map(|record| change(record.unwrap())).for_each(|record| record.encode(&mut out));
+    out
+}

@@ -1,0 +1,68 @@
+//! I/O: what an operator can order over the admin listener: `POST /counters/forget/{region}/{node}`. Errors are
+//! `{"error":{"code","message"}}`, as everywhere.
+
+use crate::admin::Admin;
+use axum::{
+    Json, Router,
+    extract::{Path, Query, Request, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use counter::{ForgetError, ForgetRefusal};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+
+/// The routes of orders.
+pub fn routes() -> Router<Admin> {
+    Router::new().route("/counters/forget/{region}/{node}", post(forget)).route_layer(middleware::from_fn(refuse_pages))
+}
+
+/// Answers `{"heir":"eu/c1"}`; `?force=true` forgets a member that may still live.
+async fn forget(
+    State(admin): State<Admin>,
+    Path((region, node)): Path<(String, String)>,
+    Query(query): Query<HashMap<String, String>>,
+) -> (StatusCode, Json<Value>) {
+    let force = query.get("force").is_some_and(|force| force == "true");
+    let member = format!("{region}/{node}");
+    match admin.counters.forget(&member, force).await {
+        Ok(heir) => {
+            tracing::warn!(member, heir, force, "a member was forgotten");
+            (StatusCode::OK, Json(json!({ "heir": heir })))
+        }
+        Err(refusal) => {
+            let (status, code) = match &refusal {
+                ForgetError::Refused(ForgetRefusal::Unknown(_)) => (StatusCode::NOT_FOUND, "unknown_member"),
+                ForgetError::Refused(ForgetRefusal::Myself) => (StatusCode::CONFLICT, "myself"),
+                ForgetError::Connected(_) | ForgetError::Heard(_) => (StatusCode::CONFLICT, "member_alive"),
+                ForgetError::Storage(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage_unavailable"),
+            };
+            error(status, code, &refusal.to_string())
+        }
+    }
+}
+
+/// A page in an operator's browser must not give orders. Browsers name the page of every POST in `Origin`, and ask first
+/// before a page may send JSON, which nobody answers here (Fetch, 3.2 and 4.8).
+async fn refuse_pages(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    if headers.contains_key(header::ORIGIN) {
+        return error(StatusCode::FORBIDDEN, "permission_denied", "orders are not taken from pages (Origin)").into_response();
+    }
+    if !is_json(headers) {
+        return error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "send `Content-Type: application/json`")
+            .into_response();
+    }
+    next.run(request).await
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn error(status: StatusCode, code: &str, message: &str) -> (StatusCode, Json<Value>) {
+    (status, Json(json!({ "error": { "code": code, "message": message } })))
+}
