@@ -63,10 +63,11 @@ class Node {
     this.#config = config;
   }
 
-  async start() {
+  /** Starts the process, on the addresses of `listen` or on free ports. */
+  async start(listen = {}) {
     const own = { 'node.data_dir': this.dataDir, 'shutdown.drain_s': 0, 'log.level': 'warn', 'log.format': 'json' };
-    const listen = Object.fromEntries(['client', 'resp', 'admin'].map((name) => [`listen.${name}`, '127.0.0.1:0']));
-    const env = Object.fromEntries(variables({ ...own, ...listen, ...this.#config }));
+    const listeners = Object.fromEntries(['client', 'resp', 'admin'].map((name) => [`listen.${name}`, listen[name] ?? '127.0.0.1:0']));
+    const env = Object.fromEntries(variables({ ...own, ...listeners, ...this.#config }));
     await rm(join(this.dataDir, 'listen.json'), { force: true });
     const child = (this.#child = spawn(binary(), [], { env, stdio: ['ignore', 'ignore', 'pipe'] }));
     running.add(child);
@@ -89,6 +90,12 @@ class Node {
     const gone = new Promise((resolve) => child.once('exit', resolve));
     child.kill(signal);
     await gone;
+  }
+
+  /** Kills the process and starts it again on the same addresses and data. */
+  async restart() {
+    await this.stop('SIGKILL');
+    await this.start(this.listen);
   }
 
   async dispose() {

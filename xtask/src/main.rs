@@ -83,7 +83,7 @@ fn named(names: &str) -> Result<Vec<&'static str>, String> {
 }
 
 fn help() -> String {
-    let steps = steps::ALL.iter().map(|step| format!("  {:<8} {}\n", step.name, step.what));
+    let steps = steps::ALL.iter().map(|step| format!("  {:<10} {}\n", step.name, step.what));
     HELP.to_owned() + &steps.collect::<String>()
 }
 
@@ -112,9 +112,9 @@ mod tests {
 
     #[test]
     fn all_steps_run_unless_some_are_selected() {
-        assert_eq!(names(&[]).unwrap(), ["tools", "fmt", "clippy", "build", "rust", "node", "deny"]);
+        assert_eq!(names(&[]).unwrap(), ["tools", "fmt", "clippy", "build", "rust", "simulation", "node", "deny"]);
         assert_eq!(names(&["--only", "rust,fmt"]).unwrap(), ["fmt", "rust"]);
-        assert_eq!(names(&["--skip", "tools,deny,node"]).unwrap(), ["fmt", "clippy", "build", "rust"]);
+        assert_eq!(names(&["--skip", "tools,deny,node"]).unwrap(), ["fmt", "clippy", "build", "rust", "simulation"]);
         assert_eq!(names(&["--only", "rsut"]).unwrap_err(), "no step \"rsut\"");
         assert_eq!(names(&["--onyl", "rust"]).unwrap_err(), "unknown arguments: --onyl rust");
     }

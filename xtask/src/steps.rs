@@ -14,15 +14,19 @@ pub(crate) struct Step {
 }
 
 /// Every step, in the order of running: what fails fast first, what takes minutes to install last.
-pub(crate) const ALL: [Step; 7] = [
+pub(crate) const ALL: [Step; 8] = [
     Step { name: "tools", what: "find or install what the tests need", run: tools::prepare },
     Step { name: "fmt", what: "cargo fmt --check", run: || cargo(&["fmt", "--all", "--check"]) },
     Step { name: "clippy", what: "cargo clippy, warnings denied", run: clippy },
     Step { name: "build", what: "build the binaries that tests start", run: || cargo(&["build", "--workspace", "--bins"]) },
     Step { name: "rust", what: "cargo test --workspace", run: || cargo(&["test", "--workspace"]) },
+    Step { name: "simulation", what: "counters under ten thousand seeded runs of everything that may go wrong", run: simulation },
     Step { name: "node", what: "the published clients and the browser, if clients/tests is there", run: node },
     Step { name: "deny", what: "cargo deny: bans, licences, sources", run: deny },
 ];
+
+/// Every benchmark with the report that it writes.
+const BENCHMARKS: [[&str; 2]; 2] = [["crowd", "benches/reports/crowd.md"], ["counters", "benches/reports/counters.md"]];
 
 /// The repository.
 pub(crate) fn root() -> PathBuf {
@@ -58,13 +62,24 @@ fn run_with(env: &[(&str, PathBuf)], program: &str, arguments: &[&str], director
 pub(crate) fn bench(options: &[&str]) -> Result<(), String> {
     cargo(&["build", "--release", "--package", "headcount-node", "--package", "headcount-benches"])?;
     let program = target().join("release/headcount-bench").display().to_string();
-    run(&program, if options.is_empty() { &["crowd", "--report", "benches/reports/crowd.md"] } else { options }, &root())
+    if options.is_empty() {
+        BENCHMARKS.iter().try_for_each(|[name, report]| run(&program, &[name, "--report", report], &root()))
+    } else {
+        run(&program, options, &root())
+    }
 }
 
 fn cargo(arguments: &[&str]) -> Result<(), String> {
     // The very cargo that runs us, whatever is on the PATH.
     let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     run(&program, arguments, &root())
+}
+
+/// Optimised: a run takes a millisecond then, and thirty without.
+fn simulation() -> Result<(), String> {
+    let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let arguments = ["test", "--release", "--package", "headcount-counter", "--test", "simulation"];
+    run_with(&[("HEADCOUNT_SEEDS", PathBuf::from("10000"))], &program, &arguments, &root())
 }
 
 fn clippy() -> Result<(), String> {

@@ -11,8 +11,10 @@ use std::{
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 /// The version that `deny.toml` is written for.
 const CARGO_DENY: &str = "0.20.2";
+/// What Python packages the suites use: those of the example, and published clients.
+const PYTHON_PACKAGES: [&str; 2] = ["clients/examples/python/requirements.txt", "clients/tests/requirements.txt"];
 
-/// Node packages and a browser if there are JavaScript tests; Redis's own tools if they can be had.
+/// Node and Python packages, a browser and Redis's own tools, if there are JavaScript tests.
 pub(crate) fn prepare() -> Result<(), String> {
     if let Some(directory) = node_tests() {
         require("Node.js", &["node"], "nodejs")?;
@@ -27,10 +29,8 @@ pub(crate) fn prepare() -> Result<(), String> {
             Err(_) => require("Chromium", &BROWSERS, "chromium")?,
         }
         prepare_python()?;
-    }
-    // redis-cli and redis-benchmark check the counters' Redis protocol from outside; tests that need them skip without.
-    if let Err(reason) = require("Redis tools", &["redis-cli"], "redis-tools") {
-        println!("{reason} (optional: going on)");
+        require("redis-cli", &["redis-cli"], "redis-tools")?;
+        require("redis-benchmark", &["redis-benchmark"], "redis-tools")?;
     }
     Ok(())
 }
@@ -40,24 +40,27 @@ pub(crate) fn python() -> PathBuf {
     target().join("tools/python/bin/python3")
 }
 
-/// Makes that environment and puts the packages of the Python example into it, again if their list has changed.
+/// Makes that environment and puts the packages into it, again if their lists have changed.
 fn prepare_python() -> Result<(), String> {
     require("Python", &["python3"], "python3")?;
-    let (environment, wanted) = (target().join("tools/python"), root().join("clients/examples/python/requirements.txt"));
+    let environment = target().join("tools/python");
     let installed = environment.join("installed.txt");
-    let read = |file: &Path| std::fs::read_to_string(file).ok();
-    if read(&installed) == read(&wanted) {
+    let lists = PYTHON_PACKAGES.map(|list| root().join(list).display().to_string());
+    let read = |file: &str| std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"));
+    let wanted = read(&lists[0])? + &read(&lists[1])?;
+    if std::fs::read_to_string(&installed).is_ok_and(|found| found == wanted) {
         return Ok(());
     }
-    let [directory, list] = [&environment, &wanted].map(|path| path.display().to_string());
+    let directory = environment.display().to_string();
     let create = || run("python3", &["-m", "venv", &directory], &root());
     if create().is_err() {
         // Debian keeps the module that makes environments in a package of its own.
         install("Python's venv", "python3-venv")?;
         create()?;
     }
-    run(&python().display().to_string(), &["-m", "pip", "install", "--quiet", "--requirement", &list], &root())?;
-    std::fs::copy(&wanted, &installed).map(drop).map_err(|error| format!("{}: {error}", installed.display()))
+    let pip = ["-m", "pip", "install", "--quiet", "--requirement", &lists[0], "--requirement", &lists[1]];
+    run(&python().display().to_string(), &pip, &root())?;
+    std::fs::write(&installed, wanted).map_err(|error| format!("{}: {error}", installed.display()))
 }
 
 /// The path of cargo-deny: installed by somebody, or by us under target/.
