@@ -1,6 +1,7 @@
 //! I/O: `headcount-bench`: starts the real binary, loads it with real sockets, and prints what that cost.
 
 mod client;
+mod counters;
 mod crowd;
 mod server;
 
@@ -17,11 +18,14 @@ struct Arguments {
 enum Benchmark {
     /// Many WebSocket clients in one channel: memory of each, CPU of each delivery, and that all get all in order.
     Crowd(crowd::Options),
+    /// Additions over RESP beside Redis: rates, server CPU, memory of a counter, recovery.
+    Counters(counters::Options),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().benchmark {
         Benchmark::Crowd(options) => crowd::run(&options).await,
+        Benchmark::Counters(options) => counters::run(&options).await,
     }
 }

@@ -1,0 +1,89 @@
+//! I/O: counters over RESP, headcount and Redis in turn under the same client: rates, memory of a counter, recovery.
+
+mod load;
+mod memory;
+mod rates;
+mod recovery;
+mod redis;
+
+use crate::server::machine;
+use anyhow::Context;
+use clap::Args;
+use redis::{Persistence, Redis};
+use std::{fmt::Write, path::PathBuf};
+use testkit::{Node, NodeOptions};
+
+/// What to measure.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Pairs of runs per row, whose ratio is that of the medians; 0: no rates.
+    #[arg(long, default_value_t = 5)]
+    pairs: usize,
+    /// Counters that the runs add to, at random.
+    #[arg(long, default_value_t = 1_000_000)]
+    keys: usize,
+    /// Numbers of counters at which memory and recovery are measured; 0: neither.
+    #[arg(long, value_delimiter = ',', default_value = "1000000,10000000")]
+    sizes: Vec<usize>,
+    /// Two pairs of short runs, and 200,000 counters only: for trying.
+    #[arg(long)]
+    quick: bool,
+    /// Also write the report to this file.
+    #[arg(long)]
+    report: Option<PathBuf>,
+}
+
+/// How headcount acknowledges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ack {
+    Memory,
+    Fsync,
+}
+
+impl Ack {
+    fn name(self) -> &'static str {
+        match self {
+            Ack::Memory => "memory",
+            Ack::Fsync => "fsync",
+        }
+    }
+}
+
+/// Runs everything and prints the report.
+pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
+    let versions = redis::versions()?;
+    let Options { pairs, keys, sizes, quick, report } = options;
+    let (pairs, keys, sizes) = if *quick { (2, 200_000, vec![200_000]) } else { (*pairs, *keys, sizes.clone()) };
+    let command = match quick {
+        true => "--quick".to_owned(),
+        false => format!("--pairs {pairs} --keys {keys} --sizes {}", sizes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")),
+    };
+    let sizes: Vec<usize> = sizes.into_iter().filter(|size| *size > 0).collect();
+
+    let mut text = String::from("# Counters beside Redis\n\n");
+    let ours = env!("CARGO_PKG_VERSION");
+    writeln!(text, "`headcount-bench counters {command}` on {}; headcount {ours}, {versions}.\n", machine())?;
+    if pairs > 0 {
+        rates::measure(pairs, keys, *quick, &mut text).await?;
+    }
+    if !sizes.is_empty() {
+        memory::measure(&sizes, &mut text).await?;
+        recovery::measure(&sizes, &mut text).await?;
+    }
+    println!("{text}");
+    if let Some(path) = report {
+        std::fs::write(path, &text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// A node that acknowledges as `ack` says.
+async fn headcount(ack: Ack) -> Node {
+    let env = vec![("HEADCOUNT_COUNTER__ACK".to_owned(), ack.name().to_owned())];
+    Node::start(NodeOptions { env, ..NodeOptions::default() }).await
+}
+
+/// A Redis without persistence.
+async fn plain_redis() -> anyhow::Result<Redis> {
+    Redis::start(Persistence::None).await
+}
