@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Names under which Chromium is installed; `CHROME` names another one.
+/// Names under which Chromium is installed; `CHROMIUM` names another one.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 /// The version that `deny.toml` is written for.
 const CARGO_DENY: &str = "0.20.2";
@@ -24,8 +24,8 @@ pub(crate) fn prepare() -> Result<(), String> {
         if !is_installed || is_newer(&directory.join("package-lock.json"), &directory.join("node_modules/.package-lock.json")) {
             run("npm", &["ci", "--no-audit", "--no-fund"], &directory)?;
         }
-        match std::env::var("CHROME") {
-            Ok(chrome) => println!("Chromium: {chrome} (CHROME)"),
+        match std::env::var("CHROMIUM") {
+            Ok(path) => println!("Chromium: {path} (CHROMIUM)"),
             Err(_) => require("Chromium", &BROWSERS, "chromium")?,
         }
         prepare_python()?;
