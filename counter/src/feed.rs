@@ -7,7 +7,7 @@ use crate::{
 };
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// Bytes of changes kept; at the bound the oldest go.
+/// Bytes of changes kept, their bookkeeping included; at the bound the oldest of the stream with the most pieces go.
 pub const FEED_BYTES_MAX: usize = 32 << 20;
 
 /// The changes of a stream between two positions.
@@ -27,6 +27,13 @@ pub struct Piece {
     pub whole: bool,
 }
 
+impl Piece {
+    /// How much it counts of [`FEED_BYTES_MAX`]: small pieces are mostly bookkeeping.
+    fn weight(&self) -> usize {
+        size_of::<Piece>() + self.records.len()
+    }
+}
+
 /// Pieces of all streams, newest last.
 #[derive(Debug, Default)]
 pub struct Feed {
@@ -39,13 +46,13 @@ impl Feed {
     pub fn push(&mut self, origin: OriginIndex, piece: Piece) {
         let pieces = self.streams.entry(origin).or_default();
         if pieces.back().is_some_and(|last| last.upto != piece.after) {
-            self.byte_count -= pieces.drain(..).map(|piece| piece.records.len()).sum::<usize>();
+            self.byte_count -= pieces.drain(..).map(|piece| piece.weight()).sum::<usize>();
         }
-        self.byte_count += piece.records.len();
+        self.byte_count += piece.weight();
         pieces.push_back(piece);
         while self.byte_count > FEED_BYTES_MAX {
             let Some(longest) = self.streams.values_mut().max_by_key(|pieces| pieces.len()) else { return };
-            self.byte_count -= longest.pop_front().map_or(0, |piece| piece.records.len());
+            self.byte_count -= longest.pop_front().map_or(0, |piece| piece.weight());
         }
     }
 
@@ -147,5 +154,9 @@ mod tests {
         }
         assert!(feed.gather(1, 0, 1).is_none() && feed.gather(1, 2, 1).is_some());
         assert!(feed.byte_count <= FEED_BYTES_MAX);
+        for upto in 1..=FEED_BYTES_MAX as u64 / 64 {
+            feed.push(2, Piece { after: upto - 1, upto, ..Piece::default() });
+        }
+        assert!(feed.streams[&2].len() * size_of::<Piece>() <= FEED_BYTES_MAX, "pieces without records are not free");
     }
 }
