@@ -98,6 +98,7 @@ impl Shared {
         let State { ledger, pending, links: Some(links), failed: None, closing: None, .. } = &mut *state else { return };
         let was_empty = pending.is_empty();
         step(links, ledger, pending, (self.config.clock)(), &mut out);
+        self.tell_if_crowded(&state.pending);
         self.tell_replicated(&mut state);
         let news = (was_empty && !state.pending.is_empty()) || state.is_due();
         drop(state);
@@ -143,6 +144,13 @@ impl Shared {
         }
     }
 
+    /// Callers and peers wait from [`PENDING_BYTES_MAX`] on.
+    fn tell_if_crowded(&self, pending: &Group) {
+        if pending.byte_count() >= PENDING_BYTES_MAX {
+            self.crowded.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Makes one change in memory and puts it into the pending group.
     pub(crate) fn stage(&self, state: &mut State, at: Located<'_>, change: Change, token: Option<Token>) -> Result<Staged, AddError> {
         let State { ledger, pending, failed, closing, .. } = state;
@@ -156,9 +164,7 @@ impl Shared {
         if !is_plain_success(change, result.as_ref().ok().copied()) {
             self.metrics.count(change, &result);
         }
-        if pending.byte_count() >= PENDING_BYTES_MAX {
-            self.crowded.store(true, Ordering::Relaxed);
-        }
+        self.tell_if_crowded(pending);
         // What changed nothing now, such as a retry, waits for all that it may have seen.
         let group = pending.number() - u64::from(pending.is_empty());
         result.map(|changed| Staged { changed, group })
