@@ -63,6 +63,7 @@ impl std::fmt::Debug for PeersConfig {
 struct Peers {
     engine: Engine,
     config: PeersConfig,
+    /// With the first half of every nonce, by which a node knows itself.
     me: Hello,
     next_link: AtomicU64,
     connected: Mutex<Connected>,
@@ -97,8 +98,7 @@ enum End {
 /// Talks with peers until `shutdown` completes. The engine's own origin is in doubt, if it has peers, until they have spoken.
 pub async fn serve(listener: TcpListener, engine: Engine, config: PeersConfig, shutdown: impl Future<Output = ()>) {
     let (region, node) = engine.identity();
-    let nonce: Vec<u8> = (0..4).flat_map(|_| (config.random_u64)().to_le_bytes()).collect();
-    let me = Hello { version: VERSION, cluster: config.cluster.clone(), region, node, nonce: nonce.into() };
+    let me = Hello { version: VERSION, cluster: config.cluster.clone(), region, node, nonce: random_bytes(config.random_u64).into() };
     engine.begin_conversation(config.seeds.len());
     let (next_link, connected, strangers) = (AtomicU64::new(1), Mutex::default(), Semaphore::new(STRANGERS_MAX));
     let peers = Arc::new(Peers { engine, config, me, next_link, connected, strangers });
@@ -122,7 +122,17 @@ pub async fn serve(listener: TcpListener, engine: Engine, config: PeersConfig, s
     tasks.shutdown().await;
 }
 
+fn random_bytes(random_u64: fn() -> u64) -> Vec<u8> {
+    [random_u64().to_le_bytes(), random_u64().to_le_bytes()].concat()
+}
+
 impl Peers {
+    /// What is said on one connection: the second half of the nonce is new, so that no proof is good for another one.
+    fn hello(&self) -> Hello {
+        let nonce = [&self.me.nonce[..], &random_bytes(self.config.random_u64)].concat();
+        Hello { nonce: nonce.into(), ..self.me.clone() }
+    }
+
     async fn tick(self: Arc<Peers>) {
         let mut ticks = interval(Duration::from_millis(FLUSH_MS));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -202,12 +212,13 @@ impl Peers {
         stream.set_nodelay(true)?;
         let (reader, writer) = stream.into_split();
         let mut stream = Stream { reader: BufReader::new(reader), writer };
-        stream.write(Message::Hello(self.me.clone())).await?;
+        let me = self.hello();
+        stream.write(Message::Hello(me.clone())).await?;
         let Some(Message::Hello(hello)) = stream.read(STRANGER_FRAME_BYTES_MAX).await? else {
             return Err(End::Refused("it did not say who it is".to_owned()));
         };
         if (&hello.region, &hello.node) == (&self.me.region, &self.me.node) {
-            return Err(if hello.nonce == self.me.nonce {
+            return Err(if hello.nonce.starts_with(&self.me.nonce) {
                 End::Myself
             } else {
                 End::Refused("another node has this one's region and name".to_owned())
@@ -218,9 +229,9 @@ impl Peers {
             stream.write(Message::Refused(Refused { reason: reason.clone() })).await?;
             return Err(End::Refused(reason));
         }
-        stream.write(Message::Proof(Proof { mac: self.proof(&hello, &self.me).finalize().into_bytes().to_vec().into() })).await?;
+        stream.write(Message::Proof(Proof { mac: self.proof(&hello, &me).finalize().into_bytes().to_vec().into() })).await?;
         match stream.read(STRANGER_FRAME_BYTES_MAX).await? {
-            Some(Message::Proof(proof)) => match self.proof(&self.me, &hello).verify_slice(&proof.mac) {
+            Some(Message::Proof(proof)) => match self.proof(&me, &hello).verify_slice(&proof.mac) {
                 Ok(()) => Ok((stream, hello)),
                 Err(_) => Err(End::Refused("it does not have this cluster's key".to_owned())),
             },

@@ -65,7 +65,7 @@ pub struct Hello {
     /// Its name.
     #[prost(string, tag = "4")]
     pub node: String,
-    /// Random, for the proof.
+    /// Random, for the proof: half of it names the process, half of it this connection.
     #[prost(bytes = "bytes", tag = "5")]
     pub nonce: Bytes,
 }

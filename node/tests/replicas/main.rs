@@ -7,6 +7,7 @@ mod cluster;
 use cluster::{Answer, Cluster, PATIENCE, options};
 use serde_json::json;
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -14,7 +15,7 @@ use std::{
     time::Duration,
 };
 use testkit::{Node, eventually};
-use tokio::sync::RwLock;
+use tokio::{io::AsyncReadExt, net::TcpStream, sync::RwLock};
 use uuid::Uuid;
 
 /// Clients that count at the same time.
@@ -197,4 +198,15 @@ async fn a_stranger_is_not_let_in() {
     let admin = testkit::http::get(stranger.admin, "/metrics").await.unwrap().body;
     assert!(admin.contains("headcount_counter_peers 0"), "{admin}");
     assert!((cluster.metric(0, "headcount_counter_origins").await - 3.0).abs() < 0.5);
+
+    let peer = cluster.nodes[0].peer.unwrap();
+    assert_ne!(greeting(peer).await, greeting(peer).await, "a proof that was overheard is good for no other connection");
+}
+
+/// The first message that a node sends to whoever connects.
+async fn greeting(peer: SocketAddr) -> Vec<u8> {
+    let mut stream = TcpStream::connect(peer).await.unwrap();
+    let mut bytes = vec![0; stream.read_u32().await.unwrap() as usize];
+    stream.read_exact(&mut bytes).await.unwrap();
+    bytes
 }
