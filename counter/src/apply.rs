@@ -55,8 +55,10 @@ impl Replica {
         match fact {
             Fact::Slot { key, sums } => {
                 if self.origins[by].absorbed.is_none() {
-                    let id = self.table.insert(self.table.hash(key), key, by);
-                    self.merge_slot(id, key, by, Slot { p: sums.p, n: sums.n, seq });
+                    let (id, slot) = (self.table.insert(self.table.hash(key), key, by), Slot { p: sums.p, n: sums.n, seq });
+                    let by_law = self.law.merge(Cell::new(&self.table, id), by, slot);
+                    self.merge_slot(id, key, by, slot);
+                    self.law.compare(by_law, Cell::new(&self.table, id));
                 }
             }
             Fact::Floor { origin, key, sums } => {
@@ -114,11 +116,16 @@ impl Replica {
         true
     }
 
+    #[inline]
     pub(crate) fn merge_slot(&mut self, id: CellId, key: &str, by: OriginIndex, slot: Slot) {
-        let before = Cell::new(&self.table, id).slot(by);
+        let only = self.table.only_slot(id).filter(|(origin, _)| *origin == by);
+        let before = only.map_or_else(|| Cell::new(&self.table, id).slot(by), |(_, slot)| slot);
         let after = before.join(slot);
         if after != before {
-            self.table.put_slot(id, by, after);
+            match only {
+                Some(_) => self.table.put_only_slot(id, after),
+                None => self.table.put_slot(id, by, after),
+            }
             self.origins[by].weigh(weight(key), before.sums(), after.sums());
         }
     }

@@ -6,7 +6,7 @@
 
 use crate::{
     group::Group,
-    log::Log,
+    log::{self, Log},
     record::Record,
     shared::{Closing, Durable, Shared, State},
     snapshot::Snapshot,
@@ -176,8 +176,10 @@ impl Committer {
             }
             Some(under_way) if under_way.complete_at > Some(self.durable.borrow().group) => self.snapshot = Some(under_way),
             Some(Snapshotting { snapshot, log_bytes, .. }) => {
-                self.snapshot_at = snapshot.install()?.max(self.shared.config.snapshot_log_bytes);
+                let (bytes, segment) = snapshot.install()?;
+                self.snapshot_at = bytes.max(self.shared.config.snapshot_log_bytes);
                 self.closed_bytes -= log_bytes;
+                clean_up(log::recycle_before(&self.dir, segment));
                 self.snapshot_done("ok");
             }
         }
@@ -229,7 +231,8 @@ impl Committer {
         while snapshot.copy(&self.shared.state.lock().ledger) {
             snapshot.write()?;
         }
-        let snapshot_bytes = snapshot.install()?;
+        let (snapshot_bytes, segment) = snapshot.install()?;
+        clean_up(log::remove_before(&self.dir, segment));
         (self.log, self.closed_bytes) = (log, 0);
         self.snapshot_at = snapshot_bytes.max(self.shared.config.snapshot_log_bytes);
         let mut state = self.shared.state.lock();
@@ -241,5 +244,11 @@ impl Committer {
         self.durable.send_modify(|durable| *durable = Durable { group: first_group - 1, failed: None });
         self.snapshot_done("ok");
         Ok(())
+    }
+}
+
+fn clean_up(done: io::Result<()>) {
+    if let Err(error) = done {
+        tracing::warn!(%error, "counter log segments that a snapshot replaces could not be removed; the next start will");
     }
 }

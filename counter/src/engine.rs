@@ -10,6 +10,7 @@ use crate::{
     log::{self, Log},
     metrics::Metrics,
     on_disk::{self, OnDisk},
+    outcomes::Outcomes,
     outputs::Outputs,
     reading::Reading,
     recovery::Recovered,
@@ -193,14 +194,14 @@ impl Engine {
     /// Does all of `ops`, in order and in one group; each has its own answer.
     pub async fn add_many(&self, ops: Vec<AddOp>) -> Vec<Result<Added, AddError>> {
         self.room().await;
-        let mut staged = Vec::with_capacity(ops.len());
+        let mut outcomes = Outcomes::default();
         let borrowed: Vec<Op<'_>> = ops.iter().map(|op| Op { key: op.key.by_ref(), change: Change::Add(op.by), token: op.token }).collect();
-        self.stage_all(&borrowed, &mut staged);
+        self.stage_all(&borrowed, &mut outcomes);
         let mut answers = Vec::with_capacity(ops.len());
-        for (op, staged) in ops.iter().zip(staged) {
-            answers.push(match staged {
-                Ok(staged) => self.acknowledge(staged, op.ack).await,
-                Err(error) => Err(error),
+        for (op, outcome) in ops.iter().zip(outcomes.iter()) {
+            answers.push(match outcome {
+                Ok(changed) => self.acknowledge(Staged { changed, group: outcomes.group() }, op.ack).await,
+                Err(error) => Err(error.clone()),
             });
         }
         answers
@@ -209,14 +210,17 @@ impl Engine {
     /// Makes one change in memory without waiting. Callers wait for [`Engine::room`] first, and acknowledge nothing
     /// before [`Engine::settle`] of its group.
     pub fn stage(&self, key: &CounterKey, change: Change, token: Option<Token>) -> Result<Staged, AddError> {
-        let mut staged = Vec::with_capacity(1);
-        self.stage_all(&[Op { key: key.by_ref(), change, token }], &mut staged);
+        let mut outcomes = Outcomes::default();
+        self.stage_all(&[Op { key: key.by_ref(), change, token }], &mut outcomes);
         // One operation has one outcome.
-        staged.pop().unwrap_or_else(|| Err(AddError::Storage("nothing was done".into())))
+        let outcome = outcomes.iter().next().map(|outcome| outcome.map_err(Clone::clone));
+        let changed = outcome.unwrap_or_else(|| Err(AddError::Storage("nothing was done".into())))?;
+        Ok(Staged { changed, group: outcomes.group() })
     }
 
-    /// Makes many changes under one lock, in order, and appends the outcome of each to `out`; otherwise as [`Engine::stage`].
-    pub fn stage_all(&self, ops: &[Op<'_>], out: &mut Vec<Result<Staged, AddError>>) {
+    /// Makes many changes under one lock, in order, and appends their outcomes to `out`, which has none yet; otherwise as
+    /// [`Engine::stage`].
+    pub fn stage_all(&self, ops: &[Op<'_>], out: &mut Outcomes) {
         let mut state = self.shared.state.lock();
         let was_empty = state.pending.is_empty();
         self.shared.stage_all(&mut state, ops, out);
@@ -225,6 +229,7 @@ impl Engine {
         if news {
             self.shared.wake.notify_one();
         }
+        self.shared.metrics.count(ops, out);
     }
 
     /// Waits while [`PENDING_BYTES_MAX`] bytes wait for the disk.
@@ -270,7 +275,7 @@ impl Engine {
     /// Only the value; `None` for a counter that nobody counted since its last reset.
     pub fn get(&self, key: NameRef<'_>) -> Result<Option<i64>, Overflow> {
         let value = self.shared.state.lock().ledger.replica.value(key);
-        value.map(|value| i64::try_from(value).map_err(|_| Overflow { value })).transpose()
+        value.map(|value| i64::try_from(value).map_err(|_| Overflow::of(value))).transpose()
     }
 
     /// Whether anything was counted since the last reset.

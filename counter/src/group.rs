@@ -4,7 +4,8 @@
 //! that follows it in the group, length of the records, number, records.
 
 use crate::{
-    cell::{OriginIndex, Slot},
+    cell::{Floor, OriginIndex},
+    fact::encode_slot,
     record::{Fact, Record, patch_sums},
 };
 
@@ -88,14 +89,18 @@ impl Group {
         self.first_seq + self.offsets.len() as u64
     }
 
-    /// Puts down what the own origin has counted, and returns the slot's new stream position.
-    pub fn own_slot(&mut self, origin: OriginIndex, key: &str, slot: Slot) -> u64 {
-        let at = slot.seq.checked_sub(self.first_seq).and_then(|at| usize::try_from(at).ok()).filter(|at| *at >= self.barrier);
+    /// Puts down what the own origin has counted in a counter, and returns the slot's new stream position; `seq` is the old one.
+    #[inline]
+    pub fn own_slot(&mut self, origin: OriginIndex, key: &str, seq: u64, sums: Floor) -> u64 {
+        let at = seq.checked_sub(self.first_seq).and_then(|at| usize::try_from(at).ok()).filter(|at| *at >= self.barrier);
         if let Some(offset) = at.and_then(|at| self.offsets.get(at)) {
-            patch_sums(&mut self.bytes[*offset..], slot.sums());
-            return slot.seq;
+            patch_sums(&mut self.bytes[*offset..], sums);
+            return seq;
         }
-        self.own_fact(origin, Fact::Slot { key, sums: slot.sums() })
+        let seq = self.next_seq();
+        self.offsets.push(self.bytes.len());
+        encode_slot(origin, seq, sums, key, &mut self.bytes);
+        seq
     }
 
     /// Puts down a fact of the own stream and returns its position.
@@ -156,6 +161,20 @@ impl SealedGroup<'_> {
             return None;
         }
         Some(SealedGroup { number: u64::from_le_bytes(*number), records: &records[..length] })
+    }
+
+    /// How many of `bytes` belong to a write of group `number` that was begun there: as many as its header says, or all, if
+    /// they end within it and are no zeros.
+    #[must_use]
+    pub fn begun(bytes: &[u8], number: u64) -> usize {
+        let Some((header, records)) = bytes.split_first_chunk::<GROUP_HEADER_BYTES>() else {
+            return bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        };
+        let length = header[8..].first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
+        if !header.starts_with(&GROUP_MAGIC) || header[12..] != number.to_le_bytes() {
+            return 0;
+        }
+        GROUP_HEADER_BYTES + records.len().min(usize::try_from(length).unwrap_or(usize::MAX))
     }
 
     /// Where in `bytes` the first whole group numbered `number` or higher starts. No name can hold the magic's first byte.
@@ -220,25 +239,25 @@ mod tests {
 
     #[test]
     fn a_counter_that_changes_again_in_a_group_keeps_one_record() {
-        let slot = |p, seq| Slot { p, n: 0, seq };
+        let sums = |p| Floor { p, n: 0 };
         let mut group = Group::new(1, 10);
-        let seq = group.own_slot(0, "a", slot(1, 0));
+        let seq = group.own_slot(0, "a", 0, sums(1));
         assert_eq!(seq, 10);
-        assert_eq!(group.own_slot(0, "b", slot(1, 4)), 11, "position 4 was in an earlier group");
+        assert_eq!(group.own_slot(0, "b", 4, sums(1)), 11, "position 4 was in an earlier group");
         let size = group.byte_count();
-        assert_eq!(group.own_slot(0, "a", slot(2, seq)), 10);
+        assert_eq!(group.own_slot(0, "a", seq, sums(2)), 10);
         assert_eq!(group.byte_count(), size);
         let first = Record::decode_all(group.records()).next().unwrap().unwrap();
-        assert_eq!(first, Record::Fact { by: 0, seq: 10, fact: Fact::Slot { key: "a", sums: slot(2, 0).sums() } });
+        assert_eq!(first, Record::Fact { by: 0, seq: 10, fact: Fact::Slot { key: "a", sums: sums(2) } });
         group.seal_facts();
-        assert_eq!(group.own_slot(0, "a", slot(3, 10)), 12, "not patched behind the back of what came after it");
+        assert_eq!(group.own_slot(0, "a", 10, sums(3)), 12, "not patched behind the back of what came after it");
         assert_eq!(group.next_seq(), 13);
     }
 
     #[test]
     fn a_group_reads_back_and_no_changed_byte_goes_unseen() {
         let mut group = Group::new(5, 1);
-        group.own_slot(0, "likes", Slot { p: 1, n: 0, seq: 0 });
+        group.own_slot(0, "likes", 0, Floor { p: 1, n: 0 });
         let mut bytes = group.seal().to_vec();
         assert_eq!(SealedGroup::read(&bytes).unwrap(), SealedGroup { number: 5, records: group.records() });
         for at in 0..bytes.len() {

@@ -74,6 +74,7 @@ impl Ledger {
     }
 
     /// Does `change` once per token.
+    #[inline]
     pub fn change(
         &mut self,
         at: Located<'_>,
@@ -82,9 +83,13 @@ impl Ledger {
         now: Now,
         out: &mut Group,
     ) -> Result<Changed, AddError> {
-        let Some(token) = token else {
-            return self.do_it(at, change, out).map(|value| Changed { value, duplicate: false });
-        };
+        match token {
+            None => self.do_it(at, change, out).map(|value| Changed { value, duplicate: false }),
+            Some(token) => self.do_once(at, change, token, now, out),
+        }
+    }
+
+    fn do_once(&mut self, at: Located<'_>, change: Change, token: Token, now: Now, out: &mut Group) -> Result<Changed, AddError> {
         let by = if let Change::Add(by) = change { Some(by) } else { None };
         match self.tokens.judge(token, self.replica.cell_id(at), by, now) {
             Ok(Standing::New) => {}
@@ -106,6 +111,7 @@ impl Ledger {
         Ok(Changed { value, duplicate: false })
     }
 
+    #[inline]
     fn do_it(&mut self, at: Located<'_>, change: Change, out: &mut Group) -> Result<i64, AddError> {
         match change {
             Change::Add(by) => self.replica.add(at, by, out).map_err(|refusal| match refusal {
@@ -122,7 +128,7 @@ impl Ledger {
     /// The value; 0 for a counter that nobody counted.
     pub fn value(&self, key: NameRef<'_>) -> Result<i64, Overflow> {
         let value = self.replica.value(key).unwrap_or(0);
-        i64::try_from(value).map_err(|_| Overflow { value })
+        i64::try_from(value).map_err(|_| Overflow::of(value))
     }
 
     /// Takes in one record of a log, a snapshot or another replica's stream; only its format can be wrong.

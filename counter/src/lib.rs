@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `cell`, `table`, `shard` | one PN-counter, with `crdts` as its law; and a hundred million of them |
+//! | `cell`, `law`, `table`, `shard` | one PN-counter, with `crdts` as its law; and a hundred million of them |
 //! | `origin`, `lives` | who counts, and what becomes of it when a node loses its disk or never comes back |
 //! | `replica`, `apply`, `token`, `ledger` | all counters, what makes retries exact, and both together: the durable state |
 //! | `record`, `fact`, `group` | the bytes of the log, and of the streams between replicas |
@@ -11,7 +11,7 @@
 //! | `log`, `snapshot`, `on_disk` | the files |
 //! | `inspect`, `export`, `import` | the files of a node that does not run |
 //! | `shared`, `commit` | what all share; the log thread |
-//! | `opening`, `engine`, `membership` | what callers use |
+//! | `opening`, `engine`, `outcomes`, `membership` | what callers use |
 //! | `peers`, `outputs` | the connections to other nodes |
 //! | `interest` | who wants to hear of changes |
 //! | `resp` | the server for Redis clients |
@@ -28,6 +28,7 @@ pub mod group;
 pub mod import;
 pub mod inspect;
 mod interest;
+pub mod law;
 pub mod ledger;
 pub mod links;
 pub mod lives;
@@ -37,6 +38,7 @@ mod metrics;
 mod on_disk;
 mod opening;
 pub mod origin;
+pub mod outcomes;
 mod outputs;
 pub mod peers;
 mod reading;

@@ -1,8 +1,10 @@
 //! I/O: the counter's metrics, and the table that documents them.
 
 use crate::{
-    ledger::{AddError, Change, Changed},
+    engine::Op,
+    ledger::{AddError, Change},
     links::Links,
+    outcomes::Outcomes,
     replica::Replica,
 };
 use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -155,29 +157,33 @@ impl Metrics {
         })
     }
 
-    /// Counts additions that counted.
-    pub(crate) fn count_additions(&self, number: u64) {
-        self.add.ok.inc_by(number);
-    }
-
-    /// Counts one change by its result.
-    pub(crate) fn count(&self, change: Change, result: &Result<Changed, AddError>) {
-        let results = if change == Change::Reset { &self.reset } else { &self.add };
-        match result {
-            Ok(Changed { duplicate: false, .. }) => results.ok.inc(),
-            Ok(Changed { duplicate: true, .. }) => {
-                results.duplicate.inc();
-                self.duplicates.inc();
-            }
-            Err(AddError::Overflow(_)) => results.overflow.inc(),
-            Err(AddError::TokenExpired { .. } | AddError::TokenReused) => results.token.inc(),
-            Err(AddError::TokensFull | AddError::KeysFull) => results.full.inc(),
-            Err(AddError::Storage(_)) => results.storage.inc(),
+    /// Counts the changes of a batch by their results.
+    pub(crate) fn count(&self, ops: &[Op<'_>], outcomes: &Outcomes) {
+        // Resets come alone.
+        let results = if let [Op { change: Change::Reset, .. }] = ops { &self.reset } else { &self.add };
+        results.count(outcomes);
+        if outcomes.repeated() > 0 {
+            self.duplicates.inc_by(outcomes.repeated() as u64);
         }
     }
 }
 
 impl Results {
+    fn count(&self, outcomes: &Outcomes) {
+        self.ok.inc_by(outcomes.counted() as u64);
+        if outcomes.repeated() > 0 {
+            self.duplicate.inc_by(outcomes.repeated() as u64);
+        }
+        for (_, error) in outcomes.refused() {
+            match error {
+                AddError::Overflow(_) => self.overflow.inc(),
+                AddError::TokenExpired { .. } | AddError::TokenReused => self.token.inc(),
+                AddError::TokensFull | AddError::KeysFull => self.full.inc(),
+                AddError::Storage(_) => self.storage.inc(),
+            }
+        }
+    }
+
     fn of(ops: &IntCounterVec, op: &str) -> Results {
         let result = |result: &str| ops.with_label_values(&[op, result]);
         Results {

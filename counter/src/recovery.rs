@@ -70,7 +70,7 @@ pub struct Tail {
     pub segment: u64,
     /// The end of its last whole group, in bytes.
     pub end: usize,
-    /// Bytes after it that are no whole group and not zero: the write that a crash interrupted.
+    /// Bytes after it of the next group: the write that a crash interrupted.
     pub torn: usize,
 }
 
@@ -133,7 +133,7 @@ impl Recovery {
             end += group.byte_count();
             self.next_group += 1;
         }
-        let torn = bytes[end..].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let torn = SealedGroup::begun(&bytes[end..], self.next_group);
         self.tail = Some(Tail { segment: number, end, torn });
         self.refuse_data(number, end, bytes)
     }
@@ -278,7 +278,10 @@ mod tests {
     fn what_an_earlier_use_left_in_a_recycled_segment_is_no_data() {
         let (bytes, ends) = segment();
         let old = &bytes[SEGMENT_HEADER_BYTES..ends[0]];
-        assert_eq!(recover(&[&[&bytes[..ends[2]], old].concat()]).unwrap().0, 3);
+        let (value, recovered) = recover(&[&[&bytes[..ends[2]], old].concat()]).unwrap();
+        assert_eq!((value, recovered.tail), (3, Some(Tail { segment: 1, end: ends[2], torn: 0 })));
+        let (_, recovered) = recover(&[&[&bytes[..ends[3] - 1], old].concat()]).unwrap();
+        assert_eq!(recovered.tail, Some(Tail { segment: 1, end: ends[2], torn: ends[3] - ends[2] }), "an interrupted write in it");
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //! replaying records, in their order, from the start or from a snapshot, leads to the same replica.
 
 use crate::{
-    cell::{Cell, Floor, OriginIndex, Overflow, Slot, added_by_law},
+    cell::{Cell, Floor, OriginIndex, Overflow, Slot},
     group::{Cut, Group},
+    law::Law,
     origin::{OriginId, Origins},
     record::Fact,
     session::{self, BadSession},
@@ -14,8 +15,6 @@ use std::collections::BTreeMap;
 
 /// Counters a replica holds, about 60 bytes each with a key of 16; at the bound additions to new ones are refused.
 pub const KEYS_MAX: usize = 100_000_000;
-/// One addition in this many is redone with `crdts`.
-pub const LAW_SAMPLE: u64 = 1 << 10;
 
 /// What one member has counted in one counter since its last reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -56,8 +55,7 @@ pub struct Replica {
     pub(crate) home: OriginId,
     /// Counts what merges into existing slots without being a maximum, so that a copy of the table taken in pieces notices.
     pub(crate) absorptions: u64,
-    additions: u64,
-    law_violations: u64,
+    pub(crate) law: Law,
 }
 
 impl Replica {
@@ -66,7 +64,7 @@ impl Replica {
     pub fn new(seed: u64) -> Replica {
         let home = OriginId { region: String::new(), node: String::new(), epoch: 0 };
         let (table, origins) = (Table::new(seed), Origins::default());
-        Replica { table, origins, own: 0, provisional: false, home, absorptions: 0, additions: 0, law_violations: 0 }
+        Replica { table, origins, own: 0, provisional: false, home, absorptions: 0, law: Law::default() }
     }
 
     /// The newest position of the own stream.
@@ -128,7 +126,7 @@ impl Replica {
         let known = self.cell_id(at);
         if by == 0 {
             let value = known.map_or(0, |id| Cell::new(&self.table, id).value());
-            return i64::try_from(value).map_err(|_| AddRefusal::Overflow(Overflow { value }));
+            return i64::try_from(value).map_err(|_| AddRefusal::Overflow(Overflow::of(value)));
         }
         if known.is_none() && self.table.count() >= KEYS_MAX {
             return Err(AddRefusal::KeysFull);
@@ -138,11 +136,9 @@ impl Replica {
         let id = known.unwrap_or_else(|| self.table.insert(at.hash, key, own));
         let cell = Cell::new(&self.table, id);
         let (slot, value) = cell.added(own, by).map_err(AddRefusal::Overflow)?;
-        self.additions += 1;
-        let law = self.additions.is_multiple_of(LAW_SAMPLE).then(|| added_by_law(cell.to_crdt(), own, by));
+        let by_law = self.law.addition(cell, own, by);
         self.put_own(id, key, slot, out);
-        let broken = law.is_some_and(|law| law != Cell::new(&self.table, id).to_crdt());
-        self.law_violations += u64::from(broken);
+        self.law.compare(by_law, Cell::new(&self.table, id));
         Ok(value)
     }
 
@@ -215,10 +211,10 @@ impl Replica {
         self.table.count()
     }
 
-    /// Additions that `crdts` would have done otherwise; must stay 0.
+    /// Changes that `crdts` would have done otherwise; must stay 0.
     #[must_use]
     pub fn law_violations(&self) -> u64 {
-        self.law_violations
+        self.law.violations
     }
 
     /// How far all streams reach now.
@@ -253,9 +249,10 @@ impl Replica {
     }
 
     /// Writes the own slot and puts it down.
+    #[inline]
     pub(crate) fn put_own(&mut self, id: CellId, key: &str, slot: Slot, out: &mut Group) {
         let own = self.own;
-        let seq = out.own_slot(own, key, slot);
+        let seq = out.own_slot(own, key, slot.seq, slot.sums());
         self.merge_slot(id, key, own, Slot { seq, ..slot });
         self.know_seq(own, seq);
     }
@@ -270,6 +267,7 @@ impl Replica {
 mod tests {
     use super::*;
     use crate::{
+        law::LAW_SAMPLE,
         record::{Malformed, Record},
         table::Place,
     };
@@ -369,12 +367,14 @@ mod tests {
     }
 
     #[test]
-    fn sampled_additions_are_redone_with_crdts() {
+    fn additions_and_merges_are_sampled_by_the_law() {
         let (mut replica, mut group) = replica("c1", 7);
         for _ in 0..2 * LAW_SAMPLE {
             add(&mut replica, "a", 1, &mut group).unwrap();
         }
-        assert_eq!((replica.additions, replica.law_violations()), (2 * LAW_SAMPLE, 0));
+        let copy = replay(group.records());
+        assert_eq!((replica.law.additions, replica.law.merges, replica.law_violations()), (2 * LAW_SAMPLE, 0, 0));
+        assert_eq!((copy.law.additions, copy.law.merges, copy.law_violations()), (0, 1, 0), "one record, one merge");
     }
 
     #[test]

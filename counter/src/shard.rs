@@ -44,6 +44,7 @@ impl Shard {
         self.blocks.last().map_or(0, |last| join(self.blocks.len() - 1, last.len()))
     }
 
+    #[inline]
     pub(crate) fn head(&self, at: u32) -> (Extra, u32) {
         let (block, offset) = split(at);
         let words = &self.blocks[block][offset..offset + HEAD_WORDS];
@@ -54,12 +55,19 @@ impl Shard {
     }
 
     pub(crate) fn put_head(&mut self, at: u32, head: Extra) {
+        self.put_slot(at, head.slot);
+        let (block, offset) = split(at);
+        self.blocks[block][offset + HEAD_WORDS - 1] = link(head.next, head.origin, head.by);
+    }
+
+    /// Writes the slot of the entry that stands with the key.
+    #[inline]
+    pub(crate) fn put_slot(&mut self, at: u32, slot: Slot) {
         let (block, offset) = split(at);
         let words = &mut self.blocks[block][offset..offset + HEAD_WORDS];
-        words[0] = head.slot.p;
-        words[1] = head.slot.n;
-        words[2] = (words[2] & !SEQ_MAX) | (head.slot.seq & SEQ_MAX);
-        words[3] = link(head.next, head.origin, head.by);
+        words[0] = slot.p;
+        words[1] = slot.n;
+        words[2] = (words[2] & !SEQ_MAX) | (slot.seq & SEQ_MAX);
     }
 
     pub(crate) fn set_next(&mut self, at: u32, next: u32) {

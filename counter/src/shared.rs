@@ -2,16 +2,15 @@
 
 use crate::{
     cell::OriginIndex,
-    engine::{EngineConfig, Op, PENDING_BYTES_MAX, Staged},
+    engine::{EngineConfig, Op, PENDING_BYTES_MAX},
     group::Group,
     interest::Interests,
-    ledger::{AddError, Change, Changed, Ledger},
+    ledger::{AddError, Ledger},
     links::{Links, Output},
     metrics::Metrics,
+    outcomes::Outcomes,
     outputs::Outputs,
-    replica::Located,
     table::BATCH,
-    token::Token,
 };
 use parking_lot::{Condvar, Mutex};
 use protocol::time::Now;
@@ -151,45 +150,35 @@ impl Shared {
         }
     }
 
-    /// Makes one change in memory and puts it into the pending group.
-    pub(crate) fn stage(&self, state: &mut State, at: Located<'_>, change: Change, token: Option<Token>) -> Result<Staged, AddError> {
+    /// Makes changes in order and puts them into the pending group. Their counters are looked up some at a time before
+    /// they are changed.
+    pub(crate) fn stage_all(&self, state: &mut State, ops: &[Op<'_>], out: &mut Outcomes) {
         let State { ledger, pending, failed, closing, .. } = state;
-        let now = token.map_or_else(Now::default, |_| (self.config.clock)());
-        let result = match (failed, closing) {
-            (Some(reason), _) => Err(AddError::Storage(Arc::clone(reason))),
-            (None, Some(_)) => Err(AddError::Storage("the node is shutting down".into())),
-            (None, None) => ledger.change(at, change, token, now, pending),
+        let refusal = match (failed, closing) {
+            (Some(reason), _) => Some(Arc::clone(reason)),
+            (None, Some(_)) => Some("the node is shutting down".into()),
+            (None, None) => None,
         };
-        // Additions that counted are told to the metrics by the batch.
-        if !is_plain_success(change, result.as_ref().ok().copied()) {
-            self.metrics.count(change, &result);
+        if let Some(reason) = refusal {
+            ops.iter().for_each(|_| out.push(Err(AddError::Storage(Arc::clone(&reason)))));
+            return;
         }
-        self.tell_if_crowded(pending);
-        // What changed nothing now, such as a retry, waits for all that it may have seen.
-        let group = pending.number() - u64::from(pending.is_empty());
-        result.map(|changed| Staged { changed, group })
-    }
-
-    /// Makes changes in order. Their counters are looked up some at a time before they are changed.
-    pub(crate) fn stage_all(&self, state: &mut State, ops: &[Op<'_>], out: &mut Vec<Result<Staged, AddError>>) {
-        let first = out.len();
+        let now = ops.iter().find_map(|op| op.token).map_or_else(Now::default, |_| (self.config.clock)());
         if let [op] = ops {
             // An unpipelined one does not pay for the tables of a batch.
-            let at = state.ledger.replica.locate(op.key);
-            out.push(self.stage(state, at, op.change, op.token));
+            let at = ledger.replica.locate(op.key);
+            out.push(ledger.change(at, op.change, op.token, now, pending));
         } else {
             for ops in ops.chunks(BATCH) {
-                let located = state.ledger.replica.locate_all(ops.iter().map(|op| op.key));
+                let located = ledger.replica.locate_all(ops.iter().map(|op| op.key));
                 for (at, op) in located.into_iter().flatten().zip(ops) {
-                    out.push(self.stage(state, at, op.change, op.token));
+                    out.push(ledger.change(at, op.change, op.token, now, pending));
                 }
             }
         }
-        let counted = ops
-            .iter()
-            .zip(&out[first..])
-            .filter(|(op, staged)| is_plain_success(op.change, staged.as_ref().ok().map(|staged| staged.changed)));
-        self.metrics.count_additions(counted.count() as u64);
+        self.tell_if_crowded(pending);
+        // What changed nothing now, such as a retry, waits for all that it may have seen.
+        out.group = pending.number() - u64::from(pending.is_empty());
     }
 
     /// Waits until `group` is on disk.
@@ -216,9 +205,4 @@ impl Shared {
         self.state.lock().closing.get_or_insert(closing);
         self.wake.notify_one();
     }
-}
-
-/// An addition that counted, as nearly all do.
-fn is_plain_success(change: Change, changed: Option<Changed>) -> bool {
-    matches!((change, changed), (Change::Add(_), Some(Changed { duplicate: false, .. })))
 }

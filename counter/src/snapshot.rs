@@ -78,17 +78,15 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Puts the snapshot in the place of the last one, and removes the segments before it. Returns its size.
-    pub(crate) fn install(mut self) -> io::Result<u64> {
+    /// Puts the snapshot in the place of the last one, after which the segments before it are superfluous. Returns its size,
+    /// and the segment that the log goes on with.
+    pub(crate) fn install(mut self) -> io::Result<(u64, u64)> {
         self.write()?;
         self.file.write_all(&self.checksum.to_le_bytes())?;
         self.file.sync_all()?;
         fs::rename(self.dir.join("snapshot.tmp"), self.dir.join("snapshot"))?;
         log::sync_dir(&self.dir)?;
-        if let Err(error) = log::remove_before(&self.dir, self.segment) {
-            tracing::warn!(%error, "counter log segments that a snapshot replaces could not be removed; the next start will");
-        }
-        Ok(self.byte_count + 4)
+        Ok((self.byte_count + 4, self.segment))
     }
 }
 

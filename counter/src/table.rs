@@ -132,10 +132,18 @@ impl Table {
     }
 
     /// The only slot of a counter that has no other entry.
+    #[inline]
     #[must_use]
     pub fn only_slot(&self, id: CellId) -> Option<(OriginIndex, Slot)> {
         let (head, next) = self.shards[usize::from(id.shard)].head(id.at);
         (next == 0 && head.by == SLOT).then_some((head.origin, head.slot))
+    }
+
+    /// Writes the only slot of a counter that has no other entry. Inlined, so that the sums stay in registers: passed through
+    /// memory they are read back as a pair before they are there, and that waits for every store before them.
+    #[inline]
+    pub fn put_only_slot(&mut self, id: CellId, slot: Slot) {
+        self.shards[usize::from(id.shard)].put_slot(id.at, slot);
     }
 
     /// Writes `origin`'s slot.

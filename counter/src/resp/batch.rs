@@ -7,8 +7,9 @@ use super::{
     reply::{self, Reply, Version},
 };
 use crate::{
-    engine::{Ack, Engine, Op, Staged},
+    engine::{Ack, Engine, Op},
     ledger::AddError,
+    outcomes::Outcomes,
 };
 use bytes::BytesMut;
 
@@ -31,6 +32,7 @@ pub(super) struct Batch<'a, 'r> {
     /// Additions that wait, all for the same level.
     additions: Vec<Op<'a>>,
     ack: Ack,
+    outcomes: Outcomes,
 }
 
 /// Replies to commands that have been executed.
@@ -56,7 +58,7 @@ struct Promise {
 impl<'a, 'r> Batch<'a, 'r> {
     pub(super) fn new(engine: &'r Engine, replies: &'r mut Replies) -> Batch<'a, 'r> {
         let additions = Vec::with_capacity(replies.gathered);
-        Batch { quit: false, staged: None, replies, engine, additions, ack: Ack::Memory }
+        Batch { quit: false, staged: None, replies, engine, additions, ack: Ack::Memory, outcomes: Outcomes::default() }
     }
 
     /// Makes `addition` with those around it.
@@ -81,11 +83,11 @@ impl<'a, 'r> Batch<'a, 'r> {
     /// Makes all additions that wait. Must come before anything that reads.
     pub(super) fn flush(&mut self) {
         if !self.additions.is_empty() {
-            let mut outcomes = Vec::with_capacity(self.additions.len());
-            self.engine.stage_all(&self.additions, &mut outcomes);
+            self.outcomes.clear();
+            self.engine.stage_all(&self.additions, &mut self.outcomes);
             self.replies.gathered = self.additions.len();
             self.additions.clear();
-            self.replies.answer_additions(outcomes, self.ack);
+            self.replies.answer_additions(&self.outcomes, self.ack);
         }
     }
 }
@@ -119,19 +121,23 @@ impl Replies {
         self.bytes.extend_from_slice(&said[from..]);
     }
 
-    fn answer_additions(&mut self, outcomes: Vec<Result<Staged, AddError>>, ack: Ack) {
-        self.bytes.reserve(outcomes.len() * reply::INTEGER_BYTES_MAX);
-        let (mut start, mut count, mut group) = (self.bytes.len(), 0, 0);
-        for outcome in outcomes {
+    fn answer_additions(&mut self, outcomes: &Outcomes, ack: Ack) {
+        let (mut start, group) = (self.bytes.len(), outcomes.group());
+        if let Some(values) = outcomes.values() {
+            self.bytes.reserve(values.len() * reply::INTEGER_BYTES_MAX);
+            values.iter().for_each(|value| reply::integer(*value, &mut self.bytes));
+            return self.promise(start, values.len(), (group, ack));
+        }
+        let mut count = 0;
+        for outcome in outcomes.iter() {
             match outcome {
-                Ok(staged) => {
-                    reply::integer(staged.changed.value, &mut self.bytes);
-                    group = group.max(staged.group);
+                Ok(changed) => {
+                    reply::integer(changed.value, &mut self.bytes);
                     count += 1;
                 }
                 Err(error) => {
                     self.promise(start, count, (group, ack));
-                    refused(&error).encode(Version::Resp2, &mut self.bytes);
+                    refused(error).encode(Version::Resp2, &mut self.bytes);
                     (start, count) = (self.bytes.len(), 0);
                 }
             }
@@ -154,21 +160,25 @@ mod tests {
     use super::*;
     use crate::{cell::Overflow, ledger::Changed};
 
-    fn added(value: i64, group: u64) -> Result<Staged, AddError> {
-        Ok(Staged { changed: Changed { value, duplicate: false }, group })
+    fn outcomes(group: u64, of: impl IntoIterator<Item = Result<i64, AddError>>) -> Outcomes {
+        let mut outcomes = Outcomes::default();
+        outcomes.group = group;
+        of.into_iter().for_each(|outcome| outcomes.push(outcome.map(|value| Changed { value, duplicate: false })));
+        outcomes
     }
 
     #[test]
     fn what_did_not_become_safe_is_withdrawn_in_its_place_and_nothing_else_is() {
         let mut replies = Replies::default();
         replies.push(Reply::Simple("PONG"), Version::Resp2);
-        replies.answer_additions(vec![added(1, 7), added(20, 8), Err(AddError::Overflow(Overflow { value: 0 })), added(3, 8)], Ack::Fsync);
-        replies.answer_additions(vec![added(4, 9)], Ack::Memory);
+        replies.answer_additions(&outcomes(8, [Ok(1), Ok(20), Err(AddError::Overflow(Overflow::of(0))), Ok(3)]), Ack::Fsync);
+        replies.answer_additions(&outcomes(7, [Ok(5)]), Ack::Fsync);
+        replies.answer_additions(&outcomes(9, [Ok(4)]), Ack::Memory);
         replies.push(Reply::text("x"), Version::Resp2);
         assert_eq!(replies.due(), Some((8, Ack::Fsync)), "what is acknowledged from memory waits for nothing");
         replies.withdraw(&AddError::Storage("full".into()));
         let lost = "-MISCONF Errors writing to the AOF file: full\r\n";
-        let expected = format!("+PONG\r\n{lost}{lost}-ERR increment or decrement would overflow\r\n{lost}:4\r\n$1\r\nx\r\n");
+        let expected = format!("+PONG\r\n{lost}{lost}-ERR increment or decrement would overflow\r\n{lost}{lost}:4\r\n$1\r\nx\r\n");
         assert_eq!(std::str::from_utf8(&replies.bytes).unwrap(), expected);
         assert_eq!(replies.due(), None);
     }
