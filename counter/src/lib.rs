@@ -13,6 +13,7 @@
 //! | `shared`, `commit` | what all share; the log thread |
 //! | `opening`, `engine`, `outcomes`, `membership` | what callers use |
 //! | `peers`, `outputs` | the connections to other nodes |
+//! | `peer_stream`, `peer_tls` | what those are made of, and whom they believe |
 //! | `interest` | who wants to hear of changes |
 //! | `resp` | the server for Redis clients |
 
@@ -40,6 +41,8 @@ mod opening;
 pub mod origin;
 pub mod outcomes;
 mod outputs;
+mod peer_stream;
+pub mod peer_tls;
 pub mod peers;
 mod reading;
 pub mod record;

@@ -29,6 +29,7 @@ const ORIGINS: &str = "headcount_counter_origins";
 const POISONED: &str = "headcount_counter_poisoned_chunks_total";
 const DIGESTS: &str = "headcount_counter_digest_mismatches_total";
 const GAPS: &str = "headcount_counter_stream_gaps_total";
+const REFUSED: &str = "headcount_counter_refused_peers_total";
 
 /// Every metric of this crate with its help text.
 pub const METRICS: &[(&str, &str)] = &[
@@ -49,6 +50,7 @@ pub const METRICS: &[(&str, &str)] = &[
     (POISONED, "Chunks from peers that broke the rules; they are dropped and not passed on"),
     (DIGESTS, "Chunks after which a stream was not what its sender has; the whole of it is asked for again; must stay 0"),
     (GAPS, "Streams asked for again because something was missing"),
+    (REFUSED, "Connections with other nodes, dialed or accepted, that one side refused; the log says why"),
     (RESP_CUT, "Connections of Redis clients that the server ended, by reason (http, clients, protocol, slow)"),
 ];
 
@@ -80,6 +82,7 @@ pub(crate) struct Replication {
     poisoned: IntCounter,
     digests: IntCounter,
     gaps: IntCounter,
+    pub(crate) refused: IntCounter,
 }
 
 impl Replication {
@@ -94,6 +97,7 @@ impl Replication {
             poisoned: counter(registry, POISONED)?,
             digests: counter(registry, DIGESTS)?,
             gaps: counter(registry, GAPS)?,
+            refused: counter(registry, REFUSED)?,
         })
     }
 

@@ -5,8 +5,9 @@
 use crate::{
     engine::Engine,
     links::{FLUSH_MS, LinkId, Links},
+    peer_stream::{Reader, Stream, Unfit, Writer, read_frame, write_frame},
+    peer_tls::PeerTls,
 };
-use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use parking_lot::Mutex;
 use protocol::peer::{FRAME_BYTES_MAX, Hello, Message, Proof, Refused, STRANGER_FRAME_BYTES_MAX, VERSION};
@@ -21,11 +22,10 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
+    net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
     task::JoinSet,
-    time::{interval, sleep, timeout},
+    time::{Instant, interval, sleep, timeout},
 };
 
 /// How long connecting, and then the first messages of both sides, may take.
@@ -43,8 +43,11 @@ const LEARNED_MAX: usize = 256;
 pub struct PeersConfig {
     /// The cluster's name; nodes of another one are refused.
     pub cluster: String,
-    /// What every node of the cluster has and nobody else. It has no `Debug`, so that no log shows it.
+    /// What every node of the cluster has and nobody else. It has no `Debug`, so that no log shows it. With `tls` it may be
+    /// empty: then the certificates alone show who belongs here.
     pub key: Vec<u8>,
+    /// `None`: what nodes say to each other is not encrypted.
+    pub tls: Option<PeerTls>,
     /// Nodes that are known from the start, as HOST:PORT.
     pub seeds: Vec<String>,
     /// Where others reach this node, as HOST:PORT.
@@ -68,6 +71,8 @@ struct Peers {
     next_link: AtomicU64,
     connected: Mutex<Connected>,
     strangers: Semaphore,
+    /// When a refused stranger was last spoken of in the log.
+    refused: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -95,13 +100,27 @@ enum End {
     Closed,
 }
 
+impl From<Unfit> for End {
+    fn from(unfit: Unfit) -> End {
+        match unfit {
+            Unfit::Io(error) => End::Io(error),
+            Unfit::Refused(reason) => End::Refused(reason),
+        }
+    }
+}
+
 /// Talks with peers until `shutdown` completes. The engine's own origin is in doubt, if it has peers, until they have spoken.
 pub async fn serve(listener: TcpListener, engine: Engine, config: PeersConfig, shutdown: impl Future<Output = ()>) {
     let (region, node) = engine.identity();
     let me = Hello { version: VERSION, cluster: config.cluster.clone(), region, node, nonce: random_bytes(config.random_u64).into() };
     engine.begin_conversation(config.seeds.len());
     let (next_link, connected, strangers) = (AtomicU64::new(1), Mutex::default(), Semaphore::new(STRANGERS_MAX));
-    let peers = Arc::new(Peers { engine, config, me, next_link, connected, strangers });
+    let peers = Arc::new(Peers { engine, config, me, next_link, connected, strangers, refused: Mutex::default() });
+    let now = (peers.engine.shared().config.clock)();
+    if let Some(doubt) = peers.config.tls.as_ref().and_then(|tls| tls.doubt(&peers.config.address, now)) {
+        // It counts alone meanwhile, as without any peer.
+        tracing::warn!(doubt, address = peers.config.address, "counter peer: others will refuse the certificate in tls.cert");
+    }
     let mut tasks = JoinSet::new();
     tasks.spawn(Arc::clone(&peers).tick());
     tasks.spawn(Arc::clone(&peers).dial());
@@ -153,13 +172,27 @@ impl Peers {
     async fn accepted(self: Arc<Peers>, stream: TcpStream) {
         // The semaphore is never closed.
         let Ok(place) = self.strangers.acquire().await else { return };
-        let greeted = timeout(HANDSHAKE, self.greet(stream)).await.unwrap_or(Err(End::Late));
+        let from = stream.peer_addr().map(|from| from.to_string()).unwrap_or_default();
+        let greeted = timeout(HANDSHAKE, self.greet(stream, None)).await.unwrap_or(Err(End::Late));
         drop(place);
         let ended = match greeted {
             Ok((stream, hello)) => self.converse(stream, &hello, None).await,
             Err(end) => end,
         };
+        if matches!(ended, End::Refused(_)) {
+            self.refused_stranger(&from, &ended);
+        }
         tracing::debug!(%ended, "counter peer: accepted connection ended");
+    }
+
+    /// Speaks of one of many: whoever can connect could fill the log.
+    fn refused_stranger(&self, from: &str, ended: &End) {
+        self.engine.metrics().replication.refused.inc();
+        let mut last = self.refused.lock();
+        if last.is_none_or(|last| last.elapsed() >= REDIAL) {
+            *last = Some(Instant::now());
+            tracing::warn!(from, %ended, "counter peer: refused");
+        }
     }
 
     async fn dial(self: Arc<Peers>) {
@@ -189,7 +222,7 @@ impl Peers {
     }
 
     async fn dialed(self: Arc<Peers>, seed: Option<usize>, address: String) {
-        let greeted = timeout(HANDSHAKE, async { self.greet(TcpStream::connect(&address).await?).await }).await;
+        let greeted = timeout(HANDSHAKE, async { self.greet(TcpStream::connect(&address).await?, Some(&address)).await }).await;
         let ended = match greeted.unwrap_or(Err(End::Late)) {
             Ok((stream, hello)) => self.converse(stream, &hello, Some(seed)).await,
             Err(end) => end,
@@ -202,16 +235,15 @@ impl Peers {
             return;
         }
         if matches!(ended, End::Refused(_)) {
+            self.engine.metrics().replication.refused.inc();
             tracing::warn!(address, %ended, "counter peer: refused");
         }
         self.connected.lock().busy.remove(&address);
     }
 
-    /// Learns who is at the other end, and that it belongs here.
-    async fn greet(&self, stream: TcpStream) -> Result<(Stream, Hello), End> {
-        stream.set_nodelay(true)?;
-        let (reader, writer) = stream.into_split();
-        let mut stream = Stream { reader: BufReader::new(reader), writer };
+    /// Learns who is at the other end, and that it belongs here. `dialed`: at which address, if it was by us.
+    async fn greet(&self, stream: TcpStream, dialed: Option<&str>) -> Result<(Stream, Hello), End> {
+        let mut stream = Stream::open(stream, self.config.tls.as_ref(), dialed).await?;
         let me = self.hello();
         stream.write(Message::Hello(me.clone())).await?;
         let Some(Message::Hello(hello)) = stream.read(STRANGER_FRAME_BYTES_MAX).await? else {
@@ -229,9 +261,11 @@ impl Peers {
             stream.write(Message::Refused(Refused { reason: reason.clone() })).await?;
             return Err(End::Refused(reason));
         }
-        stream.write(Message::Proof(Proof { mac: self.proof(&hello, &me).finalize().into_bytes().to_vec().into() })).await?;
+        stream
+            .write(Message::Proof(Proof { mac: self.proof(&hello, &me, &stream.channel).finalize().into_bytes().to_vec().into() }))
+            .await?;
         match stream.read(STRANGER_FRAME_BYTES_MAX).await? {
-            Some(Message::Proof(proof)) => match self.proof(&me, &hello).verify_slice(&proof.mac) {
+            Some(Message::Proof(proof)) => match self.proof(&me, &hello, &stream.channel).verify_slice(&proof.mac) {
                 Ok(()) => Ok((stream, hello)),
                 Err(_) => Err(End::Refused("it does not have this cluster's key".to_owned())),
             },
@@ -240,13 +274,15 @@ impl Peers {
         }
     }
 
-    /// What shows the receiver of `theirs` that the sender of `mine` has the key.
-    fn proof(&self, theirs: &Hello, mine: &Hello) -> Hmac<Sha256> {
+    /// What shows the receiver of `theirs` that the sender of `mine` has the key, and is at the other end of this very
+    /// `channel`: not behind somebody between who has a certificate and passes on what is said.
+    fn proof(&self, theirs: &Hello, mine: &Hello, channel: &[u8]) -> Hmac<Sha256> {
         // Keys may have any length.
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.config.key).unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
         for hello in [theirs, mine] {
             mac.update(&Message::Hello(hello.clone()).to_frame());
         }
+        mac.update(channel);
         mac
     }
 
@@ -267,7 +303,7 @@ impl Peers {
         let seed = dialed.flatten();
         self.engine.shared().converse(|links, _, _, now, _| links.up(link, &member, seed, now));
         tracing::info!(peer = member, link, "counter peer: connected");
-        let Stream { reader, writer } = stream;
+        let Stream { reader, writer, .. } = stream;
         let end = tokio::select! {
             end = self.listen(link, reader) => end,
             end = self.speak(link, writer, messages) => end,
@@ -282,7 +318,7 @@ impl Peers {
         end
     }
 
-    async fn listen(&self, link: LinkId, reader: BufReader<OwnedReadHalf>) -> End {
+    async fn listen(&self, link: LinkId, reader: Reader) -> End {
         let mut reader = reader;
         loop {
             match read_frame(&mut reader, FRAME_BYTES_MAX).await {
@@ -293,46 +329,21 @@ impl Peers {
                     self.engine.room().await;
                     self.engine.shared().converse(|links, ledger, group, now, out| links.received(link, message, ledger, group, now, out));
                 }
-                Err(end) => return end,
+                Err(unfit) => return unfit.into(),
             }
         }
     }
 
-    async fn speak(&self, link: LinkId, mut writer: OwnedWriteHalf, mut messages: mpsc::Receiver<Message>) -> End {
+    async fn speak(&self, link: LinkId, mut writer: Writer, mut messages: mpsc::Receiver<Message>) -> End {
         while let Some(message) = messages.recv().await {
             let size = Links::weight(&message);
-            match timeout(WRITE, writer.write_all(&message.to_frame())).await {
+            match timeout(WRITE, write_frame(&mut writer, message)).await {
                 Ok(Ok(())) if size > 0 => self.engine.shared().converse(|links, _, _, _, _| links.drained(link, size)),
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => return error.into(),
+                Ok(Err(unfit)) => return unfit.into(),
                 Err(_) => return End::Late,
             }
         }
         End::Closed
     }
-}
-
-struct Stream {
-    reader: BufReader<OwnedReadHalf>,
-    writer: OwnedWriteHalf,
-}
-
-impl Stream {
-    async fn write(&mut self, message: Message) -> Result<(), End> {
-        Ok(self.writer.write_all(&message.to_frame()).await?)
-    }
-
-    async fn read(&mut self, most: usize) -> Result<Option<Message>, End> {
-        read_frame(&mut self.reader, most).await
-    }
-}
-
-async fn read_frame(reader: &mut BufReader<OwnedReadHalf>, most: usize) -> Result<Option<Message>, End> {
-    let length = usize::try_from(reader.read_u32().await?).unwrap_or(usize::MAX);
-    if length > most {
-        return Err(End::Refused(format!("a message of {length} bytes, where {most} are the most")));
-    }
-    let mut bytes = vec![0; length];
-    reader.read_exact(&mut bytes).await?;
-    Message::from_frame(Bytes::from(bytes)).map_err(|malformed| End::Refused(malformed.to_string()))
 }

@@ -117,6 +117,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(config),
         Command::Config(ConfigCommand::Check) => {
+            config.tls.as_ref().map(|tls| tls.open(|path| std::fs::read(path))).transpose()?;
             config.warnings.iter().try_for_each(|warning| print(&format!("warning: {warning}")))?;
             print("ok")
         }

@@ -38,6 +38,9 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 pub async fn run(config: Config) -> Result<(), Failure> {
     let mut signals = Signals::catch().context("catching signals")?;
 
+    // Whom peers believe, and this node them.
+    let peer_tls = config.tls.as_ref().map(|tls| tls.open(|path| std::fs::read(path))).transpose()?;
+
     // What must be ours alone: the directory, then the addresses.
     let data_dir = DataDir::open(&config.node.data_dir)?;
     let node = data_dir.node_name(config.node.name.as_deref())?;
@@ -79,6 +82,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         let peers = PeersConfig {
             cluster: config.counter.cluster.clone(),
             key: config.counter.key.as_ref().map(|key| key.expose().as_bytes().to_vec()).unwrap_or_default(),
+            tls: peer_tls,
             seeds: config.counter.seeds.clone(),
             address: address.unwrap_or_default(),
             random_u64: rand::random,

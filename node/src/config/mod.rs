@@ -9,11 +9,13 @@ pub mod secret;
 mod sections;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 use self::{
     layers::{Layers, Problem},
     reader::Reader,
     secret::Secret,
+    tls::Tls,
 };
 use core::net::SocketAddr;
 use protocol::namespace::Namespaces;
@@ -31,6 +33,8 @@ pub struct Config {
     pub presence: Presence,
     pub counter: Counter,
     pub limits: Limits,
+    /// `None`: counter nodes talk in the clear.
+    pub tls: Option<Tls>,
     pub log: Log,
     pub shutdown: Shutdown,
     /// The effective configuration as it may be shown: secrets redacted.

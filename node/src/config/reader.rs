@@ -126,7 +126,8 @@ impl Reader {
     pub fn read<T>(&mut self, key: &str, parse: impl Fn(&Setting) -> Result<T, String>) -> Option<T> {
         let setting = self.setting(key).clone();
         let value = parse(&setting);
-        let shown = if setting.value == setting.default || !is_secret(key) { setting.value.clone() } else { REDACTED.into() };
+        let shown =
+            if setting.value == setting.default || !is_secret(key, &setting.value) { setting.value.clone() } else { REDACTED.into() };
         self.effective.insert(key.to_owned(), shown);
         match value {
             Ok(value) => Some(value),
@@ -140,7 +141,7 @@ impl Reader {
     /// Notes that the value of `key`, fine by itself, does not do.
     pub fn refuse(&mut self, key: &str, reason: impl Display) {
         let Setting { value, origin, .. } = self.setting(key);
-        let text = if is_secret(key) { format!("{key}: {reason}") } else { format!("{key} = {}: {reason}", shown(value)) };
+        let text = if is_secret(key, value) { format!("{key}: {reason}") } else { format!("{key} = {}: {reason}", shown(value)) };
         self.problems.push(Problem { place: origin.to_string(), text });
     }
 
@@ -148,6 +149,12 @@ impl Reader {
     #[must_use]
     pub fn is_default(&self, key: &str) -> bool {
         self.setting(key).origin == Origin::Default
+    }
+
+    /// Who said what `key` is.
+    #[must_use]
+    pub fn place(&self, key: &str) -> String {
+        self.setting(key).origin.to_string()
     }
 
     /// Shows `value` as the effective one, where it follows from other keys.
@@ -209,8 +216,9 @@ fn texts(setting: &Setting) -> Result<Vec<String>, String> {
     if listed.iter().any(String::is_empty) { Err(bad()) } else { Ok(listed) }
 }
 
-fn is_secret(key: &str) -> bool {
-    SECRET_KEYS.contains(&key)
+/// A private key is one wherever it was put by mistake.
+fn is_secret(key: &str, value: &Value) -> bool {
+    SECRET_KEYS.contains(&key) || value.as_str().is_some_and(|text| text.contains("PRIVATE KEY"))
 }
 
 fn shown(value: &Value) -> String {

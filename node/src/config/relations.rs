@@ -23,6 +23,9 @@ pub(super) fn check(config: &Config, reader: &mut Reader) {
     if !config.counter.seeds.is_empty() && listen.peer.is_none() {
         reader.refuse("listen.peer", "must be set with counter.seeds: other nodes connect to it");
     }
+    if !config.counter.seeds.is_empty() && config.counter.key.is_none() && config.tls.is_none() {
+        reader.refuse("counter.key", "must be set with counter.seeds, unless tls.peer_ca is: it shows who belongs to the cluster");
+    }
     if config.auth.development {
         development_stays_on_this_machine(config, reader, public);
     }

@@ -4,6 +4,7 @@ use super::{
     Ack, Auth, Config, Counter, KeySet, Limits, Listen, Log, LogFormat, Node, Presence, Shutdown, namespace,
     reader::{Reader, choice, text},
     secret::Secret,
+    tls::Tls,
 };
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use jsonwebtoken::DecodingKey;
@@ -29,7 +30,6 @@ impl Config {
             (&["redis.username", "redis.password", "redis.tls"], "Redis"),
             (&["counter.producers"], "gateways elsewhere"),
             (&["regions.peers"], "regions"),
-            (&["tls.cert", "tls.key"], "TLS"),
         ] {
             keys.iter().for_each(|key| reader.not_yet(key, feature));
         }
@@ -42,6 +42,7 @@ impl Config {
             presence: Presence { grace_ms: reader.seconds_as_ms("presence.grace_s", 0..=300) },
             counter,
             limits: limits(reader),
+            tls: Tls::read(reader),
             log: log(reader),
             shutdown: Shutdown { drain_ms: reader.seconds_as_ms("shutdown.drain_s", 0..=3600) },
             effective: toml::Table::new(),
@@ -151,12 +152,8 @@ fn counter(reader: &mut Reader) -> Counter {
         reader.refuse("counter.cluster", "must be 1-64 of A-Z a-z 0-9 . _ -");
     }
     let key = reader.optional_secret("counter.key");
-    match key.as_ref().map(|key| key.expose().len()) {
-        Some(length) if length < PEER_KEY_BYTES_MIN => {
-            reader.refuse("counter.key", format!("must have at least {PEER_KEY_BYTES_MIN} bytes, for whoever guesses it can count"));
-        }
-        None if !seeds.is_empty() => reader.refuse("counter.key", "must be set with counter.seeds: it shows who belongs to the cluster"),
-        _ => {}
+    if key.as_ref().is_some_and(|key| key.expose().len() < PEER_KEY_BYTES_MIN) {
+        reader.refuse("counter.key", format!("must have at least {PEER_KEY_BYTES_MIN} bytes, for whoever guesses it can count"));
     }
     Counter { ack, seeds, cluster, key, address }
 }

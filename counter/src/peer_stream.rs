@@ -1,0 +1,141 @@
+//! I/O: what two nodes talk over: a TCP connection, or TLS on one with the certificates of both sides checked. Never the one
+//! where the other is demanded.
+
+use crate::peer_tls::{PeerTls, host};
+use bytes::Bytes;
+use protocol::peer::Message;
+use rustls::{AlertDescription, CertificateError, ConnectionCommon, Error};
+use std::io;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, split},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+/// What comes from the other side.
+pub(crate) type Reader = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
+/// What goes there. TLS keeps what the socket does not take at once until it is flushed.
+pub(crate) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// RFC 8446, section 7.5: what both ends derive under this name nobody between them can.
+const CHANNEL: &[u8] = b"EXPORTER-headcount-peer";
+
+/// A connection that is as configured.
+pub(crate) struct Stream {
+    pub(crate) reader: Reader,
+    pub(crate) writer: Writer,
+    /// What only the two ends of this very TLS connection know; empty without TLS.
+    pub(crate) channel: Vec<u8>,
+}
+
+/// Why a connection cannot be talked over.
+#[derive(Debug)]
+pub(crate) enum Unfit {
+    /// It broke.
+    Io(io::Error),
+    /// One side does not take what the other offers; the text says what to look at.
+    Refused(String),
+}
+
+impl From<io::Error> for Unfit {
+    fn from(error: io::Error) -> Unfit {
+        refused_by_them(&error).map_or(Unfit::Io(error), Unfit::Refused)
+    }
+}
+
+impl Stream {
+    /// Makes of a TCP connection what is configured. `dialed`: at which address, if it was this node that dialed. The caller
+    /// bounds the time.
+    pub(crate) async fn open(stream: TcpStream, tls: Option<&PeerTls>, dialed: Option<&str>) -> Result<Stream, Unfit> {
+        stream.set_nodelay(true)?;
+        let Some(tls) = tls else {
+            let (reader, writer) = stream.into_split();
+            return Ok(Stream { reader: BufReader::new(Box::new(reader)), writer: Box::new(writer), channel: Vec::new() });
+        };
+        let (stream, channel) = if let Some(address) = dialed {
+            let host = host(address).map_err(Unfit::Refused)?;
+            let stream = TlsConnector::from(tls.dialing.clone()).connect(host, stream).await.map_err(unfit)?;
+            let channel = channel(stream.get_ref().1)?;
+            (TlsStream::from(stream), channel)
+        } else {
+            let stream = TlsAcceptor::from(tls.accepting.clone()).accept(stream).await.map_err(unfit)?;
+            let channel = channel(stream.get_ref().1)?;
+            (TlsStream::from(stream), channel)
+        };
+        let (reader, writer) = split(stream);
+        Ok(Stream { reader: BufReader::new(Box::new(reader)), writer: Box::new(writer), channel })
+    }
+
+    pub(crate) async fn write(&mut self, message: Message) -> Result<(), Unfit> {
+        write_frame(&mut self.writer, message).await
+    }
+
+    pub(crate) async fn read(&mut self, most: usize) -> Result<Option<Message>, Unfit> {
+        read_frame(&mut self.reader, most).await
+    }
+}
+
+pub(crate) async fn write_frame(writer: &mut Writer, message: Message) -> Result<(), Unfit> {
+    writer.write_all(&message.to_frame()).await?;
+    Ok(writer.flush().await?)
+}
+
+/// `None` is a message of a kind that only a newer version knows.
+pub(crate) async fn read_frame(reader: &mut Reader, most: usize) -> Result<Option<Message>, Unfit> {
+    let length = reader.read_u32().await?;
+    if is_tls(length) {
+        return Err(Unfit::Refused("it speaks TLS, which this node does not without tls.peer_ca: set it here too".to_owned()));
+    }
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if length > most {
+        return Err(Unfit::Refused(format!("a message of {length} bytes, where {most} are the most")));
+    }
+    let mut bytes = vec![0; length];
+    reader.read_exact(&mut bytes).await?;
+    Message::from_frame(Bytes::from(bytes)).map_err(|malformed| Unfit::Refused(malformed.to_string()))
+}
+
+fn channel<Side>(connection: &ConnectionCommon<Side>) -> Result<Vec<u8>, Unfit> {
+    connection.export_keying_material(vec![0; 32], CHANNEL, None).map_err(|error| Unfit::Io(io::Error::other(error)))
+}
+
+/// What a handshake ended with. Whatever broke it by its content is a refusal: it says what to change.
+fn unfit(error: io::Error) -> Unfit {
+    let reason = match tls_error(&error) {
+        Some(Error::InvalidMessage(_)) => "it does not speak TLS, which tls.peer_ca demands here: set tls.peer_ca there too".to_owned(),
+        Some(Error::NoCertificatesPresented) => "it shows no certificate: set tls.cert, tls.key and tls.peer_ca there".to_owned(),
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "its certificate is not from an authority in this node's tls.peer_ca".to_owned()
+        }
+        Some(Error::InvalidCertificate(reason)) => format!("its certificate is refused: {reason}"),
+        Some(error @ (Error::PeerIncompatible(_) | Error::PeerMisbehaved(_))) => format!("it does not speak TLS 1.3 as nodes do: {error}"),
+        _ => return error.into(),
+    };
+    Unfit::Refused(reason)
+}
+
+/// Whether the other side said that it does not believe this one. A dialer hears it only after its own handshake is done.
+fn refused_by_them(error: &io::Error) -> Option<String> {
+    use AlertDescription::{
+        AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked, CertificateUnknown, UnknownCA,
+        UnsupportedCertificate,
+    };
+    let Some(Error::AlertReceived(alert)) = tls_error(error) else { return None };
+    let why = match alert {
+        UnknownCA => "it is not from an authority in tls.peer_ca there",
+        CertificateExpired => "it has expired",
+        CertificateRequired => "there is none",
+        BadCertificate | UnsupportedCertificate | CertificateRevoked | CertificateUnknown | AccessDenied => "its log says why",
+        _ => return None,
+    };
+    Some(format!("it refuses this node's certificate: {why} ({alert:?})"))
+}
+
+fn tls_error(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Whether what should be the length of a message is the beginning of a TLS handshake or alert instead (RFC 8446, 5.1).
+fn is_tls(length: u32) -> bool {
+    matches!(length >> 16, 0x1503 | 0x1603)
+}
