@@ -39,7 +39,12 @@ pub(crate) enum Unfit {
 
 impl From<io::Error> for Unfit {
     fn from(error: io::Error) -> Unfit {
-        refused_by_them(&error).map_or(Unfit::Io(error), Unfit::Refused)
+        match refused_by_them(&error) {
+            Some(reason) => Unfit::Refused(reason),
+            // Nodes may vanish at any time; that TLS was not told is no news.
+            None if error.kind() == io::ErrorKind::UnexpectedEof => Unfit::Io(error.kind().into()),
+            None => Unfit::Io(error),
+        }
     }
 }
 
@@ -104,8 +109,9 @@ fn unfit(error: io::Error) -> Unfit {
     let reason = match tls_error(&error) {
         Some(Error::InvalidMessage(_)) => "it does not speak TLS, which tls.peer_ca demands here: set tls.peer_ca there too".to_owned(),
         Some(Error::NoCertificatesPresented) => "it shows no certificate: set tls.cert, tls.key and tls.peer_ca there".to_owned(),
-        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            "its certificate is not from an authority in this node's tls.peer_ca".to_owned()
+        // The second is an authority of the same name with another key.
+        Some(Error::InvalidCertificate(reason @ (CertificateError::UnknownIssuer | CertificateError::BadSignature))) => {
+            format!("its certificate is not from an authority in this node's tls.peer_ca: {reason:?}")
         }
         Some(Error::InvalidCertificate(reason)) => format!("its certificate is refused: {reason}"),
         Some(error @ (Error::PeerIncompatible(_) | Error::PeerMisbehaved(_))) => format!("it does not speak TLS 1.3 as nodes do: {error}"),

@@ -125,3 +125,64 @@ fn no_key(error: &pem::Error) -> String {
         error => format!("is damaged: {error}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd};
+
+    #[test]
+    fn the_host_of_an_address_is_what_a_certificate_names() {
+        for (address, expected) in [
+            ("c1.example:7400", Ok("c1.example")),
+            ("10.0.0.1:7400", Ok("10.0.0.1")),
+            ("[2001:db8::1]:7400", Ok("2001:db8::1")),
+            ("a b:7400", Err("\"a b\" is no name or address of a host that a certificate could be for")),
+            ("[::1:7400", Err("\"[::1\" is no name or address of a host that a certificate could be for")),
+        ] {
+            let found = host(address).map(|host| host.to_str().into_owned());
+            assert_eq!(found.as_deref().map_err(String::as_str), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_node_knows_why_others_would_refuse_it() {
+        let authority = |name: &str| {
+            let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+        };
+        let (ours, theirs) = (authority("ours"), authority("theirs"));
+        let certificate = |issuer: &CertifiedIssuer<'_, KeyPair>, uses: &[ExtendedKeyUsagePurpose]| {
+            let mut params = CertificateParams::new(["c1.example".to_owned(), "2001:db8::1".to_owned()]).unwrap();
+            (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2030, 1, 1));
+            params.extended_key_usages = uses.to_vec();
+            let key = KeyPair::generate().unwrap();
+            let cert = params.signed_by(&key, issuer).unwrap();
+            PeerTls::new(cert.pem().as_bytes(), key.serialize_pem().as_bytes(), ours.pem().as_bytes()).unwrap()
+        };
+        let both = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let (good, foreign) = (certificate(&ours, &both), certificate(&theirs, &both));
+        let (server, client) = (certificate(&ours, &both[..1]), certificate(&ours, &both[1..]));
+        let year = |year: u64| Now { mono_ms: 0, wall_ms: (year - 1970) * 31_557_600_000 };
+        for (tls, address, year, expected) in [
+            (&good, "c1.example:7400", year(2025), None),
+            (&good, "[2001:db8::1]:7400", year(2025), None),
+            (&good, "c2.example:7400", year(2025), Some("not valid for name \"c2.example\"")),
+            (&good, "[2001:db8::2]:7400", year(2025), Some("not valid for name \"2001:db8::2\"")),
+            (&good, "c1.example:7400", year(2031), Some("certificate expired")),
+            (&good, "c1.example:7400", year(2019), Some("certificate not valid yet")),
+            (&good, "a b:7400", year(2025), Some("is no name or address of a host")),
+            (&foreign, "c1.example:7400", year(2025), Some("UnknownIssuer")),
+            (&server, "c1.example:7400", year(2025), Some("extended key usage")),
+            (&client, "c1.example:7400", year(2025), Some("extended key usage")),
+        ] {
+            match (tls.doubt(address, year), expected) {
+                (None, None) => {}
+                (Some(doubt), Some(expected)) => assert!(doubt.contains(expected), "{doubt} instead of {expected}"),
+                (found, expected) => panic!("{found:?} instead of {expected:?} for {address} at {}", year.wall_ms),
+            }
+        }
+    }
+}

@@ -71,6 +71,30 @@ fn a_port_in_use_ends_with_69() {
 }
 
 #[test]
+fn bad_certificates_end_with_64_before_anything_is_bound_and_are_found_by_a_check() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let [own, other] = ["c1.example", "c2.example"].map(|name| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap());
+    let dir = TempDir::new().unwrap();
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| dir.path().join(name).display().to_string());
+    fs::write(&cert, own.cert.pem()).unwrap();
+    let toml = format!("[listen]\nclient = \"{address}\"\n[tls]\ncert = \"{cert}\"\nkey = \"{key}\"\npeer_ca = \"{cert}\"\n");
+    let expected = |reason: &str| format!("headcount: bad configuration\n  hc.toml:5: tls.key = \"{key}\": {reason}\n");
+    for command in [&["config", "check"][..], &["serve"]] {
+        let run = || headcount(&toml, &[], &[command, &CONFIG[..]].concat());
+        _ = fs::remove_file(&key);
+        assert_eq!(run(), (64, String::new(), expected("cannot be read: No such file or directory (os error 2)")));
+        fs::write(&key, other.signing_key.serialize_pem()).unwrap();
+        assert_eq!(run(), (64, String::new(), expected("does not fit the certificate in tls.cert")));
+    }
+    fs::write(&key, own.signing_key.serialize_pem()).unwrap();
+    assert_eq!(headcount(&toml, &[], &[&["config", "check"], &CONFIG[..]].concat()), (0, "ok\n".to_owned(), String::new()));
+    // Who does not need the files does without them.
+    fs::remove_file(&key).unwrap();
+    assert_eq!(headcount(&toml, &[], &[&["token", "gen", "--user", "a", "--secret", "s"], &CONFIG[..]].concat()).0, 0);
+}
+
+#[test]
 fn a_data_directory_that_cannot_be_one_ends_with_74() {
     let (code, _, err) = headcount("", &[("HEADCOUNT_NODE__DATA_DIR", "hc.toml")], &[]);
     assert_eq!((code, err.starts_with("headcount: data directory: hc.toml: ")), (74, true), "{err}");

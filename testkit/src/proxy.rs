@@ -18,6 +18,8 @@ pub const CONNECTIONS_MAX: usize = 256;
 /// Bytes that one direction of one connection holds back, its bookkeeping included; at the bound it reads no more, so that
 /// the sender feels it as a full pipe. It limits a delayed direction to so many bytes per delay.
 pub const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of one direction that are remembered; later ones are not.
+pub const RECORDED_BYTES_MAX: usize = 1024 * 1024;
 /// Pause after the system refused to accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -123,13 +125,20 @@ impl Proxy {
         self.change(direction, |lane, _| lane.flip = Some(nth));
     }
 
+    /// What has been delivered so far in that direction, of all connections in the order of delivery, up to
+    /// [`RECORDED_BYTES_MAX`]; of [`Direction::Both`], one direction after the other.
+    #[must_use]
+    pub fn recorded(&self, direction: Direction) -> Vec<u8> {
+        self.shared.look(|state| state.lanes[direction.lanes()].iter().flat_map(|lane| &lane.recorded).copied().collect())
+    }
+
     /// Ends all faults. Connections that were there during a black hole are reset, others go on.
     pub fn heal(&self) {
         self.shared.change(|state| {
             state.is_cut = false;
             state.generation += u64::from(state.lanes.iter().any(|lane| lane.is_black_hole));
             for lane in &mut state.lanes {
-                *lane = Lane { traffic: lane.traffic, ..Lane::default() };
+                *lane = Lane { traffic: lane.traffic, recorded: std::mem::take(&mut lane.recorded), ..Lane::default() };
             }
         });
     }

@@ -5,7 +5,7 @@
 use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 use testkit::{
     Direction, Proxy, eventually,
-    proxy::{CONNECTIONS_MAX, Connections, LINE_BYTES_MAX},
+    proxy::{CONNECTIONS_MAX, Connections, LINE_BYTES_MAX, RECORDED_BYTES_MAX},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
@@ -87,6 +87,7 @@ async fn without_faults_all_bytes_and_the_closes_cross_both_ways() {
     let (there, both) = (proxy.traffic(Direction::ToTarget), proxy.traffic(Direction::Both));
     assert_eq!((there.taken, there.delivered, there.swallowed), (4_000_000, 4_000_000, 0));
     assert_eq!((both.taken, both.delivered, both.swallowed), (8_000_000, 8_000_000, 0));
+    assert!(proxy.recorded(Direction::FromTarget) == bytes[..RECORDED_BYTES_MAX]);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! I/O: what is wrong with the wire at the moment, what has crossed it, and the one step that lets bytes cross.
 
-use super::{Connections, Direction, Traffic};
+use super::{Connections, Direction, RECORDED_BYTES_MAX, Traffic};
 use core::net::SocketAddr;
 use std::{
     io::{self, ErrorKind},
@@ -44,6 +44,8 @@ pub(super) struct Lane {
     /// Bytes before the one to be flipped.
     pub(super) flip: Option<u64>,
     pub(super) traffic: Traffic,
+    /// The first bytes that were delivered.
+    pub(super) recorded: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,6 +67,8 @@ impl Lane {
         flipped.filter(|nth| *nth >= written).into_iter().for_each(|nth| bytes[nth] = !bytes[nth]);
         self.flip = self.flip.and_then(|nth| nth.checked_sub(written as u64));
         self.traffic.delivered += written as u64;
+        let left = RECORDED_BYTES_MAX - self.recorded.len();
+        self.recorded.extend_from_slice(&bytes[..written.min(left)]);
         Ok(written)
     }
 }
