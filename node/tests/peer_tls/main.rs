@@ -12,6 +12,7 @@ use nodes::{KEY, NOWHERE, PATIENCE, address, count, metric, node, until_all_read
 use relay::Relay;
 use std::net::SocketAddr;
 use testkit::{Direction, Node, Proxy, eventually};
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
 /// A counter with a name that nothing else on the wire has in it.
 const LIKES: &str = "zebras-and-quaggas";
@@ -156,4 +157,8 @@ async fn a_dialer_shows_a_certificate_and_speaks_the_newest_version() {
         })
         .await;
     }
+    // It says nothing before it knows to whom, and does not wait for ever.
+    let (mut silent, mut heard) = (TcpStream::connect(here.peer.unwrap()).await.unwrap(), Vec::new());
+    timeout(PATIENCE, silent.read_to_end(&mut heard)).await.unwrap().unwrap();
+    assert_eq!(heard, b"");
 }
