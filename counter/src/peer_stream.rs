@@ -106,16 +106,16 @@ fn channel<Side>(connection: &ConnectionCommon<Side>) -> Result<Vec<u8>, Unfit> 
 
 /// What a handshake ended with. Whatever broke it by its content is a refusal: it says what to change.
 fn unfit(error: io::Error) -> Unfit {
-    let reason = match tls_error(&error) {
-        Some(Error::InvalidMessage(_)) => "it does not speak TLS, which tls.peer_ca demands here: set tls.peer_ca there too".to_owned(),
-        Some(Error::NoCertificatesPresented) => "it shows no certificate: set tls.cert, tls.key and tls.peer_ca there".to_owned(),
+    let Some(tls) = tls_error(&error) else { return error.into() };
+    let reason = match tls {
+        Error::InvalidMessage(_) => "it does not speak TLS, which tls.peer_ca demands here: set tls.peer_ca there too".to_owned(),
+        Error::NoCertificatesPresented => "it shows no certificate: set tls.cert, tls.key and tls.peer_ca there".to_owned(),
         // The second is an authority of the same name with another key.
-        Some(Error::InvalidCertificate(reason @ (CertificateError::UnknownIssuer | CertificateError::BadSignature))) => {
+        Error::InvalidCertificate(reason @ (CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
             format!("its certificate is not from an authority in this node's tls.peer_ca: {reason:?}")
         }
-        Some(Error::InvalidCertificate(reason)) => format!("its certificate is refused: {reason}"),
-        Some(error @ (Error::PeerIncompatible(_) | Error::PeerMisbehaved(_))) => format!("it does not speak TLS 1.3 as nodes do: {error}"),
-        _ => return error.into(),
+        Error::InvalidCertificate(reason) => format!("its certificate is refused: {reason}"),
+        other => refused_by_them(&error).unwrap_or_else(|| format!("it does not speak TLS 1.3 as nodes do: {other}")),
     };
     Unfit::Refused(reason)
 }
