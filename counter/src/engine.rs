@@ -36,6 +36,7 @@ pub use crate::{
     cell::Overflow,
     opening::{EngineConfig, OpenError},
 };
+pub use protocol::counting::Ack;
 
 /// Bytes of records that wait for the disk; at the bound further additions wait before they are applied.
 pub const PENDING_BYTES_MAX: usize = 2 << 20;
@@ -46,35 +47,6 @@ pub const SNAPSHOT_LOG_BYTES: u64 = 64 << 20;
 
 /// Bytes of a region's and of a node's name.
 pub const NODE_NAME_BYTES_MAX: usize = 127;
-
-/// What an acknowledgement promises.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ack {
-    /// It is counted in memory; a crash may lose it.
-    Memory,
-    /// It is on this node's disk.
-    #[default]
-    Fsync,
-    /// It is on a second node's disk; answered as [`Ack::Fsync`] where there is none.
-    Replicated,
-}
-
-impl Ack {
-    /// All levels with their names on the wire.
-    pub const NAMES: [(&'static str, Ack); 3] = [("memory", Ack::Memory), ("fsync", Ack::Fsync), ("replicated", Ack::Replicated)];
-
-    /// The level called `name`.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Ack> {
-        Ack::NAMES.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, ack)| ack)
-    }
-
-    /// Its name on the wire.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        Ack::NAMES[self as usize].0
-    }
-}
 
 /// One addition.
 #[derive(Clone, Debug)]
@@ -364,10 +336,6 @@ impl Engine {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.shared.metrics
-    }
-
-    pub(crate) fn default_ack(&self) -> Ack {
-        self.shared.config.default_ack
     }
 
     async fn change(&self, key: &CounterKey, change: Change, token: Option<Token>, ack: Option<Ack>) -> Result<Added, AddError> {

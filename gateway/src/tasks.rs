@@ -110,7 +110,8 @@ impl Gateway {
 
     async fn counter_add(&self, key: &CounterKey, by: i64, token: Option<&str>) -> Result<Value, ErrorCode> {
         let token = token.map(Token::parse).transpose().map_err(|_| ErrorCode::BadRequest)?;
-        let added = self.counters.add(key, by, token, None).await.map_err(|error| refusal(&error))?;
+        let ack = self.rules.namespaces.of_counter(key.by_ref()).map_err(|_| ErrorCode::UnknownChannel)?.ack;
+        let added = self.counters.add(key, by, token, Some(ack)).await.map_err(|error| refusal(&error))?;
         Ok(added_json(key, &added))
     }
 }

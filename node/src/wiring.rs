@@ -15,7 +15,7 @@ use crate::{
 };
 use anyhow::{Context, anyhow};
 use counter::{
-    Ack, Engine, EngineConfig,
+    Engine, EngineConfig,
     engine::SNAPSHOT_LOG_BYTES,
     peers::{self, PeersConfig},
     resp::{self, ApiKey, RespConfig},
@@ -153,11 +153,7 @@ fn counters(config: &Config, data_dir: &DataDir, node: &str, registry: &Registry
         data_dir: data_dir.path().to_owned(),
         region: config.node.region.clone(),
         node: node.to_owned(),
-        default_ack: match config.counter.ack {
-            config::Ack::Memory => Ack::Memory,
-            config::Ack::Fsync => Ack::Fsync,
-            config::Ack::Replicated => Ack::Replicated,
-        },
+        default_ack: config.namespaces.default_namespace().ack,
         clock: clock::now,
         epoch: rand::random(),
         snapshot_log_bytes: SNAPSHOT_LOG_BYTES,

@@ -2,6 +2,7 @@
 //! boundary is defined here and nowhere else; golden tests hold the bytes.
 
 pub mod code;
+pub mod counting;
 pub mod frame;
 pub mod limits;
 pub mod message;

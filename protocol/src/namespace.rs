@@ -1,6 +1,9 @@
 //! Pure: what the channels and counters of a namespace keep, and who may do what with them.
 
-use crate::name::{Name, NameRef};
+use crate::{
+    counting::{Ack, CounterType},
+    name::{Name, NameRef},
+};
 use std::collections::BTreeMap;
 
 /// Namespaces that Headcount itself answers: `counter:<key>`, `presence:<channel>`, `contacts:<user>`.
@@ -61,6 +64,10 @@ pub struct Namespace {
     pub global: bool,
     /// Milliseconds for which publications may be gathered into one write; 0 writes at once.
     pub flush_ms: u64,
+    /// What its counters are.
+    pub counter_type: CounterType,
+    /// When an increment of its counters is acknowledged, unless its caller says otherwise.
+    pub ack: Ack,
     /// Who may do what.
     pub grants: Grants,
 }

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use protocol::{
     limits::CHANNELS_PER_CLIENT_MAX,
     name::{CounterKey, NameRef},
+    namespace::Namespace,
 };
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -173,26 +174,28 @@ impl Client {
     }
 
     fn addition<'a>(&self, key: &'a [u8], by: i64) -> Result<Addition<'a>, Reply> {
-        let op = Op { key: self.key(key)?, change: Change::Add(by), token: None };
-        Ok(Addition { op, ack: self.engine.default_ack() })
+        let (key, namespace) = self.key(key)?;
+        Ok(Addition { op: Op { key, change: Change::Add(by), token: None }, ack: namespace.ack })
     }
 
     fn get(&self, key: &[u8]) -> Result<Reply, Reply> {
-        let value = self.engine.get(self.key(key)?).map_err(|overflow| refused(&AddError::Overflow(overflow)))?;
+        let value = self.engine.get(self.key(key)?.0).map_err(|overflow| refused(&AddError::Overflow(overflow)))?;
         Ok(value.map_or(Reply::Null, |value| Reply::text(value.to_string())))
     }
 
     fn exists(&mut self, request: Request<'_, '_>, _: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
         let keys = request.words_from(1).map(|key| self.key(key)).collect::<Result<Vec<_>, _>>()?;
-        Ok(count(keys.iter().filter(|key| self.engine.contains(**key)).count()))
+        Ok(count(keys.iter().filter(|(key, _)| self.engine.contains(*key)).count()))
     }
 
     fn del(&mut self, request: Request<'_, '_>, batch: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
-        let mut keys = request.words_from(1).map(|key| self.owned_key(key)).collect::<Result<BTreeSet<_>, _>>()?;
-        keys.retain(|key| self.engine.contains(key.by_ref()));
-        for key in &keys {
+        let keys = request.words_from(1).map(|key| self.key(key).map(|(key, namespace)| (key.to_name(), namespace.ack)));
+        let mut keys = keys.collect::<Result<BTreeSet<_>, _>>()?;
+        keys.retain(|(key, _)| self.engine.contains(key.by_ref()));
+        for (key, ack) in &keys {
             let staged = self.engine.stage(key, Change::Reset, None).map_err(|error| refused(&error))?;
-            batch.staged = Some((staged.group, self.engine.default_ack()));
+            let strictest = batch.staged.map_or(*ack, |(_, before)| before.max(*ack));
+            batch.staged = Some((staged.group, strictest));
         }
         Ok(count(keys.len()))
     }
@@ -288,17 +291,14 @@ impl Client {
     }
 
     /// A counter's key: a good name in a namespace that exists.
-    fn key<'a>(&self, word: &'a [u8]) -> Result<NameRef<'a>, Reply> {
+    fn key<'a>(&self, word: &'a [u8]) -> Result<(NameRef<'a>, &Namespace), Reply> {
         let key = NameRef::parse(word).map_err(|error| Reply::error(format!("ERR {error}")))?;
-        // Without a colon it is in the default namespace.
-        if word.contains(&b':') {
-            self.config.namespaces.of_counter(key).map_err(|error| Reply::error(format!("ERR {error}")))?;
-        }
-        Ok(key)
+        let namespace = self.config.namespaces.of_counter(key).map_err(|error| Reply::error(format!("ERR {error}")))?;
+        Ok((key, namespace))
     }
 
     fn owned_key(&self, word: &[u8]) -> Result<CounterKey, Reply> {
-        self.key(word).map(NameRef::to_name)
+        self.key(word).map(|(key, _)| key.to_name())
     }
 }
 
@@ -342,4 +342,42 @@ fn unknown(request: Request<'_, '_>) -> Reply {
         text += &format!("'{:.128}' ", String::from_utf8_lossy(word));
     }
     Reply::error(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::EngineConfig;
+    use protocol::{
+        counting::CounterType,
+        namespace::{Grant, Grants, Namespaces},
+        time::Now,
+    };
+
+    #[tokio::test]
+    async fn a_namespace_says_how_safe_its_increments_must_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let (region, node, data_dir) = ("eu".to_owned(), "c1".to_owned(), dir.path().to_owned());
+        let default_ack = Ack::Fsync;
+        let config = EngineConfig { data_dir, region, node, default_ack, clock: Now::default, epoch: 7, snapshot_log_bytes: 1 << 20 };
+        let engine = Engine::open(config, &prometheus::Registry::new()).unwrap();
+        let namespace = |name: &str, ack| Namespace {
+            name: name.to_owned(),
+            presence: true,
+            join_leave: true,
+            history_size: 0,
+            history_ttl_ms: 0,
+            recover: false,
+            global: false,
+            flush_ms: 0,
+            counter_type: CounterType::Counter,
+            ack,
+            grants: Grants::all(Grant::Anyone),
+        };
+        let namespaces = Arc::new(Namespaces::new(namespace("", Ack::Fsync), [namespace("seen", Ack::Memory)]));
+        let config = Arc::new(RespConfig { namespaces, api_keys: Vec::new(), clients_max: 1, write_timeout_ms: 1 });
+        let client = Client::new(engine, config, 1);
+        let level = |key: &'static str| client.addition(key.as_bytes(), 1).map(|addition| addition.ack).map_err(|_| key);
+        assert_eq!([level("likes"), level("seen:likes"), level("nowhere:likes")], [Ok(Ack::Fsync), Ok(Ack::Memory), Err("nowhere:likes")]);
+    }
 }

@@ -8,6 +8,7 @@ use counter::{
 };
 use prometheus::Registry;
 use protocol::{
+    counting::CounterType,
     name::CounterKey,
     namespace::{Grant, Grants, Namespace, Namespaces},
     time::Now,
@@ -49,6 +50,8 @@ pub(crate) async fn start_with(api_keys: &[&str], clients_max: usize, write_time
         recover: false,
         global: false,
         flush_ms: 0,
+        counter_type: CounterType::default(),
+        ack: Ack::default(),
         grants: Grants::all(Grant::Anyone),
     };
     let namespaces = Arc::new(Namespaces::new(default, []));

@@ -160,7 +160,8 @@ pub(crate) async fn reset(
 ) -> Result<axum::Json<Value>, ApiError> {
     let key = extract::counter_key(&gateway, &key)?;
     let token = in_query.token.or(in_body.token).ok_or(ApiError::TokenRequired)?;
-    let added = gateway.counters.reset(&key, Some(Token::parse(&token)?), None).await?;
+    let ack = gateway.rules.namespaces.of_counter(key.by_ref())?.ack;
+    let added = gateway.counters.reset(&key, Some(Token::parse(&token)?), Some(ack)).await?;
     Ok(answer(&gateway, added_json(&key, &added)))
 }
 
@@ -171,7 +172,8 @@ fn reading(gateway: &Gateway, key: &CounterKey) -> Result<Value, ApiError> {
 
 fn operation(gateway: &Gateway, key: &str, by: i64, token: Option<&str>, ack: Option<Ack>) -> Result<AddOp, ApiError> {
     let (key, token) = (extract::counter_key(gateway, key)?, token.map(Token::parse).transpose()?);
-    Ok(AddOp { key, by, token, ack })
+    let ack = ack.unwrap_or(gateway.rules.namespaces.of_counter(key.by_ref())?.ack);
+    Ok(AddOp { key, by, token, ack: Some(ack) })
 }
 
 fn level(name: Option<&str>) -> Result<Option<Ack>, ApiError> {

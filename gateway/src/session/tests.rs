@@ -2,6 +2,7 @@
 
 use super::*;
 use protocol::{
+    counting::{Ack, CounterType},
     frame::{self, Format},
     namespace::{Grant, Grants, Namespace},
 };
@@ -18,6 +19,8 @@ fn namespace(name: &str, grant: Grant) -> Namespace {
         recover: true,
         global: false,
         flush_ms: 0,
+        counter_type: CounterType::default(),
+        ack: Ack::default(),
         grants: Grants::all(grant),
     }
 }

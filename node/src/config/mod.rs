@@ -100,24 +100,12 @@ pub struct Presence {
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct Counter {
-    pub ack: Ack,
     /// HOST:PORT each.
     pub seeds: Vec<String>,
     pub cluster: String,
     pub key: Option<Secret>,
     /// HOST:PORT; `None`: where the peer listener listens.
     pub address: Option<String>,
-}
-
-/// When an increment is acknowledged, unless its caller says otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ack {
-    /// Once it is in memory.
-    Memory,
-    /// Once it is on disk.
-    Fsync,
-    /// Once it is on a peer's disk too.
-    Replicated,
 }
 
 /// `[limits]`; 0 is no limit where `default.toml` says so.

@@ -1,7 +1,8 @@
 //! Pure: `[namespace_default]` and `[[namespace]]` as the namespaces that every other crate knows.
 
-use super::reader::{Reader, choice};
+use super::reader::{Reader, choice, text};
 use protocol::{
+    counting::{Ack, CounterType},
     name::Name,
     namespace::{Grant, Grants, Namespace, Namespaces, RESERVED},
 };
@@ -11,7 +12,8 @@ const NAMESPACES_MAX: usize = 100;
 
 /// Reads all namespaces; in `development` the default grants are [`Grant::Anyone`].
 pub(super) fn read(reader: &mut Reader, development: bool) -> Namespaces {
-    let default = namespace(reader, "namespace_default", String::new(), development);
+    let ack = reader.read("counter.ack", |setting| choice(setting, &Ack::NAMES)).unwrap_or_default();
+    let default = namespace(reader, "namespace_default", String::new(), development, ack);
     let count = reader.tables("namespace");
     if count > NAMESPACES_MAX {
         reader.refuse("namespace", format!("{count} namespaces; at most {NAMESPACES_MAX} can be configured"));
@@ -26,12 +28,12 @@ pub(super) fn read(reader: &mut Reader, development: bool) -> Namespaces {
         } else if named.iter().any(|other| other.name == name) {
             reader.refuse(&key, "is there twice");
         }
-        named.push(namespace(reader, &section, name, development));
+        named.push(namespace(reader, &section, name, development, ack));
     }
     Namespaces::new(default, named)
 }
 
-fn namespace(reader: &mut Reader, section: &str, name: String, development: bool) -> Namespace {
+fn namespace(reader: &mut Reader, section: &str, name: String, development: bool, ack: Ack) -> Namespace {
     let key = |field: &str| format!("{section}.{field}");
     let standard = if development { Grant::Anyone } else { Grant::Authenticated };
     let history_size = reader.count(&key("history_size"), 0..=100_000);
@@ -43,6 +45,13 @@ fn namespace(reader: &mut Reader, section: &str, name: String, development: bool
         recover = false;
         reader.resolve(&key("recover"), false);
     }
+    let own_ack = reader
+        .read(&key("ack"), |setting| match text(setting)?.as_str() {
+            "" => Ok(None),
+            _ => choice(setting, &Ack::NAMES).map(Some),
+        })
+        .flatten();
+    reader.resolve(&key("ack"), own_ack.unwrap_or(ack).name());
     let (presence, seen_by) = presence(reader, &key("presence"), standard);
     Namespace {
         name,
@@ -53,6 +62,8 @@ fn namespace(reader: &mut Reader, section: &str, name: String, development: bool
         recover,
         global: reader.flag(&key("global")),
         flush_ms: reader.number(&key("flush_ms"), 0..=1000),
+        counter_type: reader.choice(&key("type"), &CounterType::NAMES),
+        ack: own_ack.unwrap_or(ack),
         grants: Grants {
             subscribe: grant(reader, &key("subscribe"), standard),
             publish: grant(reader, &key("publish"), standard),

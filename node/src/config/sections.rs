@@ -1,7 +1,7 @@
 //! Pure: each section of the configuration, key by key, each value checked by itself.
 
 use super::{
-    Ack, Auth, Config, Counter, KeySet, Limits, Listen, Log, LogFormat, Node, Presence, Shutdown, namespace,
+    Auth, Config, Counter, KeySet, Limits, Listen, Log, LogFormat, Node, Presence, Shutdown, namespace,
     reader::{Reader, choice, text},
     secret::Secret,
     tls::Tls,
@@ -137,8 +137,6 @@ fn key_set(reader: &mut Reader, index: usize) -> KeySet {
 }
 
 fn counter(reader: &mut Reader) -> Counter {
-    let names = [("fsync", Ack::Fsync), ("memory", Ack::Memory), ("replicated", Ack::Replicated)];
-    let ack = reader.choice("counter.ack", &names);
     let seeds = reader.texts("counter.seeds");
     if let Some(seed) = seeds.iter().find(|seed| !is_host_and_port(seed)) {
         reader.refuse("counter.seeds", format!("{seed:?} is not HOST:PORT"));
@@ -155,7 +153,7 @@ fn counter(reader: &mut Reader) -> Counter {
     if key.as_ref().is_some_and(|key| key.expose().len() < PEER_KEY_BYTES_MIN) {
         reader.refuse("counter.key", format!("must have at least {PEER_KEY_BYTES_MIN} bytes, for whoever guesses it can count"));
     }
-    Counter { ack, seeds, cluster, key, address }
+    Counter { seeds, cluster, key, address }
 }
 
 fn limits(reader: &mut Reader) -> Limits {

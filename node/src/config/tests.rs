@@ -112,7 +112,12 @@ fn bad_input_is_told_with_place_key_value_and_reason() {
         ),
         ("[counter]\naddress = \"c1\"", "hc.toml:2: counter.address = \"c1\": must be HOST:PORT"),
         ("[counter]\ncluster = \"a b\"", "hc.toml:2: counter.cluster = \"a b\": must be 1-64 of A-Z a-z 0-9 . _ -"),
-        ("[counter]\nack = \"never\"", "hc.toml:2: counter.ack = \"never\": must be one of \"fsync\", \"memory\", \"replicated\""),
+        ("[counter]\nack = \"never\"", "hc.toml:2: counter.ack = \"never\": must be one of \"memory\", \"fsync\", \"replicated\""),
+        (
+            "[namespace_default]\nack = \"never\"",
+            "hc.toml:2: namespace_default.ack = \"never\": must be one of \"memory\", \"fsync\", \"replicated\"",
+        ),
+        ("[[namespace]]\nname = \"a\"\ntype = \"unique\"", "hc.toml:3: namespace[0].type = \"unique\": must be one of \"counter\""),
         ("[auth]\ndevelopment = \"maybe\"", "hc.toml:2: auth.development = \"maybe\": must be true, false or \"auto\""),
         ("[auth]\nhmac_secrets = \"s\"", "hc.toml:2: auth.hmac_secrets: must be a list of strings that are not empty"),
         ("[auth]\napi_keys = [\"\"]", "hc.toml:2: auth.api_keys: must be a list of strings that are not empty"),

@@ -119,6 +119,24 @@ async fn services_need_a_key_and_stay_off_the_client_listener_that_has_a_sister(
 }
 
 #[tokio::test]
+async fn a_namespace_says_how_safe_an_increment_must_be_unless_the_request_does() {
+    let mut api = Api::start("[counter]\nack = \"memory\"\n[[namespace]]\nname = \"paid\"\nack = \"fsync\"").await;
+    let reset = format!("/v1/counters/paid:x?token={}", token());
+    for (method, path, body, level) in [
+        ("POST", "/v1/counters/x/add", json!({}), "memory"),
+        ("POST", "/v1/counters/paid:x/add", json!({}), "fsync"),
+        ("POST", "/v1/counters/paid:x/add", json!({ "ack": "memory" }), "memory"),
+        ("DELETE", &reset, Value::Null, "fsync"),
+    ] {
+        let (status, answer) = api.call(method, path, body).await;
+        assert_eq!((status, &answer["acked"]), (200, &level.into()), "{method} {path}: {answer}");
+    }
+    let ops = json!({ "ops": [{ "key": "x" }, { "key": "paid:x" }] });
+    let results = api.ok("/v1/counters/batch", ops).await["results"].clone();
+    assert_eq!([&results[0]["acked"], &results[1]["acked"]], ["memory", "fsync"]);
+}
+
+#[tokio::test]
 async fn messages_page_in_both_directions_and_a_retry_is_known_by_its_key() {
     let mut api = Api::start("").await;
     let path = "/v1/channels/$ns%23alice,bob/messages";
