@@ -9,7 +9,7 @@ use crate::{
     log::{self, Log},
     record::Record,
     shared::{Closing, Durable, Shared, State},
-    snapshot::Snapshot,
+    snapshot::{self, Snapshot},
 };
 use std::{
     fs::File,
@@ -179,7 +179,7 @@ impl Committer {
                 let (bytes, segment) = snapshot.install()?;
                 self.snapshot_at = bytes.max(self.shared.config.snapshot_log_bytes);
                 self.closed_bytes -= log_bytes;
-                clean_up(log::recycle_before(&self.dir, segment));
+                clean_up(snapshot::remove_superfluous(&self.dir).and_then(|()| log::recycle_before(&self.dir, segment)));
                 self.snapshot_done("ok");
             }
         }
@@ -232,7 +232,7 @@ impl Committer {
             snapshot.write()?;
         }
         let (snapshot_bytes, segment) = snapshot.install()?;
-        clean_up(log::remove_before(&self.dir, segment));
+        clean_up(snapshot::remove_superfluous(&self.dir).and_then(|()| log::remove_before(&self.dir, segment)));
         (self.log, self.closed_bytes) = (log, 0);
         self.snapshot_at = snapshot_bytes.max(self.shared.config.snapshot_log_bytes);
         let mut state = self.shared.state.lock();
@@ -249,6 +249,6 @@ impl Committer {
 
 fn clean_up(done: io::Result<()>) {
     if let Err(error) = done {
-        tracing::warn!(%error, "counter log segments that a snapshot replaces could not be removed; the next start will");
+        tracing::warn!(%error, "counter files that a snapshot replaces could not be removed; the next start will");
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     replica::Entry,
     session::BadSession,
     shared::{Closing, Durable, Shared, State},
+    snapshot,
     token::Token,
 };
 use parking_lot::Mutex;
@@ -115,6 +116,7 @@ impl Engine {
         let io_error = on_disk::failed(&dir);
         let OnDisk { recovered, snapshot_bytes, log_bytes, .. } = OnDisk::read(&dir, config.epoch)?;
         let Recovered { mut ledger, next_group, tail, first_segment, leftover } = recovered;
+        snapshot::remove_superfluous(&dir).map_err(&io_error)?;
         log::remove_before(&dir, first_segment).map_err(&io_error)?;
         if let Some(tail) = tail.filter(|tail| tail.torn > 0) {
             tracing::warn!(segment = tail.segment, bytes = tail.torn, "counter log: cut off a write that a crash interrupted");

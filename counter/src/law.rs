@@ -40,6 +40,13 @@ impl Law {
         })
     }
 
+    /// Counts the samples of another replica too.
+    pub(crate) fn adopt(&mut self, other: &Law) {
+        self.additions += other.additions;
+        self.merges += other.merges;
+        self.violations += other.violations;
+    }
+
     /// Counts a change that came to something else than by the law.
     #[inline]
     pub(crate) fn compare(&mut self, by_law: ByLaw, after: Cell<'_>) {

@@ -164,8 +164,8 @@ impl Ledger {
         }
     }
 
-    /// Makes room for the counters that the records of a snapshot speak of.
-    pub fn reserve(&mut self, bytes: &[u8]) {
+    /// Makes room for the counters that the records of a part of a snapshot speak of.
+    pub fn reserve(&mut self, part: usize, bytes: &[u8]) {
         let (mut count, mut last) = (0, None);
         for record in Record::decode_all(bytes).map_while(Result::ok) {
             // All that is said of a counter stands together.
@@ -173,7 +173,20 @@ impl Ledger {
             count += usize::from(key.is_some() && key != last);
             last = key;
         }
-        self.replica.table.reserve(count);
+        self.replica.table.reserve(part, count);
+    }
+
+    /// Takes over the counters of a part of a snapshot, which were replayed into a ledger that knows the same origins.
+    pub fn adopt(&mut self, part: usize, other: Ledger) {
+        let Replica { table, origins, law, .. } = other.replica;
+        self.replica.table.adopt(part, table);
+        self.replica.law.adopt(&law);
+        for (index, theirs) in origins.iter() {
+            let ours = &mut self.replica.origins[index];
+            // Digests are sums over slots.
+            ours.digest = ours.digest.wrapping_add(theirs.digest);
+            (ours.seq, ours.ahead) = (ours.seq.max(theirs.seq), ours.ahead.max(theirs.ahead));
+        }
     }
 
     /// Does what is due; see [`Replica::tend`]. `promises`: also say how much is held of streams whose tokens others remember.

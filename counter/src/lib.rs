@@ -7,7 +7,7 @@
 //! | `replica`, `apply`, `token`, `ledger` | all counters, what makes retries exact, and both together: the durable state |
 //! | `record`, `fact`, `group` | the bytes of the log, and of the streams between replicas |
 //! | `chunk`, `feed`, `scan`, `links`, `serving` | the conversation of replicas |
-//! | `recovery` | from the bytes back to the state |
+//! | `recovery`, `manifest` | from the bytes back to the state |
 //! | `log`, `snapshot`, `on_disk` | the files |
 //! | `inspect`, `export`, `import` | the files of a node that does not run |
 //! | `shared`, `commit` | what all share; the log thread |
@@ -34,6 +34,7 @@ pub mod ledger;
 pub mod links;
 pub mod lives;
 mod log;
+pub mod manifest;
 pub mod membership;
 mod metrics;
 mod on_disk;

@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), FREE_MAX);
         let mut log = Log::create(dir.path(), 20, 7).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), FREE_MAX, "one of them has become the segment");
-        let (mut recovery, old) = (Recovery::start(None, 1).unwrap(), group.seal().to_vec());
+        let (mut recovery, old) = (Recovery::start(1), group.seal().to_vec());
         let size = fs::metadata(path(dir.path(), 20)).unwrap().len();
         let mut group = Group::new(7, 1);
         group.own_slot(0, "b", 0, crate::cell::Floor::default());

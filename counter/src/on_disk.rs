@@ -19,7 +19,7 @@ pub(crate) struct OnDisk {
     pub(crate) recovered: Recovered,
     /// Bytes of the snapshot, if there is one.
     pub(crate) snapshot_bytes: Option<u64>,
-    /// Bytes of the log after it.
+    /// Bytes of the log after it, without what an earlier use has left in its segments.
     pub(crate) log_bytes: u64,
     /// Segments that the snapshot does not make superfluous.
     pub(crate) segments: usize,
@@ -31,15 +31,18 @@ impl OnDisk {
     /// Reads the directory. `seed` is random; see [`crate::ledger::Ledger::new`].
     pub(crate) fn read(dir: &Path, seed: u64) -> Result<OnDisk, OpenError> {
         let damaged = |damage| OpenError::Damaged { dir: dir.to_owned(), damage };
-        let snapshot = snapshot::read(dir).map_err(failed(dir))?;
-        let mut recovery = Recovery::start(snapshot.as_deref(), seed).map_err(damaged)?;
-        let snapshot_bytes = snapshot.map(|bytes| bytes.len() as u64);
+        let snapshot = snapshot::read(dir).map_err(failed(dir))?.map_err(damaged)?;
+        let snapshot_bytes = snapshot.as_ref().map(|(manifest, _)| manifest.byte_count());
+        let mut recovery = match snapshot {
+            Some((manifest, ledger)) => Recovery::from_snapshot(&manifest, ledger),
+            None => Recovery::start(seed),
+        };
         let (first_group, first) = (recovery.next_group(), recovery.first_segment());
         let (mut segments, mut log_bytes) = (0, 0);
         for segment in log::segments(dir).map_err(failed(dir))?.into_iter().filter(|segment| *segment >= first) {
             let bytes = fs::read(log::path(dir, segment)).map_err(failed(dir))?;
             recovery.segment(segment, &bytes).map_err(damaged)?;
-            log_bytes += bytes.len() as u64;
+            log_bytes += recovery.end() as u64;
             segments += 1;
         }
         let recovered = recovery.finish().map_err(damaged)?;

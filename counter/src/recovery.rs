@@ -5,19 +5,18 @@
 use crate::{
     group::{SEGMENT_HEADER_BYTES, SealedGroup, SegmentHeader},
     ledger::Ledger,
+    manifest::Manifest,
 };
-
-const SNAPSHOT_MAGIC: [u8; 8] = *b"\x9dHCSNAP\x02";
-
-/// Bytes before a snapshot's records; after them stands the CRC-32C of all before it.
-pub const SNAPSHOT_HEADER_BYTES: usize = 8 + 8 + 8 + 8;
 
 /// Why the data on disk cannot be started from; nothing was changed on disk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// The snapshot's checksum does not hold, and the log before it is gone.
-    #[error("the snapshot is damaged; restore the counter directory from a backup")]
-    Snapshot,
+    /// A checksum of the snapshot does not hold, or a part of it is not there, and the log before it is gone.
+    #[error("{file} is damaged or missing; restore the counter directory from a backup")]
+    Snapshot {
+        /// Which file.
+        file: String,
+    },
     /// A segment is not there.
     #[error("log segment {expected} is missing but segment {found} is there; restore the counter directory from a backup")]
     Missing {
@@ -90,14 +89,20 @@ pub struct Recovered {
 }
 
 impl Recovery {
-    /// Starts from a snapshot, or from nothing.
-    /// `seed` is random; see [`Ledger::new`].
-    pub fn start(snapshot: Option<&[u8]>, seed: u64) -> Result<Recovery, Damage> {
-        let (ledger, segment, group) = match snapshot {
-            Some(bytes) => read_snapshot(bytes)?,
-            None => (Ledger::new(seed), 1, 1),
-        };
-        Ok(Recovery { ledger, first_segment: segment, next_segment: segment, next_group: group, tail: None, leftover: Vec::new() })
+    /// Starts from nothing. `seed` is random; see [`Ledger::new`].
+    #[must_use]
+    pub fn start(seed: u64) -> Recovery {
+        Recovery::after(Ledger::new(seed), 1, 1)
+    }
+
+    /// Starts from a snapshot, of which `ledger` is what all parts hold.
+    #[must_use]
+    pub fn from_snapshot(manifest: &Manifest, ledger: Ledger) -> Recovery {
+        Recovery::after(ledger, manifest.segment, manifest.first_group)
+    }
+
+    fn after(ledger: Ledger, segment: u64, group: u64) -> Recovery {
+        Recovery { ledger, first_segment: segment, next_segment: segment, next_group: group, tail: None, leftover: Vec::new() }
     }
 
     /// The first segment to take in; those before it are part of the snapshot.
@@ -110,6 +115,12 @@ impl Recovery {
     #[must_use]
     pub fn next_group(&self) -> u64 {
         self.next_group
+    }
+
+    /// Where the groups of the last segment that holds any end.
+    #[must_use]
+    pub fn end(&self) -> usize {
+        self.tail.map_or(0, |tail| tail.end)
     }
 
     /// Replays one segment.
@@ -155,40 +166,14 @@ impl Recovery {
     }
 }
 
-/// The bytes before a snapshot's records: the log goes on after it with `first_group` at the start of `segment`. `seed` is
-/// the ledger's: with it the counters come back in the order in which they lie in memory, which is much faster.
-#[must_use]
-pub fn snapshot_header(segment: u64, first_group: u64, seed: u64) -> [u8; SNAPSHOT_HEADER_BYTES] {
-    let mut bytes = [0; SNAPSHOT_HEADER_BYTES];
-    bytes[..8].copy_from_slice(&SNAPSHOT_MAGIC);
-    bytes[8..16].copy_from_slice(&segment.to_le_bytes());
-    bytes[16..24].copy_from_slice(&first_group.to_le_bytes());
-    bytes[24..].copy_from_slice(&seed.to_le_bytes());
-    bytes
-}
-
-/// The ledger, the segment that follows and its first group.
-fn read_snapshot(bytes: &[u8]) -> Result<(Ledger, u64, u64), Damage> {
-    let (content, checksum) = bytes.split_last_chunk::<4>().ok_or(Damage::Snapshot)?;
-    let (header, records) = content.split_first_chunk::<SNAPSHOT_HEADER_BYTES>().ok_or(Damage::Snapshot)?;
-    if crc32c::crc32c(content) != u32::from_le_bytes(*checksum) {
-        return Err(Damage::Snapshot);
-    }
-    let number = |at: usize| header[at..].first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk));
-    let version = || Damage::Version { file: "the snapshot".to_owned() };
-    if header[..8] != SNAPSHOT_MAGIC {
-        return Err(version());
-    }
-    let mut ledger = Ledger::new(number(24));
-    ledger.reserve(records);
-    ledger.replay(records).map_err(|_| version())?;
-    Ok((ledger, number(8), number(16)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{group::Group, table::Place};
+    use crate::{
+        group::Group,
+        manifest::{Part, part_name},
+        table::{PARTS, Place},
+    };
     use protocol::name::CounterKey;
 
     const GROUPS: u64 = 5;
@@ -209,7 +194,7 @@ mod tests {
     }
 
     fn recover(segments: &[&[u8]]) -> Result<(i64, Recovered), Damage> {
-        let mut recovery = Recovery::start(None, 1)?;
+        let mut recovery = Recovery::start(1);
         for (number, bytes) in (1..).zip(segments) {
             recovery.segment(number, bytes)?;
         }
@@ -260,7 +245,7 @@ mod tests {
         let hole = recover(&[&bytes[..ends[1]], &second]).unwrap_err();
         assert_eq!(hole, Damage::Hole { group: 3, segment: 1, at: ends[1], found_segment: 2, found_at: SEGMENT_HEADER_BYTES });
         assert!(hole.to_string().contains(&format!("cut segment 1 to {} bytes", ends[1])), "{hole}");
-        let mut recovery = Recovery::start(None, 1).unwrap();
+        let mut recovery = Recovery::start(1);
         assert_eq!(recovery.segment(2, &second), Err(Damage::Missing { expected: 1, found: 2 }));
     }
 
@@ -286,20 +271,33 @@ mod tests {
 
     #[test]
     fn a_snapshot_is_whole_or_refused() {
-        let (bytes, _) = segment();
-        let (_, recovered) = recover(&[&bytes]).unwrap();
-        let mut snapshot = snapshot_header(2, 6, 1).to_vec();
-        recovered.ledger.replica.copy_origins(&mut snapshot);
-        recovered.ledger.replica.copy_counters(&mut Place::default(), 10, &mut snapshot);
-        snapshot.extend_from_slice(&crc32c::crc32c(&snapshot).to_le_bytes());
-        let mut recovery = Recovery::start(Some(&snapshot), 1).unwrap();
-        assert_eq!(recovery.segment(3, &[]), Err(Damage::Missing { expected: 2, found: 3 }));
-        assert!(Recovery::start(Some(&snapshot), 1).unwrap().finish().is_err(), "a snapshot without its log");
-        for at in 0..snapshot.len() {
-            snapshot[at] ^= 1;
-            assert_eq!(Recovery::start(Some(&snapshot), 1).unwrap_err(), Damage::Snapshot, "byte {at}");
-            snapshot[at] ^= 1;
-            assert_eq!(Recovery::start(Some(&snapshot[..at]), 1).unwrap_err(), Damage::Snapshot, "cut at {at}");
+        let (_, recovered) = recover(&[&segment().0]).unwrap();
+        let replica = &recovered.ledger.replica;
+        let mut manifest = Manifest { segment: 2, first_group: 6, seed: 1, generation: 1, ..Manifest::default() };
+        replica.copy_origins(&mut manifest.origins);
+        let mut parts = vec![Vec::new(); PARTS];
+        for (part, (bytes, sum)) in parts.iter_mut().zip(&mut manifest.parts).enumerate() {
+            replica.copy_counters(&mut Place::of_part(part), 10, bytes);
+            *sum = Part { bytes: bytes.len() as u64, checksum: crc32c::crc32c(bytes) };
         }
+        let mut ledger = manifest.ledger().unwrap();
+        for (part, bytes) in parts.iter_mut().enumerate() {
+            let mut own = manifest.ledger().unwrap();
+            manifest.replay(part, bytes, &mut own).unwrap();
+            ledger.adopt(part, own);
+            let damaged = Err(Damage::Snapshot { file: part_name(1, part) });
+            for at in 0..bytes.len() {
+                bytes[at] ^= 1;
+                assert_eq!(manifest.replay(part, bytes, &mut manifest.ledger().unwrap()), damaged, "byte {at}");
+                bytes[at] ^= 1;
+                assert_eq!(manifest.replay(part, &bytes[..at], &mut manifest.ledger().unwrap()), damaged, "cut at {at}");
+            }
+        }
+        assert_eq!(parts.iter().filter(|part| !part.is_empty()).count(), 1, "one counter");
+        assert_eq!(ledger.value(CounterKey::parse("likes").unwrap().by_ref()), Ok(i64::try_from(GROUPS).unwrap()));
+        assert_eq!(ledger.replica.cut(), replica.cut(), "positions and digest");
+        let mut recovery = Recovery::from_snapshot(&manifest, ledger);
+        assert_eq!(recovery.segment(3, &[]), Err(Damage::Missing { expected: 2, found: 3 }));
+        assert!(recovery.finish().is_err(), "a snapshot without its log");
     }
 }

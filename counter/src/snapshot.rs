@@ -2,34 +2,43 @@
 //! sound because it starts with a fresh segment, whose records are absolute and are replayed over it, and because it is
 //! installed only when every change it may contain is durable.
 
-use crate::{ledger::Ledger, log, recovery::snapshot_header, table::Place};
+use crate::{
+    ledger::Ledger,
+    log,
+    manifest::{Manifest, Part, generation_in, part_name},
+    recovery::Damage,
+    table::{PARTS, Place},
+};
 use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    thread,
 };
 
 /// Counters copied at once while the state is locked: some ten microseconds.
 const PIECE_COUNTERS: usize = 1024;
-/// Bytes after which the file is synced, so that no single sync holds commits up for long.
+/// Bytes after which a file is synced, so that no single sync holds commits up for long.
 const SYNC_BYTES: usize = 4 << 20;
+/// Threads that read a snapshot; more would wait for memory.
+const READERS_MAX: usize = 8;
 
-/// A snapshot being written to `snapshot.tmp`.
+/// A snapshot being written. Dropped before it is installed, it leaves nothing.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     dir: PathBuf,
+    manifest: Manifest,
+    /// The part being written, and its file.
+    part: usize,
     file: File,
-    segment: u64,
-    checksum: u32,
-    byte_count: u64,
     unsynced: usize,
     piece: Vec<u8>,
     next: Piece,
+    installed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Piece {
-    Origins,
     Counters(Place),
     /// After this one, up to the last one there was when the first was copied: later ones are in the log.
     Tokens(Option<u128>, u128),
@@ -39,20 +48,21 @@ enum Piece {
 impl Snapshot {
     /// Starts one; `first_group` is the first group of `segment` and not yet written.
     pub(crate) fn begin(dir: &Path, segment: u64, first_group: u64, ledger: &Ledger) -> io::Result<Snapshot> {
-        let (dir, piece) = (dir.to_owned(), snapshot_header(segment, first_group, ledger.replica.table.seed()).to_vec());
-        let file = File::create(dir.join("snapshot.tmp"))?;
-        Ok(Snapshot { dir, file, segment, checksum: 0, byte_count: 0, unsynced: 0, piece, next: Piece::Origins })
+        let generation = 1 + generations(dir)?.last().copied().unwrap_or(0);
+        let seed = ledger.replica.table.seed();
+        let mut manifest = Manifest { segment, first_group, seed, generation, ..Manifest::default() };
+        ledger.replica.copy_origins(&mut manifest.origins);
+        let file = File::create(dir.join(part_name(generation, 0)))?;
+        let next = Piece::Counters(Place::of_part(0));
+        Ok(Snapshot { dir: dir.to_owned(), manifest, part: 0, file, unsynced: 0, piece: Vec::new(), next, installed: false })
     }
 
     /// Copies the next piece out of the state; quick, for the state is locked meanwhile. False when all is copied.
     pub(crate) fn copy(&mut self, ledger: &Ledger) -> bool {
         self.next = match self.next {
-            Piece::Origins => {
-                ledger.replica.copy_origins(&mut self.piece);
-                Piece::Counters(Place::default())
-            }
             Piece::Counters(mut place) => match ledger.replica.copy_counters(&mut place, PIECE_COUNTERS, &mut self.piece) {
                 true => Piece::Counters(place),
+                false if self.part + 1 < PARTS => Piece::Counters(Place::of_part(self.part + 1)),
                 false => Piece::Tokens(None, ledger.tokens.last()),
             },
             Piece::Tokens(after, last) => match ledger.tokens.copy(after, PIECE_COUNTERS, &ledger.replica.table, &mut self.piece) {
@@ -67,36 +77,132 @@ impl Snapshot {
     /// Writes what was copied.
     pub(crate) fn write(&mut self) -> io::Result<()> {
         self.file.write_all(&self.piece)?;
-        self.checksum = crc32c::crc32c_append(self.checksum, &self.piece);
-        self.byte_count += self.piece.len() as u64;
+        let Part { bytes, checksum } = &mut self.manifest.parts[self.part];
+        *checksum = crc32c::crc32c_append(*checksum, &self.piece);
+        *bytes += self.piece.len() as u64;
         self.unsynced += self.piece.len();
         self.piece.clear();
-        if self.unsynced >= SYNC_BYTES {
+        let part = match self.next {
+            Piece::Counters(place) => place.part(),
+            Piece::Tokens(..) | Piece::End => PARTS,
+        };
+        if self.unsynced >= SYNC_BYTES || part != self.part {
             self.unsynced = 0;
             self.file.sync_data()?;
+        }
+        if part != self.part {
+            self.part = part;
+            self.file = File::create(self.dir.join(part_name(self.manifest.generation, part)))?;
         }
         Ok(())
     }
 
-    /// Puts the snapshot in the place of the last one, after which the segments before it are superfluous. Returns its size,
-    /// and the segment that the log goes on with.
+    /// Puts the snapshot in the place of the last one, after which that one's parts and the segments before it are
+    /// superfluous. Returns its size, and the segment that the log goes on with.
     pub(crate) fn install(mut self) -> io::Result<(u64, u64)> {
         self.write()?;
-        self.file.write_all(&self.checksum.to_le_bytes())?;
-        self.file.sync_all()?;
+        self.file.sync_data()?;
+        let mut file = File::create(self.dir.join("snapshot.tmp"))?;
+        file.write_all(&self.manifest.encode())?;
+        file.sync_all()?;
+        // The parts' names are durable before the one that speaks of them.
+        log::sync_dir(&self.dir)?;
+        // From here on it may be the one that a start finds.
+        self.installed = true;
         fs::rename(self.dir.join("snapshot.tmp"), self.dir.join("snapshot"))?;
         log::sync_dir(&self.dir)?;
-        Ok((self.byte_count + 4, self.segment))
+        Ok((self.manifest.byte_count(), self.manifest.segment))
     }
 }
 
-/// The installed snapshot, if there is one.
-pub(crate) fn read(dir: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(dir.join("snapshot")) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        if !self.installed {
+            let generation = self.manifest.generation;
+            // What cannot be removed now is when the next one is installed.
+            (0..=self.part).for_each(|part| _ = fs::remove_file(self.dir.join(part_name(generation, part))));
+        }
     }
+}
+
+/// Reads the installed snapshot, if there is one, on as many threads as there are cores. `Err` inside: it is damaged.
+pub(crate) fn read(dir: &Path) -> io::Result<Result<Option<(Manifest, Ledger)>, Damage>> {
+    let bytes = match fs::read(dir.join("snapshot")) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(None)),
+        Err(error) => return Err(error),
+    };
+    let manifest = match Manifest::decode(&bytes) {
+        Ok(manifest) => manifest,
+        Err(damage) => return Ok(Err(damage)),
+    };
+    let readers = thread::available_parallelism().map_or(1, usize::from).min(READERS_MAX);
+    let parts: Vec<usize> = (0..PARTS).collect();
+    let shares = parts.chunks(PARTS.div_ceil(readers));
+    let read_share = |share: &[usize]| {
+        let one = |part: &usize| {
+            let mut ledger = manifest.ledger().map_err(Unread::Damage)?;
+            read_part(dir, &manifest, *part, &mut ledger).map(|()| (*part, ledger))
+        };
+        share.iter().map(one).collect::<Result<Vec<_>, Unread>>()
+    };
+    let ledgers = thread::scope(|scope| {
+        let threads: Vec<_> = shares.map(|share| scope.spawn(move || read_share(share))).collect();
+        let ended = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        ended.collect::<Result<Vec<_>, Unread>>()
+    });
+    let joined = ledgers.and_then(|ledgers| {
+        let mut ledger = manifest.ledger().map_err(Unread::Damage)?;
+        ledgers.into_iter().flatten().for_each(|(part, other)| ledger.adopt(part, other));
+        read_part(dir, &manifest, PARTS, &mut ledger)?;
+        Ok(ledger)
+    });
+    match joined {
+        Ok(ledger) => Ok(Ok(Some((manifest, ledger)))),
+        Err(Unread::Damage(damage)) => Ok(Err(damage)),
+        Err(Unread::Io(error)) => Err(error),
+    }
+}
+
+/// Removes the parts of every snapshot but the installed one, which can be read.
+pub(crate) fn remove_superfluous(dir: &Path) -> io::Result<()> {
+    let installed = match fs::read(dir.join("snapshot")) {
+        Ok(bytes) => Some(Manifest::decode(&bytes).map_err(io::Error::other)?.generation),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let generation = name.to_str().and_then(generation_in);
+        if generation.is_some() && generation != installed {
+            fs::remove_file(dir.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+enum Unread {
+    Io(io::Error),
+    Damage(Damage),
+}
+
+fn read_part(dir: &Path, manifest: &Manifest, part: usize, ledger: &mut Ledger) -> Result<(), Unread> {
+    let bytes = match fs::read(dir.join(part_name(manifest.generation, part))) {
+        // A part that is not there is like one that is damaged.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        read => read.map_err(Unread::Io)?,
+    };
+    manifest.replay(part, &bytes, ledger).map_err(Unread::Damage)
+}
+
+/// The generations of the parts in `dir`, ascending.
+fn generations(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut generations = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        generations.extend(entry?.file_name().to_str().and_then(generation_in));
+    }
+    generations.sort_unstable();
+    Ok(generations)
 }
 
 #[cfg(test)]
@@ -139,10 +245,11 @@ mod tests {
             segment.extend_from_slice(group.seal());
             rounds += 1;
         }
-        assert!(rounds > 5, "origins, three pieces of counters, tokens");
+        assert!(rounds > 20, "sixteen parts with counters, and tokens");
         snapshot.install().unwrap();
 
-        let mut recovery = Recovery::start(read(dir.path()).unwrap().as_deref(), 1).unwrap();
+        let (manifest, ledger) = read(dir.path()).unwrap().unwrap().unwrap();
+        let mut recovery = Recovery::from_snapshot(&manifest, ledger);
         recovery.segment(2, &segment).unwrap();
         let mut recovered = recovery.finish().unwrap().ledger;
         let mut group = Group::new(100, recovered.replica.own_seq() + 1);
@@ -152,5 +259,38 @@ mod tests {
         for at in 0..COUNTERS {
             assert_eq!(recovered.value(CounterKey::parse(&format!("k{at}")).unwrap().by_ref()), Ok(i64::try_from(rounds).unwrap()));
         }
+    }
+
+    #[test]
+    fn parts_that_no_manifest_names_are_removed_and_the_installed_ones_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut ledger, mut group) = (Ledger::new(1), Group::new(1, 1));
+        ledger.replica.count_as("eu", "c1", 7, &mut group);
+        (0..100).for_each(|at| _ = add(&mut ledger, at, 0, &mut group));
+        let write = |install: bool| {
+            let mut snapshot = Snapshot::begin(dir.path(), 2, 2, &ledger).unwrap();
+            while snapshot.copy(&ledger) {
+                snapshot.write().unwrap();
+            }
+            if install {
+                snapshot.install().unwrap();
+            }
+        };
+        let generations = || {
+            let mut found = generations(dir.path()).unwrap();
+            found.dedup();
+            found
+        };
+        write(true);
+        write(false);
+        assert_eq!(generations(), [1], "one that was given up leaves nothing");
+        write(true);
+        assert_eq!(generations(), [1, 2], "a crash may come before the first is removed");
+        remove_superfluous(dir.path()).unwrap();
+        assert_eq!(generations(), [2]);
+        assert_eq!(read(dir.path()).unwrap().unwrap().unwrap().1.replica.count(), 100);
+        fs::write(dir.path().join("snapshot"), "damaged").unwrap();
+        assert!(remove_superfluous(dir.path()).is_err());
+        assert_eq!(generations(), [2], "nothing is removed while it is not known what is needed");
     }
 }

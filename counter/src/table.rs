@@ -11,6 +11,8 @@ use crate::{
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const SHARDS: usize = 64;
+/// Parts of the table that snapshots write, and recoveries read, side by side; each has as many shards.
+pub const PARTS: usize = 16;
 /// Keys of a batch that are prepared at once.
 pub const BATCH: usize = 64;
 /// Origin indices stay below this.
@@ -25,11 +27,33 @@ pub struct CellId {
 
 /// A place in a walk over all counters. A walk ends even while counters are added as fast as it goes: of each shard it
 /// sees what was there when it came to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     shard: usize,
     at: u32,
     end: Option<u32>,
+    /// The first shard that the walk does not come to.
+    until: usize,
+}
+
+impl Default for Place {
+    fn default() -> Place {
+        Place { shard: 0, at: 0, end: None, until: SHARDS }
+    }
+}
+
+impl Place {
+    /// The start of a walk over one of the [`PARTS`] of the table.
+    #[must_use]
+    pub fn of_part(part: usize) -> Place {
+        Place { shard: part * SHARDS / PARTS, until: (part + 1) * SHARDS / PARTS, ..Place::default() }
+    }
+
+    /// The part that the walk began in.
+    #[must_use]
+    pub fn part(self) -> usize {
+        (self.until - 1) * PARTS / SHARDS
+    }
 }
 
 /// One slot of a counter, or one floor under a slot.
@@ -64,10 +88,20 @@ impl Table {
         self.seed
     }
 
-    /// Makes room in the index for `count` counters, evenly spread.
-    pub fn reserve(&mut self, count: usize) {
-        let blocks = |_: &u32| 0;
-        self.shards.iter_mut().filter(|shard| shard.index.is_empty()).for_each(|shard| shard.index.reserve(count / SHARDS, blocks));
+    /// Makes room in the index of a part for `count` counters, evenly spread.
+    pub fn reserve(&mut self, part: usize, count: usize) {
+        let Place { shard: from, until, .. } = Place::of_part(part);
+        let empty = self.shards[from..until].iter_mut().filter(|shard| shard.index.is_empty());
+        empty.for_each(|shard| shard.index.reserve(count * PARTS / SHARDS, |_| 0));
+    }
+
+    /// Takes a part over from a table with the same seed, which has nothing else. It stays where it is: what is known of
+    /// places in it holds.
+    pub fn adopt(&mut self, part: usize, other: Table) {
+        let Place { shard: from, until, .. } = Place::of_part(part);
+        self.count += other.count;
+        let theirs = other.shards.into_iter().take(until).skip(from);
+        self.shards[from..until].iter_mut().zip(theirs).for_each(|(shard, theirs)| *shard = theirs);
     }
 
     /// How many counters there are.
@@ -193,10 +227,10 @@ impl Table {
     #[must_use]
     pub fn walk(&self, place: &mut Place) -> Option<CellId> {
         loop {
-            let shard = self.shards.get(place.shard)?;
+            let shard = self.shards[..place.until].get(place.shard)?;
             let end = *place.end.get_or_insert_with(|| shard.end());
             if place.at >= end {
-                *place = Place { shard: place.shard + 1, ..Place::default() };
+                *place = Place { shard: place.shard + 1, at: 0, end: None, ..*place };
                 continue;
             }
             let (block, offset) = split(place.at);
@@ -214,7 +248,7 @@ impl Table {
     /// Whether a walk is over.
     #[must_use]
     pub fn is_end(&self, place: Place) -> bool {
-        place.shard >= SHARDS
+        place.shard >= place.until
     }
 
     fn put(&mut self, id: CellId, origin: OriginIndex, by: u16, slot: Slot) {

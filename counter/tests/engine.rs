@@ -40,7 +40,7 @@ fn killed(data_dir: &Path) -> tempfile::TempDir {
 }
 
 fn recovered(log: &[u8]) -> Recovered {
-    let mut recovery = Recovery::start(None, 1).unwrap();
+    let mut recovery = Recovery::start(1);
     recovery.segment(1, log).unwrap();
     recovery.finish().unwrap()
 }
