@@ -44,14 +44,18 @@ async fn restarted(node: &mut Node) -> f64 {
     begun.elapsed().as_secs_f64()
 }
 
-/// MiB of snapshots and of log segments.
+/// MiB of snapshots and of log segments, without those that wait to be written over.
 #[allow(clippy::cast_precision_loss)] // figures for people
 fn on_disk(dir: &Path) -> anyhow::Result<(f64, f64)> {
     let (mut snapshot, mut log) = (0, 0);
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
-        let is_snapshot = entry.file_name().to_string_lossy().starts_with("snapshot");
-        *(if is_snapshot { &mut snapshot } else { &mut log }) += entry.metadata()?.len();
+        let (name, bytes) = (entry.file_name(), entry.metadata()?.len());
+        match name.to_string_lossy() {
+            name if name.starts_with("snapshot") => snapshot += bytes,
+            name if name.ends_with(".log") => log += bytes,
+            _ => {}
+        }
     }
     Ok((snapshot as f64 / f64::from(1 << 20), log as f64 / f64::from(1 << 20)))
 }
