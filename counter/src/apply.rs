@@ -56,6 +56,7 @@ impl Replica {
             Fact::Slot { key, sums } => {
                 if self.origins[by].absorbed.is_none() {
                     let (id, slot) = (self.table.insert(self.table.hash(key), key, by), Slot { p: sums.p, n: sums.n, seq });
+                    self.settle(id);
                     let by_law = self.law.merge(Cell::new(&self.table, id), by, slot);
                     self.merge_slot(id, key, by, slot);
                     self.law.compare(by_law, Cell::new(&self.table, id));
@@ -105,7 +106,7 @@ impl Replica {
         self.copy_notices(|_, _| true, out);
     }
 
-    /// Appends the records of at most `count` counters from `place` on, and moves it behind them; returns whether there may be more.
+    /// Appends the records, once [`Replica::fold_all`] is done, of at most `count` counters from `place` on, and moves it behind them; returns whether there may be more.
     pub fn copy_counters(&self, place: &mut Place, count: usize, out: &mut Vec<u8>) -> bool {
         let mut buffer = [0; 256];
         for _ in 0..count {
@@ -118,6 +119,7 @@ impl Replica {
 
     #[inline]
     pub(crate) fn merge_slot(&mut self, id: CellId, key: &str, by: OriginIndex, slot: Slot) {
+        self.settle(id);
         let only = self.table.only_slot(id).filter(|(origin, _)| *origin == by);
         let before = only.map_or_else(|| Cell::new(&self.table, id).slot(by), |(_, slot)| slot);
         let after = before.join(slot);
@@ -131,6 +133,8 @@ impl Replica {
     }
 
     pub(crate) fn merge_floor(&mut self, id: CellId, key: &str, (by, origin): (OriginIndex, OriginIndex), floor: Floor, seq: u64) {
+        self.settle(id);
+        self.floored.insert(id);
         let known = Cell::new(&self.table, id).floor_by(by, origin);
         let sums = known.sums().join(floor);
         self.table.put_floor(id, by, origin, sums, known.seq.max(seq));

@@ -131,7 +131,7 @@ impl Ledger {
         _ = self.apply(&cursor);
         let known = &self.replica.origins[origin];
         // Parts of a state that never came whole leave slots behind that are newer than the position.
-        let digest_differs = known.ahead <= known.seq && chunk.digest.is_some_and(|digest| digest != known.digest);
+        let digest_differs = known.ahead <= known.seq && chunk.digest.is_some_and(|digest| digest != known.digest());
         Received::Applied { origin, digest_differs }
     }
 

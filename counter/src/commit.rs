@@ -152,7 +152,8 @@ impl Committer {
     fn snapshot_step(&mut self) -> io::Result<()> {
         match self.snapshot.take() {
             None if self.log_bytes() >= self.snapshot_at && self.log.is_fresh() => {
-                let state = self.shared.state.lock();
+                let mut state = self.shared.state.lock();
+                state.ledger.replica.fold_all();
                 let absorptions = state.ledger.replica.absorptions;
                 let snapshot = Snapshot::begin(&self.dir, self.log.segment(), self.durable.borrow().group + 1, &state.ledger)?;
                 drop(state);
@@ -227,6 +228,7 @@ impl Committer {
     fn start_over(&mut self) -> io::Result<()> {
         let first_group = self.shared.state.lock().pending.number() + 1;
         let log = Log::create(&self.dir, self.log.segment() + 1, first_group)?;
+        self.shared.state.lock().ledger.replica.fold_all();
         let mut snapshot = Snapshot::begin(&self.dir, log.segment(), first_group, &self.shared.state.lock().ledger)?;
         while snapshot.copy(&self.shared.state.lock().ledger) {
             snapshot.write()?;

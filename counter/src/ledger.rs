@@ -178,13 +178,14 @@ impl Ledger {
 
     /// Takes over the counters of a part of a snapshot, which were replayed into a ledger that knows the same origins.
     pub fn adopt(&mut self, part: usize, other: Ledger) {
-        let Replica { table, origins, law, .. } = other.replica;
+        let Replica { table, origins, law, floored, .. } = other.replica;
+        self.replica.floored.extend(floored);
         self.replica.table.adopt(part, table);
         self.replica.law.adopt(&law);
         for (index, theirs) in origins.iter() {
             let ours = &mut self.replica.origins[index];
             // Digests are sums over slots.
-            ours.digest = ours.digest.wrapping_add(theirs.digest);
+            ours.weigh_too(theirs);
             (ours.seq, ours.ahead) = (ours.seq.max(theirs.seq), ours.ahead.max(theirs.ahead));
         }
     }

@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `cell`, `law`, `table`, `shard` | one PN-counter, with `crdts` as its law; and a hundred million of them |
-//! | `origin`, `lives` | who counts, and what becomes of it when a node loses its disk or never comes back |
+//! | `origin`, `lives`, `absorb` | who counts, and what becomes of it when a node loses its disk or never comes back |
 //! | `replica`, `apply`, `token`, `ledger` | all counters, what makes retries exact, and both together: the durable state |
 //! | `record`, `fact`, `group` | the bytes of the log, and of the streams between replicas |
 //! | `chunk`, `feed`, `scan`, `links`, `serving` | the conversation of replicas |
@@ -17,6 +17,7 @@
 //! | `interest` | who wants to hear of changes |
 //! | `resp` | the server for Redis clients |
 
+mod absorb;
 mod apply;
 pub mod cell;
 pub mod chunk;

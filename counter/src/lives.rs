@@ -7,12 +7,12 @@
 //! node itself; of a node that will not come back, the one that was told to forget it.
 
 use crate::{
+    absorb::sum,
     cell::{Cell, Floor, OriginIndex, Slot},
     group::Group,
-    origin::{Held, Origin, OriginId, weight},
+    origin::{Held, Origin, OriginId},
     record::{Fact, Record},
     replica::Replica,
-    table::{CellId, Place},
     token::Used,
 };
 
@@ -174,7 +174,7 @@ impl Replica {
     fn held(&self, at: OriginIndex) -> Held {
         let origin = &self.origins[at];
         // Parts of a state of which the last one never came are known too, and must be known to all before it is absorbed.
-        let digest = if origin.is_live() { 0 } else { origin.digest };
+        let digest = if origin.is_live() { 0 } else { origin.digest() };
         Held { upto: origin.durable_seq, digest, heir: self.origins.heir(at).unwrap_or_default().to_owned() }
     }
 
@@ -201,62 +201,10 @@ impl Replica {
             && self.origins.iter().all(|(by, other)| !other.is_live() || says_so(by))
     }
 
-    /// Absorbs a sealed origin, as its heir.
-    fn take_over(&mut self, at: OriginIndex, out: &mut Group) {
-        let mut place = Place::default();
-        let mut buffer = [0; 256];
-        while let Some(id) = self.table.walk(&mut place) {
-            let cell = Cell::new(&self.table, id);
-            let (slot, floor) = (cell.slot(at), cell.floor(at));
-            if floor == Floor::default() || slot.sums() == Floor::default() {
-                continue;
-            }
-            // With resets in it, what counts is known here alone; so is what has been taken off already.
-            let sums = sum(cell.slot(self.own).sums(), slot.sums().above(floor));
-            let key = self.table.key(id, &mut buffer);
-            self.say(Fact::AbsorbedKey { origin: at, key, sums }, out);
-            self.say(Fact::Floor { origin: at, key, sums: floor }, out);
-        }
-        let upto = self.origins[at].seq;
-        self.say(Fact::Absorbed { origin: at, upto }, out);
-        out.seal_facts();
-        // What the absorbed one had still to make up for is this origin's task now.
-        let mut place = Place::default();
-        while let Some(id) = self.table.walk(&mut place) {
-            self.make_up(id, out);
-        }
-    }
-
-    /// Takes off what resets of absorbed origins, which came after they were absorbed, should have taken off.
-    pub(crate) fn make_up(&mut self, id: CellId, out: &mut Group) {
-        if self.table.only_slot(id).is_some() {
-            return;
-        }
-        for (origin, floor) in Cell::new(&self.table, id).floors() {
-            if origin == self.own || self.origins.resolve(origin) != self.own {
-                continue;
-            }
-            let cell = Cell::new(&self.table, id);
-            let (mut at, mut done) = (origin, Floor::default());
-            while at != self.own {
-                at = self.origins[at].absorbed.map_or(self.own, |(by, _, _)| by);
-                done = done.join(cell.floor_by(at, origin).sums());
-            }
-            let missed = floor.above(done);
-            if missed != Floor::default() {
-                let own = cell.slot(self.own);
-                let sums = sum(own.sums(), Floor { p: missed.n, n: missed.p });
-                let mut buffer = [0; 256];
-                let key = self.table.key(id, &mut buffer);
-                self.put_own(id, key, Slot { p: sums.p, n: sums.n, seq: own.seq }, out);
-                self.say(Fact::Floor { origin, key, sums: floor }, out);
-            }
-        }
-    }
-
     /// Takes back what the token did a second time. Returns where in whose stream.
     pub(crate) fn take_back(&mut self, token: u128, used: &Used, out: &mut Group) -> (u64, OriginIndex) {
         self.ready_to_write(out);
+        self.settle(used.cell);
         let cell = Cell::new(&self.table, used.cell);
         let (floor, by) = (cell.floor(used.origin), used.by.unwrap_or(0));
         // What a reset has taken off already does not count any more.
@@ -295,60 +243,6 @@ impl Replica {
         known.absorbed.is_some() || known.durable_seq < seq || known.holds.get(&self.own).is_some_and(|(_, said)| said.upto >= seq)
     }
 
-    /// Adds what is left of a retired origin to the absorber's slots.
-    pub(crate) fn absorb(&mut self, at: OriginIndex, (by, seq, upto): (OriginIndex, u64, u64)) {
-        if self.origins[at].absorbed.is_some() {
-            return;
-        }
-        let mut place = Place::default();
-        let mut buffer = [0; 256];
-        while let Some(id) = self.table.walk(&mut place) {
-            let cell = Cell::new(&self.table, id);
-            let slot = cell.slot(at);
-            if slot.sums() == Floor::default() {
-                continue;
-            }
-            let sums = sum(cell.slot(by).sums(), slot.sums());
-            let key = self.table.key(id, &mut buffer);
-            self.merge_slot(id, key, by, Slot { p: sums.p, n: sums.n, seq });
-            self.drop_slot(id, at);
-        }
-        self.set_absorbed(at, (by, seq, upto));
-    }
-
-    fn set_absorbed(&mut self, at: OriginIndex, absorbed: (OriginIndex, u64, u64)) {
-        self.origins[at].absorbed = Some(absorbed);
-        self.absorptions += 1;
-        // What it had absorbed behind the end of its stream, as only a lost disk knew, it has not.
-        for (_, origin) in self.origins.iter_mut() {
-            if origin.absorbed.is_some_and(|(by, seq, _)| by == at && seq > absorbed.2) {
-                (origin.absorbed, origin.seq, origin.durable_seq) = (None, 0, 0);
-            }
-        }
-    }
-
-    /// Drops what is left of an origin that was absorbed elsewhere.
-    pub(crate) fn drop_absorbed(&mut self, at: OriginIndex, absorbed: (OriginIndex, u64, u64)) {
-        if self.origins[at].absorbed.is_some() {
-            return;
-        }
-        let mut place = Place::default();
-        while let Some(id) = self.table.walk(&mut place) {
-            self.drop_slot(id, at);
-        }
-        self.set_absorbed(at, absorbed);
-    }
-
-    pub(crate) fn drop_slot(&mut self, id: CellId, at: OriginIndex) {
-        let slot = Cell::new(&self.table, id).slot(at);
-        if slot != Slot::default() {
-            let mut buffer = [0; 256];
-            let key = self.table.key(id, &mut buffer);
-            self.origins[at].weigh(weight(key), slot.sums(), Floor::default());
-            self.table.remove(id, |entry| entry.origin == at && entry.by.is_none());
-        }
-    }
-
     /// Appends what the wanted positions of streams say that is not about counters.
     pub fn copy_notices(&self, is_wanted: impl Fn(OriginIndex, u64) -> bool, out: &mut Vec<u8>) {
         let mut put = |by, seq, fact| {
@@ -375,9 +269,4 @@ impl Replica {
         let mine = absorbed.filter_map(|(origin, upto)| Some((origin, upto, self.origins.absorbed_at(origin, by)?)));
         mine.filter(|(_, _, seq)| *seq > after).map(|(origin, upto, seq)| Record::Dropped { origin, by, seq, upto }).collect()
     }
-}
-
-/// Sums of increments stay below 2^64: 584 years of a thousand million a second.
-fn sum(one: Floor, other: Floor) -> Floor {
-    Floor { p: one.p.saturating_add(other.p), n: one.n.saturating_add(other.n) }
 }

@@ -154,7 +154,8 @@ impl Recovery {
         if self.first_segment > 1 && self.next_segment == self.first_segment {
             return Err(Damage::Missing { expected: self.first_segment, found: 0 });
         }
-        let Recovery { ledger, next_group, tail, first_segment, leftover, .. } = self;
+        let Recovery { mut ledger, next_group, tail, first_segment, leftover, .. } = self;
+        ledger.replica.fold_all();
         Ok(Recovered { ledger, next_group, tail, first_segment, leftover })
     }
 

@@ -2,16 +2,16 @@
 //! replaying records, in their order, from the start or from a snapshot, leads to the same replica.
 
 use crate::{
+    absorb::Folding,
     cell::{Cell, Floor, OriginIndex, Overflow, Slot},
     group::{Cut, Group},
     law::Law,
     origin::{OriginId, Origins},
     record::Fact,
-    session::{self, BadSession},
     table::{BATCH, CellId, Table},
 };
 use protocol::name::NameRef;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Counters a replica holds, about 60 bytes each with a key of 16; at the bound additions to new ones are refused.
 pub const KEYS_MAX: usize = 100_000_000;
@@ -55,6 +55,10 @@ pub struct Replica {
     pub(crate) home: OriginId,
     /// Counts what merges into existing slots without being a maximum, so that a copy of the table taken in pieces notices.
     pub(crate) absorptions: u64,
+    /// An absorbed origin whose slots are still there.
+    pub(crate) folding: Option<Folding>,
+    /// The counters that were reset, where floors are.
+    pub(crate) floored: BTreeSet<CellId>,
     pub(crate) law: Law,
 }
 
@@ -64,7 +68,17 @@ impl Replica {
     pub fn new(seed: u64) -> Replica {
         let home = OriginId { region: String::new(), node: String::new(), epoch: 0 };
         let (table, origins) = (Table::new(seed), Origins::default());
-        Replica { table, origins, own: 0, provisional: false, home, absorptions: 0, law: Law::default() }
+        Replica {
+            table,
+            origins,
+            own: 0,
+            provisional: false,
+            home,
+            absorptions: 0,
+            folding: None,
+            floored: BTreeSet::new(),
+            law: Law::default(),
+        }
     }
 
     /// The newest position of the own stream.
@@ -134,6 +148,7 @@ impl Replica {
         self.ready_to_write(out);
         let own = self.own;
         let id = known.unwrap_or_else(|| self.table.insert(at.hash, key, own));
+        self.settle(id);
         let cell = Cell::new(&self.table, id);
         let (slot, value) = cell.added(own, by).map_err(AddRefusal::Overflow)?;
         let by_law = self.law.addition(cell, own, by);
@@ -145,6 +160,7 @@ impl Replica {
     /// Observed reset: what is known of the counter here no longer counts. Returns whether anything did.
     pub fn reset(&mut self, at: Located<'_>, out: &mut Group) -> bool {
         let Some(id) = self.cell_id(at) else { return false };
+        self.settle(id);
         let cell = Cell::new(&self.table, id);
         let seen: Vec<_> = cell.slots().filter(|(origin, slot)| slot.sums().above(cell.floor(*origin)) != Floor::default()).collect();
         if seen.is_empty() {
@@ -189,22 +205,6 @@ impl Replica {
         self.cell(key).map(|cell| cell.entries().collect()).unwrap_or_default()
     }
 
-    /// How far each origin's stream is known here, as an opaque string.
-    #[must_use]
-    pub fn session(&self) -> String {
-        let counting = self.origins.iter().filter(|(_, origin)| origin.seq > 0 && origin.absorbed.is_none());
-        session::encode(&counting.map(|(_, origin)| (origin.id.epoch, origin.seq)).collect())
-    }
-
-    /// Whether everything that `session` saw is known here.
-    pub fn covers(&self, session: &str) -> Result<bool, BadSession> {
-        let is_known = |epoch: u64, seq: u64| {
-            let index = self.origins.find(epoch);
-            index.is_some_and(|index| self.origins[index].seq >= seq || self.origins[index].absorbed.is_some())
-        };
-        Ok(session::decode(session)?.into_iter().all(|(epoch, seq)| is_known(epoch, seq)))
-    }
-
     /// How many counters there are.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -221,7 +221,7 @@ impl Replica {
     #[must_use]
     pub fn cut(&self) -> Cut {
         let cursors = self.origins.iter().map(|(index, origin)| (index, origin.seq)).collect();
-        Cut { cursors, own: self.own, digest: if self.origins.contains(self.own) { self.origins[self.own].digest } else { 0 } }
+        Cut { cursors, own: self.own, digest: if self.origins.contains(self.own) { self.origins[self.own].digest() } else { 0 } }
     }
 
     /// What is up to `cut` is on disk.
@@ -349,7 +349,7 @@ mod tests {
         assert_eq!(other.covers(&here.session()), Ok(false));
         assert_eq!(here.covers(&other.session()), Ok(true));
         assert_eq!(here.covers("1.ff-1"), Ok(false), "an origin never heard of");
-        assert_eq!(here.covers("nonsense"), Err(BadSession));
+        assert_eq!(here.covers("nonsense"), Err(crate::BadSession));
     }
 
     #[test]

@@ -45,9 +45,13 @@ impl Scan {
         Scan { origin, after, base, place: Some(Place::default()), is_first: true, tokens, left_out: 0, left, absorptions }
     }
 
-    /// The next part; `None` while the last one has to wait for the feed, which reaches to `reach`.
+    /// The next part; `None` while the last one has to wait for the feed, which reaches to `reach`, or all for an absorbed
+    /// origin's slots.
     pub fn step(&mut self, ledger: &Ledger, feed: &Feed, reach: u64) -> Option<Piece> {
         let replica = &ledger.replica;
+        if replica.is_folding() {
+            return None;
+        }
         if self.absorptions != replica.absorptions {
             // What was sent and what would be now do not go together.
             *self = Scan::begin(replica, self.origin, self.after);

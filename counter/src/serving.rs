@@ -2,6 +2,7 @@
 //! passes and groups become durable.
 
 use crate::{
+    absorb::FOLD_COUNTERS,
     chunk::{chunk, name},
     feed::{Piece, newest},
     group::Group,
@@ -64,6 +65,7 @@ impl Links {
     /// Time has passed: call it every [`FLUSH_MS`].
     pub fn tick(&mut self, ledger: &mut Ledger, group: &mut Group, address: Option<&str>, random: u64, now: Now, out: &mut Vec<Output>) {
         let now_ms = now.mono_ms;
+        ledger.replica.fold(FOLD_COUNTERS);
         for (id, _) in self.links.iter().filter(|(_, link)| link.heard_ms + LINK_SILENT_MS < now_ms) {
             out.push(Output::Close(*id, "it has been silent for too long"));
         }

@@ -3,6 +3,7 @@
 //!
 //! `1` and then, per origin, `.epoch-seq` in hexadecimal, epochs ascending.
 
+use crate::replica::Replica;
 use std::{collections::BTreeMap, fmt::Write as _};
 
 /// Bytes in a session string; a longer one is refused.
@@ -32,6 +33,24 @@ pub fn decode(text: &str) -> Result<BTreeMap<u64, u64>, BadSession> {
     }
     let number = |digits: &str| u64::from_str_radix(digits, 16).map_err(|_| BadSession);
     parts.map(|part| part.split_once('-').ok_or(BadSession).and_then(|(epoch, seq)| Ok((number(epoch)?, number(seq)?)))).collect()
+}
+
+impl Replica {
+    /// How far each origin's stream is known here, as an opaque string.
+    #[must_use]
+    pub fn session(&self) -> String {
+        let counting = self.origins.iter().filter(|(_, origin)| origin.seq > 0 && origin.absorbed.is_none());
+        encode(&counting.map(|(_, origin)| (origin.id.epoch, origin.seq)).collect())
+    }
+
+    /// Whether everything that `session` saw is known here.
+    pub fn covers(&self, session: &str) -> Result<bool, BadSession> {
+        let is_known = |epoch: u64, seq: u64| {
+            let index = self.origins.find(epoch);
+            index.is_some_and(|index| self.origins[index].seq >= seq || self.origins[index].absorbed.is_some())
+        };
+        Ok(decode(session)?.into_iter().all(|(epoch, seq)| is_known(epoch, seq)))
+    }
 }
 
 #[cfg(test)]

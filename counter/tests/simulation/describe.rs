@@ -32,7 +32,7 @@ impl World {
                     "  {index} {}#{:x} digest {} seq {} durable {} ahead {} heir {:?} holds {holds:?}",
                     origin.member,
                     origin.id.epoch,
-                    origin.digest % 1000,
+                    origin.digest() % 1000,
                     origin.seq,
                     origin.durable_seq,
                     origin.ahead,

@@ -104,9 +104,10 @@ impl Node {
 
     /// Replaces the disk's content by a snapshot, as a quiet moment allows.
     pub(crate) fn compact(&mut self) {
-        let Some(process) = &self.process else { return };
+        let Some(process) = &mut self.process else { return };
         if process.syncing.is_none() && process.pending.is_empty() {
             let mut bytes = Vec::new();
+            process.ledger.replica.fold_all();
             process.ledger.replica.copy_origins(&mut bytes);
             while process.ledger.replica.copy_counters(&mut Place::default(), usize::MAX, &mut bytes) {}
             process.ledger.tokens.copy(None, usize::MAX, process.ledger.replica.table(), &mut bytes);
