@@ -180,7 +180,13 @@ impl Committer {
                 let (bytes, segment) = snapshot.install()?;
                 self.snapshot_at = bytes.max(self.shared.config.snapshot_log_bytes);
                 self.closed_bytes -= log_bytes;
-                clean_up(snapshot::remove_superfluous(&self.dir).and_then(|()| log::recycle_before(&self.dir, segment)));
+                clean_up(log::recycle_before(&self.dir, segment));
+                // The file system frees a large file for as long as many fsyncs take.
+                let dir = self.dir.clone();
+                let removing = move || clean_up(snapshot::remove_older(&dir));
+                if let Err(error) = std::thread::Builder::new().name("counter-clean".to_owned()).spawn(removing) {
+                    tracing::warn!(%error, "no thread to remove the last counter snapshot; the next one will be");
+                }
                 self.snapshot_done("ok");
             }
         }

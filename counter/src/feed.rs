@@ -5,6 +5,7 @@ use crate::{
     cell::OriginIndex,
     record::{Fact, Record},
 };
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// Bytes of changes kept, their bookkeeping included; at the bound the oldest of the stream with the most pieces go.
@@ -62,44 +63,76 @@ impl Feed {
         self.streams.get(&origin)?.back().map(|last| last.upto)
     }
 
-    /// The changes of a stream after `after` as one piece of about `bytes` bytes at most, each thing in its newest state.
-    /// `None` if they are not all here, or there are none.
+    /// How many bytes of changes of a stream are here after `after`.
+    #[must_use]
+    pub fn backlog(&self, origin: OriginIndex, after: u64) -> usize {
+        let pieces = self.streams.get(&origin).into_iter().flatten().rev();
+        pieces.take_while(|piece| piece.upto > after).map(|piece| piece.records.len()).sum()
+    }
+
+    /// The changes of a stream after `after` as one piece, each thing in its newest state: as many as come to about `bytes`
+    /// bytes then. `None` if they are not all here, or there are none.
     #[must_use]
     pub fn gather(&self, origin: OriginIndex, after: u64, bytes: usize) -> Option<Piece> {
         let pieces = self.streams.get(&origin)?;
         let start = pieces.partition_point(|piece| piece.upto <= after);
         let first = pieces.get(start).filter(|first| first.after <= after)?;
-        let mut size = first.records.len();
-        let more = pieces.range(start + 1..).take_while(|piece| {
-            size += piece.records.len();
-            size <= bytes
-        });
-        let chosen: Vec<&Piece> = std::iter::once(first).chain(more).collect();
-        let last = chosen[chosen.len() - 1];
-        let records = match chosen[..] {
-            [only] => only.records.clone(),
-            _ => newest(chosen.iter().map(|piece| &piece.records[..])),
-        };
+        let (mut newest, mut last) = (Newest::default(), first);
+        newest.add(&first.records);
+        for piece in pieces.range(start + 1..) {
+            if newest.byte_count >= bytes {
+                break;
+            }
+            newest.add(&piece.records);
+            last = piece;
+        }
+        let records = newest.records();
         Some(Piece { after: first.after, upto: last.upto, as_of_ms: last.as_of_ms, digest: last.digest, records, whole: false })
     }
 }
 
 /// Of records in the order of their positions, for each slot and promise only the newest.
 #[must_use]
-pub fn newest<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
-    let records: Vec<Record<'a>> = parts.flat_map(Record::decode_all).filter_map(Result::ok).collect();
-    let mut last = HashMap::new();
-    for (at, record) in records.iter().enumerate() {
-        last.extend(subject(record).map(|subject| (subject, at)));
-    }
-    let mut out = Vec::new();
-    let kept = records.iter().enumerate().filter(|(at, record)| subject(record).is_none_or(|subject| last[&subject] == *at));
-    kept.for_each(|(_, record)| record.encode(&mut out));
-    out
+pub fn newest(records: &[u8]) -> Vec<u8> {
+    let mut newest = Newest::default();
+    newest.add(records);
+    newest.records()
 }
 
+/// Records of which newer ones take the place of older ones.
+#[derive(Default)]
+struct Newest<'a> {
+    /// The bytes of each; none of one that was replaced.
+    records: Vec<&'a [u8]>,
+    last: HashMap<Subject<'a>, usize>,
+    byte_count: usize,
+}
+
+impl<'a> Newest<'a> {
+    fn add(&mut self, mut bytes: &'a [u8]) {
+        while !bytes.is_empty() {
+            let mut rest = bytes;
+            let Ok(record) = Record::decode(&mut rest) else { return };
+            let (one, after) = bytes.split_at(bytes.len() - rest.len());
+            bytes = after;
+            if let Some(before) = subject(&record).and_then(|subject| self.last.insert(subject, self.records.len())) {
+                self.byte_count -= std::mem::take(&mut self.records[before]).len();
+            }
+            self.byte_count += one.len();
+            self.records.push(one);
+        }
+    }
+
+    fn records(&self) -> Vec<u8> {
+        self.records.concat()
+    }
+}
+
+/// A slot or a promise.
+type Subject<'a> = (OriginIndex, &'a str, Option<OriginIndex>);
+
 /// What a record replaces an older one of.
-fn subject<'a>(record: &Record<'a>) -> Option<(OriginIndex, &'a str, Option<OriginIndex>)> {
+fn subject<'a>(record: &Record<'a>) -> Option<Subject<'a>> {
     match *record {
         Record::Fact { by, fact: Fact::Slot { key, .. }, .. } => Some((by, key, None)),
         Record::Fact { by, fact: Fact::Holds { origin, .. }, .. } => Some((by, "", Some(origin))),
@@ -137,6 +170,9 @@ mod tests {
         assert_eq!((all.after, all.upto, all.as_of_ms, all.digest), (0, 5, 50, Some(5)));
         assert_eq!(records(&all), [slot(2, "b", 1), absorbed, slot(5, "a", 3)]);
         assert_eq!(feed.gather(0, 2, 1).unwrap(), piece(2, 4, &[slot(3, "a", 2), absorbed]), "one at least");
+        let size = feed.backlog(0, 4);
+        assert_eq!(feed.gather(0, 0, 2 * size + 1).unwrap().upto, 4, "what was replaced does not count");
+        assert!(feed.backlog(0, 3) > 2 * size && feed.backlog(0, 5) == 0, "the piece of 3 and 4, and that of 5");
         assert_eq!(feed.gather(0, 3, 1 << 20).unwrap().after, 2, "a follower in the middle of a piece gets all of it");
         assert_eq!(feed.gather(0, 5, 1 << 20), None);
         assert_eq!(feed.gather(1, 0, 1 << 20), None);

@@ -38,6 +38,10 @@ pub const PROMISE_MS: u64 = 5_000;
 pub(crate) const TEND_MS: u64 = 100;
 /// About how many bytes one chunk has at most.
 pub const CHUNK_BYTES: usize = 256 << 10;
+/// About how many bytes one chunk has at most for a follower that lags by more than [`LINK_BYTES_MAX`].
+pub const LAG_CHUNK_BYTES: usize = 8 << 20;
+/// Counters looked at for whole states at one tick: some milliseconds.
+pub const SCAN_COUNTERS: usize = 1 << 16;
 /// Bytes sent into a link and not yet taken by it; no more is made before they are.
 pub const LINK_BYTES_MAX: usize = 2 << 20;
 
@@ -99,7 +103,6 @@ pub(crate) struct Doubts {
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Due {
-    pub(crate) flush_ms: u64,
     pub(crate) have_ms: u64,
     pub(crate) tend_ms: u64,
     pub(crate) promise_ms: u64,
@@ -168,6 +171,14 @@ impl Links {
     /// A configured peer turned out to be this node.
     pub fn seed_is_myself(&mut self, seed: usize) {
         self.doubts.seeds.remove(&seed);
+    }
+
+    /// Something came from a link, or waits in it because this node is slow: it is not silent, and its streams do not stall.
+    pub fn heard(&mut self, link: LinkId, now: Now) {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.heard_ms = now.mono_ms;
+            link.following.values_mut().for_each(|following| following.progress_ms = now.mono_ms);
+        }
     }
 
     /// How much a message counts of [`LINK_BYTES_MAX`].

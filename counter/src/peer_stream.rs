@@ -5,10 +5,11 @@ use crate::peer_tls::{PeerTls, host};
 use bytes::Bytes;
 use protocol::peer::Message;
 use rustls::{AlertDescription, CertificateError, ConnectionCommon, Error};
-use std::io;
+use std::{io, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, split},
     net::TcpStream,
+    time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
@@ -16,6 +17,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 pub(crate) type Reader = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
 /// What goes there. TLS keeps what the socket does not take at once until it is flushed.
 pub(crate) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// A message is written and read in slices of so many bytes, each of which shows that the link moves.
+const SLICE_BYTES: usize = 64 << 10;
 
 /// RFC 8446, section 7.5: what both ends derive under this name nobody between them can.
 const CHANNEL: &[u8] = b"EXPORTER-headcount-peer";
@@ -72,21 +76,26 @@ impl Stream {
     }
 
     pub(crate) async fn write(&mut self, message: Message) -> Result<(), Unfit> {
-        write_frame(&mut self.writer, message).await
+        // The caller bounds the time.
+        write_frame(&mut self.writer, message, Duration::MAX).await
     }
 
     pub(crate) async fn read(&mut self, most: usize) -> Result<Option<Message>, Unfit> {
-        read_frame(&mut self.reader, most).await
+        read_frame(&mut self.reader, most, || {}).await
     }
 }
 
-pub(crate) async fn write_frame(writer: &mut Writer, message: Message) -> Result<(), Unfit> {
-    writer.write_all(&message.to_frame()).await?;
-    Ok(writer.flush().await?)
+/// Writes a message; no slice of it may take longer than `most`, however slow the link is for all of it.
+pub(crate) async fn write_frame(writer: &mut Writer, message: Message, most: Duration) -> Result<(), Unfit> {
+    let late = |_| Unfit::Io(io::ErrorKind::TimedOut.into());
+    for slice in message.to_frame().chunks(SLICE_BYTES) {
+        timeout(most, writer.write_all(slice)).await.map_err(late)??;
+    }
+    Ok(timeout(most, writer.flush()).await.map_err(late)??)
 }
 
-/// `None` is a message of a kind that only a newer version knows.
-pub(crate) async fn read_frame(reader: &mut Reader, most: usize) -> Result<Option<Message>, Unfit> {
+/// `None` is a message of a kind that only a newer version knows. `progress` is called while a large one comes in.
+pub(crate) async fn read_frame(reader: &mut Reader, most: usize, progress: impl Fn()) -> Result<Option<Message>, Unfit> {
     let length = reader.read_u32().await?;
     if is_tls(length) {
         return Err(Unfit::Refused("it speaks TLS, which this node does not without tls.peer_ca: set it here too".to_owned()));
@@ -96,7 +105,12 @@ pub(crate) async fn read_frame(reader: &mut Reader, most: usize) -> Result<Optio
         return Err(Unfit::Refused(format!("a message of {length} bytes, where {most} are the most")));
     }
     let mut bytes = vec![0; length];
-    reader.read_exact(&mut bytes).await?;
+    for (at, slice) in bytes.chunks_mut(SLICE_BYTES).enumerate() {
+        if at > 0 {
+            progress();
+        }
+        reader.read_exact(slice).await?;
+    }
     Message::from_frame(Bytes::from(bytes)).map_err(|malformed| Unfit::Refused(malformed.to_string()))
 }
 

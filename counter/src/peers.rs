@@ -30,8 +30,10 @@ use tokio::{
 
 /// How long connecting, and then the first messages of both sides, may take.
 const HANDSHAKE: Duration = Duration::from_secs(3);
-/// How long one message may take to be written.
+/// How long a slice of a message may take to be written.
 const WRITE: Duration = Duration::from_secs(10);
+/// How often a peer counts as heard of while this node is slow.
+const PROGRESS: Duration = Duration::from_secs(1);
 /// How often peers that are not connected are dialed, give or take half of it.
 const REDIAL: Duration = Duration::from_millis(500);
 /// Strangers that may be shaking hands at the same time; more wait in the listener's queue.
@@ -321,12 +323,15 @@ impl Peers {
     async fn listen(&self, link: LinkId, reader: Reader) -> End {
         let mut reader = reader;
         loop {
-            match read_frame(&mut reader, FRAME_BYTES_MAX).await {
+            let heard = || self.engine.shared().converse(|links, _, _, now, _| links.heard(link, now));
+            match read_frame(&mut reader, FRAME_BYTES_MAX, heard).await {
                 // Of a kind that only a newer version knows.
                 Ok(None) => {}
                 Ok(Some(message)) => {
-                    // What a peer sends waits in its connection while this node's disk is behind.
-                    self.engine.room().await;
+                    // What a peer sends waits in its connection while this node's disk is behind; that is not its fault.
+                    while timeout(PROGRESS, self.engine.room()).await.is_err() {
+                        heard();
+                    }
                     self.engine.shared().converse(|links, ledger, group, now, out| links.received(link, message, ledger, group, now, out));
                 }
                 Err(unfit) => return unfit.into(),
@@ -337,11 +342,10 @@ impl Peers {
     async fn speak(&self, link: LinkId, mut writer: Writer, mut messages: mpsc::Receiver<Message>) -> End {
         while let Some(message) = messages.recv().await {
             let size = Links::weight(&message);
-            match timeout(WRITE, write_frame(&mut writer, message)).await {
-                Ok(Ok(())) if size > 0 => self.engine.shared().converse(|links, _, _, _, _| links.drained(link, size)),
-                Ok(Ok(())) => {}
-                Ok(Err(unfit)) => return unfit.into(),
-                Err(_) => return End::Late,
+            match write_frame(&mut writer, message, WRITE).await {
+                Ok(()) if size > 0 => self.engine.shared().converse(|links, _, _, _, _| links.drained(link, size)),
+                Ok(()) => {}
+                Err(unfit) => return unfit.into(),
             }
         }
         End::Closed

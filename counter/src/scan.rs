@@ -16,8 +16,8 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// Counters looked at in one step: well below a millisecond.
-const STEP_COUNTERS: usize = 4096;
+/// Counters looked at between two looks at how much has come together.
+const STEP_COUNTERS: usize = 1024;
 
 /// One walk over the counters for one follower.
 #[derive(Clone, Debug)]
@@ -45,11 +45,12 @@ impl Scan {
         Scan { origin, after, base, place: Some(Place::default()), is_first: true, tokens, left_out: 0, left, absorptions }
     }
 
-    /// The next part; `None` while the last one has to wait for the feed, which reaches to `reach`, or all for an absorbed
-    /// origin's slots.
-    pub fn step(&mut self, ledger: &Ledger, feed: &Feed, reach: u64) -> Option<Piece> {
+    /// The next part, after a look at as many counters as `budget` allows, which becomes less. `None`: nothing more now,
+    /// because the budget is used up, an absorbed origin's slots come first, or the last part has to wait for the feed,
+    /// which reaches to `reach`.
+    pub fn step(&mut self, ledger: &Ledger, feed: &Feed, reach: u64, budget: &mut usize) -> Option<Piece> {
         let replica = &ledger.replica;
-        if replica.is_folding() {
+        if replica.is_folding() || *budget == 0 {
             return None;
         }
         if self.absorptions != replica.absorptions {
@@ -85,8 +86,9 @@ impl Scan {
                 }
             }
             self.place = (!replica.table.is_end(place)).then_some(place);
-            if piece.records.len() >= CHUNK_BYTES {
-                return Some(piece);
+            *budget = budget.saturating_sub(STEP_COUNTERS);
+            if piece.records.len() >= CHUNK_BYTES || (*budget == 0 && self.place.is_some()) {
+                return (!piece.records.is_empty()).then_some(piece);
             }
         }
         if piece.records.is_empty() { self.last(ledger, feed, reach) } else { Some(piece) }

@@ -8,8 +8,8 @@ use crate::{
     group::Group,
     ledger::Ledger,
     links::{
-        CHUNK_BYTES, FLUSH_MS, HAVE_MS, LINK_BYTES_MAX, LINK_SILENT_MS, Link, LinkId, Links, Output, PROMISE_MS, SETTLE_MS, STALL_MS,
-        TEND_MS,
+        CHUNK_BYTES, HAVE_MS, LAG_CHUNK_BYTES, LINK_BYTES_MAX, LINK_SILENT_MS, Link, LinkId, Links, Output, PROMISE_MS, SCAN_COUNTERS,
+        SETTLE_MS, STALL_MS, TEND_MS,
     },
     lives::Tending,
     record::Record,
@@ -83,12 +83,9 @@ impl Links {
             let settled = self.settled_ms <= now_ms;
             ledger.tend(now, Tending { random, address, settled, promises }, group);
         }
-        if self.due.flush_ms <= now_ms {
-            self.due.flush_ms = now_ms + FLUSH_MS;
-            for (origin, piece) in std::mem::take(&mut self.fresh) {
-                let records = newest(std::iter::once(&piece.records[..]));
-                self.feed.push(origin, Piece { records, ..piece });
-            }
+        for (origin, piece) in std::mem::take(&mut self.fresh) {
+            let records = newest(&piece.records);
+            self.feed.push(origin, Piece { records, ..piece });
         }
         if self.due.have_ms <= now_ms {
             self.due.have_ms = now_ms + HAVE_MS;
@@ -180,6 +177,7 @@ impl Links {
     fn serve(&mut self, ledger: &Ledger, out: &mut Vec<Output>) {
         let Links { links, feed, fresh, .. } = self;
         let origins = &ledger.replica.origins;
+        let mut budget = SCAN_COUNTERS;
         for (id, link) in links {
             link.followers.retain(|epoch, _| origins.find(*epoch).is_some_and(|origin| origins[origin].absorbed.is_none()));
             for (epoch, follower) in link.followers.iter_mut().filter(|(_, follower)| !follower.is_over) {
@@ -187,7 +185,9 @@ impl Links {
                 let reach = fresh.get(&origin).map_or(origins[origin].durable_seq, |piece| piece.after);
                 while link.waiting < LINK_BYTES_MAX {
                     let piece = match &mut follower.scan {
-                        Some(scan) => scan.step(ledger, feed, reach),
+                        Some(scan) => scan.step(ledger, feed, reach, &mut budget),
+                        // Who was away gets each counter once, however often it has changed.
+                        None if feed.backlog(origin, follower.sent) > LINK_BYTES_MAX => feed.gather(origin, follower.sent, LAG_CHUNK_BYTES),
                         None => feed.gather(origin, follower.sent, CHUNK_BYTES),
                     };
                     let Some(piece) = piece else {

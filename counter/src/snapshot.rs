@@ -166,6 +166,15 @@ pub(crate) fn read(dir: &Path) -> io::Result<Result<Option<(Manifest, Ledger)>, 
 
 /// Removes the parts of every snapshot but the installed one, which can be read.
 pub(crate) fn remove_superfluous(dir: &Path) -> io::Result<()> {
+    remove_parts(dir, |generation, installed| Some(generation) != installed)
+}
+
+/// As [`remove_superfluous`], while another snapshot may be under way.
+pub(crate) fn remove_older(dir: &Path) -> io::Result<()> {
+    remove_parts(dir, |generation, installed| installed.is_some_and(|installed| generation < installed))
+}
+
+fn remove_parts(dir: &Path, is_superfluous: impl Fn(u64, Option<u64>) -> bool) -> io::Result<()> {
     let installed = match fs::read(dir.join("snapshot")) {
         Ok(bytes) => Some(Manifest::decode(&bytes).map_err(io::Error::other)?.generation),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -173,8 +182,7 @@ pub(crate) fn remove_superfluous(dir: &Path) -> io::Result<()> {
     };
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
-        let generation = name.to_str().and_then(generation_in);
-        if generation.is_some() && generation != installed {
+        if name.to_str().and_then(generation_in).is_some_and(|generation| is_superfluous(generation, installed)) {
             fs::remove_file(dir.join(name))?;
         }
     }
