@@ -3,9 +3,13 @@
 mod client;
 mod counters;
 mod crowd;
+mod load;
+mod redis;
 mod server;
 
+use anyhow::bail;
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Measures the headcount binary next to this one, or the one that HEADCOUNT_BIN names.
 #[derive(Parser)]
@@ -24,8 +28,17 @@ enum Benchmark {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    match Arguments::parse().benchmark {
-        Benchmark::Crowd(options) => crowd::run(&options).await,
-        Benchmark::Counters(options) => counters::run(&options).await,
+    let benchmark = async {
+        match Arguments::parse().benchmark {
+            Benchmark::Crowd(options) => crowd::run(&options).await,
+            Benchmark::Counters(options) => counters::run(&options).await,
+        }
+    };
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    // Whatever was started ends with the future that holds it.
+    tokio::select! {
+        result = benchmark => result,
+        _ = interrupt.recv() => bail!("interrupted; what was started has been stopped"),
+        _ = terminate.recv() => bail!("terminated; what was started has been stopped"),
     }
 }

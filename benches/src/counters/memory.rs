@@ -1,7 +1,7 @@
 //! I/O: resident memory of a counter, in headcount and in Redis.
 
-use super::{Ack, headcount, load, plain_redis};
-use crate::server::resident_kib;
+use super::{Ack, headcount, plain_redis};
+use crate::{load, server::resident_kib};
 use anyhow::Context;
 use core::net::SocketAddr;
 use std::fmt::Write;

@@ -1,15 +1,15 @@
 //! I/O: counters over RESP, headcount and Redis in turn under the same client: rates, memory of a counter, recovery.
 
-mod load;
 mod memory;
-mod rates;
-mod recovery;
-mod redis;
+pub(crate) mod rates;
+pub(crate) mod recovery;
 
-use crate::server::machine;
+use crate::{
+    redis::{self, Persistence, Redis},
+    server::machine,
+};
 use anyhow::Context;
 use clap::Args;
-use redis::{Persistence, Redis};
 use std::{fmt::Write, path::PathBuf};
 use testkit::{Node, NodeOptions};
 
@@ -35,13 +35,13 @@ pub(crate) struct Options {
 
 /// How headcount acknowledges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ack {
+pub(crate) enum Ack {
     Memory,
     Fsync,
 }
 
 impl Ack {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Ack::Memory => "memory",
             Ack::Fsync => "fsync",
@@ -78,7 +78,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 /// A node that acknowledges as `ack` says.
-async fn headcount(ack: Ack) -> Node {
+pub(crate) async fn headcount(ack: Ack) -> Node {
     let env = vec![("HEADCOUNT_COUNTER__ACK".to_owned(), ack.name().to_owned())];
     Node::start(NodeOptions { env, ..NodeOptions::default() }).await
 }

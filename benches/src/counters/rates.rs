@@ -1,10 +1,11 @@
 //! I/O: additions per second and their CPU, in pairs of runs: Redis, headcount, Redis, headcount, …
 
-use super::{
-    Ack, headcount, load, plain_redis,
+use super::{Ack, headcount, plain_redis};
+use crate::{
+    load,
     redis::{self, Persistence, Redis},
+    server::cpu_s,
 };
-use crate::server::cpu_s;
 use anyhow::Context;
 use core::net::SocketAddr;
 use std::fmt::Write;
@@ -32,29 +33,32 @@ const ROWS: [Row; 6] = [
 const QUICK_SHARE: usize = 4;
 
 /// A server under load.
-struct Subject {
-    name: &'static str,
-    address: SocketAddr,
-    pid: u32,
+pub(crate) struct Subject {
+    pub(crate) name: &'static str,
+    pub(crate) address: SocketAddr,
+    pub(crate) pid: u32,
+}
+
+impl Subject {
+    pub(crate) fn of(name: &'static str, node: &testkit::Node) -> anyhow::Result<Subject> {
+        Ok(Subject { name, address: node.resp.context("no resp listener")?, pid: node.pid().context("the node ended")? })
+    }
 }
 
 /// What one run has shown.
-#[derive(Clone, Copy)]
-struct Run {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
     /// Operations per second.
-    rate: f64,
+    pub(crate) rate: f64,
     /// Nanoseconds of the server's CPU for one operation.
-    cpu_ns: f64,
+    pub(crate) cpu_ns: f64,
 }
 
 /// Fills four servers with the same counters, and measures every row on them.
 pub(super) async fn measure(pairs: usize, keys: usize, quick: bool, text: &mut String) -> anyhow::Result<()> {
     let (memory, fsync) = (headcount(Ack::Memory).await, headcount(Ack::Fsync).await);
     let (plain, always) = (plain_redis().await?, Redis::start(Persistence::Always).await?);
-    let subject = |name, node: &testkit::Node| {
-        anyhow::Ok(Subject { name, address: node.resp.context("no resp listener")?, pid: node.pid().context("the node ended")? })
-    };
-    let ours = [subject("ack memory", &memory)?, subject("ack fsync", &fsync)?];
+    let ours = [Subject::of("ack memory", &memory)?, Subject::of("ack fsync", &fsync)?];
     let theirs = [
         Subject { name: "no persistence", address: plain.address, pid: plain.pid },
         Subject { name: "appendfsync always", address: always.address, pid: always.pid },
@@ -110,7 +114,8 @@ pub(super) async fn measure(pairs: usize, keys: usize, quick: bool, text: &mut S
     Ok(())
 }
 
-async fn one(server: &Subject, pipeline: usize, operations: usize, keys: usize) -> anyhow::Result<Run> {
+/// One run of `redis-benchmark`.
+pub(crate) async fn one(server: &Subject, pipeline: usize, operations: usize, keys: usize) -> anyhow::Result<Run> {
     let before = cpu_s(server.pid)?;
     let rate = redis::benchmark(server.address, pipeline, operations, keys).await?;
     #[allow(clippy::cast_precision_loss)] // figures for people
@@ -119,7 +124,7 @@ async fn one(server: &Subject, pipeline: usize, operations: usize, keys: usize) 
 }
 
 /// The median of each figure by itself.
-fn median(runs: &[Run]) -> Run {
+pub(crate) fn median(runs: &[Run]) -> Run {
     let of = |figure: fn(&Run) -> f64| {
         let mut figures: Vec<f64> = runs.iter().map(figure).collect();
         figures.sort_by(f64::total_cmp);

@@ -1,6 +1,7 @@
 //! I/O: how long a node needs until it serves its counters again.
 
-use super::{Ack, headcount, load};
+use super::{Ack, headcount};
+use crate::load;
 use anyhow::{Context, ensure};
 use std::{fmt::Write, path::Path, time::Instant};
 use testkit::Node;
@@ -38,7 +39,7 @@ async fn row(node: &mut Node, size: usize, after: &str, nothing_s: f64, text: &m
 
 /// Seconds until the node is ready again.
 #[allow(clippy::disallowed_methods)] // A stopwatch for people; nothing decides by it.
-async fn restarted(node: &mut Node) -> f64 {
+pub(crate) async fn restarted(node: &mut Node) -> f64 {
     let begun = Instant::now();
     node.restart().await;
     begun.elapsed().as_secs_f64()
@@ -46,7 +47,7 @@ async fn restarted(node: &mut Node) -> f64 {
 
 /// MiB of snapshots and of log segments, without those that wait to be written over.
 #[allow(clippy::cast_precision_loss)] // figures for people
-fn on_disk(dir: &Path) -> anyhow::Result<(f64, f64)> {
+pub(crate) fn on_disk(dir: &Path) -> anyhow::Result<(f64, f64)> {
     let (mut snapshot, mut log) = (0, 0);
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;

@@ -17,7 +17,7 @@ const PIPELINE: usize = 1000;
 const PROGRESS: usize = 1_000_000;
 
 /// Adds 1 to each of `count` new counters, named as `redis-benchmark` names its own; an error unless each is 1 then.
-pub(super) async fn fill(address: SocketAddr, count: usize) -> anyhow::Result<()> {
+pub(crate) async fn fill(address: SocketAddr, count: usize) -> anyhow::Result<()> {
     let mut connections = JoinSet::new();
     let share = count.div_ceil(CONNECTIONS);
     for from in (0..count).step_by(share.max(1)) {

@@ -19,7 +19,7 @@ const CLIENTS: usize = 50;
 
 /// What Redis keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Persistence {
+pub(crate) enum Persistence {
     /// Nothing.
     None,
     /// A log, fsynced before the answer.
@@ -27,16 +27,16 @@ pub(super) enum Persistence {
 }
 
 /// A running server. Dropping it kills it.
-pub(super) struct Redis {
-    pub(super) address: SocketAddr,
-    pub(super) pid: u32,
+pub(crate) struct Redis {
+    pub(crate) address: SocketAddr,
+    pub(crate) pid: u32,
     _child: Child,
     _dir: TempDir,
 }
 
 impl Redis {
     /// Starts a server and waits until it answers.
-    pub(super) async fn start(persistence: Persistence) -> anyhow::Result<Redis> {
+    pub(crate) async fn start(persistence: Persistence) -> anyhow::Result<Redis> {
         for _ in 0..PORTS_TRIED {
             let dir = tempfile::tempdir()?;
             let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
@@ -76,7 +76,7 @@ async fn answers(address: SocketAddr, child: &mut Child) -> bool {
 }
 
 /// The versions of both programs; an error that says what to install if one is missing.
-pub(super) fn versions() -> anyhow::Result<String> {
+pub(crate) fn versions() -> anyhow::Result<String> {
     let version = |program: &str| {
         let output = std::process::Command::new(program).arg("--version").output();
         let output = output.with_context(|| {
@@ -90,7 +90,7 @@ pub(super) fn versions() -> anyhow::Result<String> {
 }
 
 /// Adds 1 to `operations` counters, each picked at random of `keys`, `pipeline` commands at a time; the operations per second.
-pub(super) async fn benchmark(address: SocketAddr, pipeline: usize, operations: usize, keys: usize) -> anyhow::Result<f64> {
+pub(crate) async fn benchmark(address: SocketAddr, pipeline: usize, operations: usize, keys: usize) -> anyhow::Result<f64> {
     let mut command = Command::new("redis-benchmark");
     command.args(["-h", &address.ip().to_string(), "-p", &address.port().to_string(), "-c", &CLIENTS.to_string()]);
     command.args(["-P", &pipeline.to_string(), "-n", &operations.to_string(), "-r", &keys.to_string(), "--csv"]);
