@@ -8,9 +8,18 @@ const TICKS_PER_S: f64 = 100.0;
 
 /// Resident memory of a process in KiB.
 pub(crate) fn resident_kib(pid: u32) -> anyhow::Result<u64> {
+    status_kib(pid, "VmRSS:")
+}
+
+/// The most resident memory that a process has had so far, in KiB.
+pub(crate) fn peak_kib(pid: u32) -> anyhow::Result<u64> {
+    status_kib(pid, "VmHWM:")
+}
+
+fn status_kib(pid: u32, name: &'static str) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    line.trim().trim_end_matches(" kB").parse().context("VmRSS")
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).context(name)?;
+    line.trim().trim_end_matches(" kB").parse().context(name)
 }
 
 /// CPU seconds of a process so far, user and system together.

@@ -26,7 +26,11 @@ pub(crate) const ALL: [Step; 8] = [
 ];
 
 /// Every benchmark with the report that it writes.
-const BENCHMARKS: [[&str; 2]; 2] = [["crowd", "benches/reports/crowd.md"], ["counters", "benches/reports/counters.md"]];
+const BENCHMARKS: [[&str; 2]; 3] = [
+    ["crowd", "benches/reports/crowd.md"],
+    ["counters", "benches/reports/counters.md"],
+    ["growth", "benches/reports/growth.md"],
+];
 
 /// The repository.
 pub(crate) fn root() -> PathBuf {
