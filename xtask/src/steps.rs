@@ -26,10 +26,11 @@ pub(crate) const ALL: [Step; 8] = [
 ];
 
 /// Every benchmark with the report that it writes.
-const BENCHMARKS: [[&str; 2]; 3] = [
+const BENCHMARKS: [[&str; 2]; 4] = [
     ["crowd", "benches/reports/crowd.md"],
     ["counters", "benches/reports/counters.md"],
     ["growth", "benches/reports/growth.md"],
+    ["replication", "benches/reports/replication.md"],
 ];
 
 /// The repository.
