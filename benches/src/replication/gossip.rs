@@ -55,10 +55,11 @@ pub(super) async fn measure(sizes: &Sizes, text: &mut String) -> anyhow::Result<
         "| counters | additions/s | eu → us | eu → ap | us ↔ ap | back to eu | B per addition | changes | B per change | all shown after |\n|---|---|---|---|---|---|---|---|---|---|"
     )?;
     let mut lines = vec![];
-    for (mode, per_s) in [("paced", Some((additions / PACED_S).max(1))), ("full speed", None)] {
+    let modes = [("paced", 'p', Some((additions / PACED_S).max(1))), ("full speed", 'f', None)];
+    for (mode, letter, per_s) in modes {
         let mut points = Vec::new();
         for keys in sizes.distinct.iter().copied() {
-            let turns = Turns { name: format!("{}{keys:07}", if per_s.is_some() { "p" } else { "f" }), keys, additions, per_s };
+            let turns = Turns { name: format!("{letter}{keys:07}"), keys, additions, per_s };
             let window = online(&cluster, &turns, &idle).await?;
             points.push(row(&turns, &window, text)?);
         }
@@ -66,20 +67,22 @@ pub(super) async fn measure(sizes: &Sizes, text: &mut String) -> anyhow::Result<
     }
     writeln!(
         text,
-        "\n### After a cut\n\neu was cut off from both others while it counted {additions} additions, as fast as possible; bytes and seconds\n\
-         are from the healing on, greetings of new connections included. Who is connected again first tells the other.\n"
+        "\n### After a cut\n\neu was cut off from both others while it counted {additions} additions; bytes and seconds are from the healing on,\n\
+         greetings of new connections included. Who is connected again first tells the other.\n"
     )?;
     writeln!(
         text,
-        "| counters | eu → us | eu → ap | us ↔ ap | back to eu | B per counter | all shown after |\n|---|---|---|---|---|---|---|"
+        "| counters | additions/s | eu → us | eu → ap | us ↔ ap | back to eu | B per counter | all shown after |\n|---|---|---|---|---|---|---|---|"
     )?;
-    let mut points = Vec::new();
-    for keys in sizes.cut_distinct.iter().copied() {
-        let turns = Turns { name: format!("c{keys:07}"), keys, additions, per_s: None };
-        let window = cut(&cluster, &turns, &idle).await?;
-        points.push(cut_row(&turns, &window, text)?);
+    for (mode, letter, per_s) in modes {
+        let mut points = Vec::new();
+        for keys in sizes.cut_distinct.iter().copied() {
+            let turns = Turns { name: format!("c{letter}{keys:07}"), keys, additions, per_s };
+            let window = cut(&cluster, &turns, &idle).await?;
+            points.push(cut_row(&turns, &window, text)?);
+        }
+        lines.push(Series { name: format!("after a cut, {mode}"), points });
     }
-    lines.push(Series { name: "after a cut".to_owned(), points });
     writeln!(text)?;
     Ok(Chart {
         title: format!("{additions} additions: bytes that told them to one other region"),
@@ -146,10 +149,10 @@ fn row(turns: &Turns, window: &Window, text: &mut String) -> anyhow::Result<(f64
 
 #[allow(clippy::cast_precision_loss)] // figures for people
 fn cut_row(turns: &Turns, window: &Window, text: &mut String) -> anyhow::Result<(f64, f64)> {
-    let Window { bytes, converging, .. } = window;
-    let (keys, one) = (turns.keys as f64, told(bytes));
+    let Window { bytes, adding, converging } = window;
+    let (keys, one, rate) = (turns.keys as f64, told(bytes), turns.additions as f64 / adding.as_secs_f64());
     let seconds = converging.as_secs_f64();
-    eprintln!("gossip: after a cut with {keys} counters changed: {one:.0} B per region, {seconds:.2} s");
-    writeln!(text, "| {} | {} | {:.1} | {seconds:.2} s |", turns.keys, links(bytes), one / keys)?;
+    eprintln!("gossip: after a cut with {keys} counters changed at {rate:.0}/s: {one:.0} B per region, {seconds:.2} s");
+    writeln!(text, "| {} | {rate:.0} | {} | {:.1} | {seconds:.2} s |", turns.keys, links(bytes), one / keys)?;
     Ok((keys, one))
 }
