@@ -101,7 +101,8 @@ fn text(command: &str, versions: &str, rows: &[Row], report: Option<&Path>) -> a
     writeln!(
         text,
         "Pauses are those of clients beside that load: {MANNER}.\n\
-         An addition is during a snapshot if any of the time that it took was.\n"
+         An addition is during a snapshot if any of the time that it took was, or half a second after, in which the log that the\n\
+         snapshot replaces is removed.\n"
     )?;
     tables(rows, &mut text)?;
     Ok(text)

@@ -15,8 +15,12 @@ const LOOK: Duration = Duration::from_millis(1);
 /// How long snapshots are to be watched, one after the other if they are short, as long as [`REPEATING`] allows.
 const ENOUGH: Duration = Duration::from_secs(5);
 const REPEATING: Duration = Duration::from_secs(30);
+/// What is counted to a snapshot after its end: the log that it replaces is removed then.
+const AFTERWARDS: Duration = Duration::from_millis(500);
 /// How long one may let itself be waited for and take.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// Snapshots, and longest additions, whose moments are told.
+const SHOWN: usize = 5;
 /// Additions; more than are done in that time.
 const ENDLESS: usize = 2_000_000_000;
 
@@ -45,7 +49,8 @@ pub(super) async fn measure(node: &Node, keys: usize) -> anyhow::Result<Pauses> 
             bail!("redis-benchmark ended by itself, at {rate}/s");
         }
         let (passed, watched) = (now - begun, snapshots.iter().map(|(from, to)| *to - *from).sum::<Duration>());
-        if !snapshots.is_empty() && writing_since.is_none() && (watched > ENOUGH || passed > REPEATING) {
+        let is_over = writing_since.is_none() && snapshots.last().is_some_and(|(_, to)| *to + AFTERWARDS < now);
+        if is_over && (watched > ENOUGH || passed > REPEATING) {
             break false;
         }
         if passed > PATIENCE {
@@ -56,8 +61,18 @@ pub(super) async fn measure(node: &Node, keys: usize) -> anyhow::Result<Pauses> 
     load.abort();
     // Its end is that of the program, too.
     _ = load.await;
+    let at = |moment: Instant| moment.saturating_duration_since(begun).as_secs_f64();
+    for (from, to) in snapshots.iter().take(SHOWN) {
+        eprintln!("  a snapshot from {:.3} to {:.3} s", at(*from), at(*to));
+    }
+    let mut longest: Vec<&Timed> = timed.iter().collect();
+    longest.sort_by_key(|Timed { due, answered }| std::cmp::Reverse(*answered - *due));
+    for Timed { due, answered } in longest.iter().take(SHOWN) {
+        eprintln!("  an addition from {:.3} to {:.3} s", at(*due), at(*answered));
+    }
     let last = writing_since.map(|since| (since, Instant::now()));
-    let is_during = |Timed { due, answered }: &Timed| snapshots.iter().chain(&last).any(|(from, to)| due <= to && answered >= from);
+    let is_during =
+        |Timed { due, answered }: &Timed| snapshots.iter().chain(&last).any(|(from, to)| *due <= *to + AFTERWARDS && answered >= from);
     Ok(Pauses {
         before: Timed::latencies(&timed, |timed| !is_during(timed)),
         during: Timed::latencies(&timed, is_during),
