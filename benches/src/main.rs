@@ -42,7 +42,7 @@ enum Benchmark {
     /// Three regions: bytes between them, how soon one shows what another acknowledged, and catching up.
     ///
     /// Three nodes on this machine, each a region of its own; what they say to each other goes through proxies in this
-    /// process, which count its bytes, delay it and cut it off. All of it takes some fifteen minutes, and joining 10,000,000
+    /// process, which count its bytes, delay it and cut it off. All of it takes some ten minutes, and joining 10,000,000
     /// counters about 6 GiB of memory and of disk (TMPDIR names the place). For trying: --quick.
     Replication(replication::Options),
 }
