@@ -14,6 +14,8 @@ use tokio::time::{Instant, sleep};
 
 /// How long additions at the node that serves the newcomer are timed before it comes.
 const BEFORE: Duration = Duration::from_secs(5);
+/// Until metrics have been brought up to date.
+const METRICS: Duration = Duration::from_secs(2);
 
 pub(super) async fn measure(sizes: &Sizes, text: &mut String) -> anyhow::Result<()> {
     writeln!(
@@ -23,12 +25,12 @@ pub(super) async fn measure(sizes: &Sizes, text: &mut String) -> anyhow::Result<
     )?;
     writeln!(
         text,
-        "| counters | seconds | counters/s | eu → ap | us → ap | B per counter | additions in eu | p50 ms | p99 ms | p99.9 ms | max ms |\n|---|---|---|---|---|---|---|---|---|---|---|"
+        "| counters | seconds | counters/s | eu → ap | us → ap | B per counter | additions in eu | p50 ms | p99 ms | p99.9 ms | max ms | troubles |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
     )?;
     for counters in sizes.joined.iter().copied() {
         if let Some(reason) = Room::now()?.lacks(REGIONS.len() as u64, counters) {
             eprintln!("catching up with {counters} counters is left out: it {reason}");
-            writeln!(text, "| {counters} | **left out**: {reason} | | | | | | | | | |")?;
+            writeln!(text, "| {counters} | **left out**: {reason} | | | | | | | | | | |")?;
             continue;
         }
         one(counters, text).await?;
@@ -56,12 +58,18 @@ async fn one(counters: usize, text: &mut String) -> anyhow::Result<()> {
     let bytes = cluster.traffic().since(&before, &[[0.0; 3]; 3], 0.0);
     let busy = Timed::latencies(&probe.end().await?, |_| true);
 
+    sleep(METRICS).await;
+    let troubles = cluster.troubles().await?;
     let (rate, each) = (counters as f64 / seconds, (bytes[0][2] + bytes[1][2]) / counters as f64);
-    eprintln!("catching up: {counters} counters in {seconds:.2} s, p99 in eu {:.1} ms, {:.1} ms before", busy.at(0.99), calm.at(0.99));
-    writeln!(text, "| {counters} | | | | | | before | {} |", calm.cells())?;
+    eprintln!(
+        "catching up: {counters} counters in {seconds:.2} s, {each:.1} B each, p99 in eu {:.1} ms, {:.1} ms before; troubles: {troubles}",
+        busy.at(0.99),
+        calm.at(0.99)
+    );
+    writeln!(text, "| {counters} | | | | | | before | {} | |", calm.cells())?;
     writeln!(
         text,
-        "| {counters} | {seconds:.2} | {rate:.0} | {:.0} | {:.0} | {each:.1} | meanwhile | {} |",
+        "| {counters} | {seconds:.2} | {rate:.0} | {:.0} | {:.0} | {each:.1} | meanwhile | {} | {troubles} |",
         bytes[0][2],
         bytes[1][2],
         busy.cells()

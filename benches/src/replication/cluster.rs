@@ -10,6 +10,12 @@ use tokio::time::Instant;
 pub(super) const REGIONS: [&str; 3] = ["eu", "us", "ap"];
 /// How long nodes may take to come together, or to catch up with each other.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// Metrics that are brought up to date every second.
+const TROUBLES: [(&str, &str); 3] = [
+    ("headcount_counter_stream_gaps_total", "gaps"),
+    ("headcount_counter_digest_mismatches_total", "digest mismatches"),
+    ("headcount_counter_poisoned_chunks_total", "poisoned chunks"),
+];
 /// Counters of a run whose values are compared at the end.
 const COMPARED: usize = 100;
 
@@ -137,6 +143,24 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+}
+
+impl Cluster {
+    /// What each node says has gone wrong in its conversations; "none" if nothing has.
+    pub(super) async fn troubles(&self) -> anyhow::Result<String> {
+        let mut troubles = Vec::new();
+        for (node, region) in self.nodes.iter().zip(REGIONS) {
+            let metrics = http::get(node.admin, "/metrics").await?.body;
+            for (metric, what) in TROUBLES {
+                let value = metrics.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
+                let value = value.with_context(|| format!("{metric} is not served in {region}"))?;
+                if value != "0" {
+                    troubles.push(format!("{what} in {region} {value}"));
+                }
+            }
+        }
+        Ok(if troubles.is_empty() { "none".to_owned() } else { format!("**{}**", troubles.join(", ")) })
     }
 }
 

@@ -83,7 +83,11 @@ pub(super) async fn measure(sizes: &Sizes, text: &mut String) -> anyhow::Result<
         }
         lines.push(Series { name: format!("after a cut, {mode}"), points });
     }
-    writeln!(text)?;
+    writeln!(
+        text,
+        "\nTroubles that the nodes count themselves (gaps, digest mismatches, poisoned chunks): {}.\n",
+        cluster.troubles().await?
+    )?;
     Ok(Chart {
         title: format!("{additions} additions: bytes that told them to one other region"),
         x: ("counters that they went to", Scale::Log),
