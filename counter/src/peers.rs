@@ -98,7 +98,8 @@ enum End {
 /// Talks with peers until `shutdown` completes. The engine's own origin is in doubt, if it has peers, until they have spoken.
 pub async fn serve(listener: TcpListener, engine: Engine, config: PeersConfig, shutdown: impl Future<Output = ()>) {
     let (region, node) = engine.identity();
-    let me = Hello { version: VERSION, cluster: config.cluster.clone(), region, node, nonce: random_bytes(config.random_u64).into() };
+    let nonce = random_bytes(config.random_u64).into();
+    let me = Hello { version: VERSION, cluster: config.cluster.clone(), region, node, nonce, producer: false };
     engine.begin_conversation(config.seeds.len());
     let (next_link, connected, strangers) = (AtomicU64::new(1), Mutex::default(), Semaphore::new(STRANGERS_MAX));
     let peers = Arc::new(Peers { engine, config, me, next_link, connected, strangers });
