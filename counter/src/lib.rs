@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `cell`, `table`, `shard` | one PN-counter, with `crdts` as its law; and a hundred million of them |
 //! | `origin`, `lives` | who counts, and what becomes of it when a node loses its disk or never comes back |
-//! | `replica`, `apply`, `token`, `ledger` | all counters, what makes retries exact, and both together: the durable state |
+//! | `replica`, `apply`, `token`, `marks`, `producer`, `ledger` | all counters, what makes retries exact, and all together: the durable state |
 //! | `record`, `fact`, `group` | the bytes of the log, and of the streams between replicas |
 //! | `chunk`, `feed`, `scan`, `links`, `serving` | the conversation of replicas |
 //! | `recovery` | from the bytes back to the state |
@@ -32,6 +32,7 @@ pub mod ledger;
 pub mod links;
 pub mod lives;
 mod log;
+pub mod marks;
 pub mod membership;
 mod metrics;
 mod on_disk;
@@ -39,6 +40,7 @@ mod opening;
 pub mod origin;
 mod outputs;
 pub mod peers;
+pub mod producer;
 mod reading;
 pub mod record;
 pub mod recovery;

@@ -49,6 +49,7 @@ impl Snapshot {
         self.next = match self.next {
             Piece::Origins => {
                 ledger.replica.copy_origins(&mut self.piece);
+                ledger.marks.copy(|_, _| true, &mut self.piece);
                 Piece::Counters(Place::default())
             }
             Piece::Counters(mut place) => match ledger.replica.copy_counters(&mut place, PIECE_COUNTERS, &mut self.piece) {
