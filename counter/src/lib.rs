@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `cell`, `table`, `shard` | one PN-counter, with `crdts` as its law; and a hundred million of them |
 //! | `origin`, `lives` | who counts, and what becomes of it when a node loses its disk or never comes back |
-//! | `replica`, `apply`, `token`, `marks`, `producer`, `ledger` | all counters, what makes retries exact, and all together: the durable state |
+//! | `replica`, `apply`, `token`, `marks`, `producer`, `batch`, `ledger` | all counters, what makes retries exact, and all together: the durable state |
 //! | `record`, `fact`, `group` | the bytes of the log, and of the streams between replicas |
 //! | `chunk`, `feed`, `scan`, `links`, `serving` | the conversation of replicas |
 //! | `recovery` | from the bytes back to the state |
@@ -13,10 +13,12 @@
 //! | `shared`, `commit` | what all share; the log thread |
 //! | `opening`, `engine`, `membership` | what callers use |
 //! | `peers`, `outputs` | the connections to other nodes |
+//! | `lane`, `lanes` | how a gateway without counters counts at the replicas of its region |
 //! | `interest` | who wants to hear of changes |
 //! | `resp` | the server for Redis clients |
 
 mod apply;
+pub mod batch;
 pub mod cell;
 pub mod chunk;
 mod commit;
@@ -28,6 +30,8 @@ pub mod group;
 pub mod import;
 pub mod inspect;
 mod interest;
+mod lane;
+pub mod lanes;
 pub mod ledger;
 pub mod links;
 pub mod lives;

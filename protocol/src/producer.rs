@@ -99,8 +99,6 @@ pub enum OpFate {
     TokensFull = 5,
     /// Refused: too many counters.
     KeysFull = 6,
-    /// Refused: the key breaks the grammar of names.
-    BadKey = 7,
 }
 
 /// The answer to [`Produce`].
