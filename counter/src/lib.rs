@@ -12,8 +12,9 @@
 //! | `inspect`, `export`, `import` | the files of a node that does not run |
 //! | `shared`, `commit` | what all share; the log thread |
 //! | `opening`, `engine`, `membership` | what callers use |
-//! | `peers`, `outputs` | the connections to other nodes |
-//! | `lane`, `lanes` | how a gateway without counters counts at the replicas of its region |
+//! | `peers`, `outputs`, `producing`, `readings` | the connections to other nodes, and of gateways |
+//! | `lane`, `lanes`, `remote`, `dialing`, `watches` | the counters of a gateway that has none: at the replicas of its region |
+//! | `counters` | either of the two, as a gateway uses them |
 //! | `interest` | who wants to hear of changes |
 //! | `resp` | the server for Redis clients |
 
@@ -22,6 +23,8 @@ pub mod batch;
 pub mod cell;
 pub mod chunk;
 mod commit;
+pub mod counters;
+mod dialing;
 pub mod engine;
 pub mod export;
 pub mod fact;
@@ -45,9 +48,12 @@ pub mod origin;
 mod outputs;
 pub mod peers;
 pub mod producer;
+mod producing;
 mod reading;
+pub mod readings;
 pub mod record;
 pub mod recovery;
+pub mod remote;
 pub mod replica;
 pub mod resp;
 pub mod scan;
@@ -58,15 +64,20 @@ mod shared;
 mod snapshot;
 pub mod table;
 pub mod token;
+mod watches;
 
+pub use counters::{Counters, ReadError, Seen, Wanted};
 pub use engine::{Ack, AddOp, Added, Engine, EngineConfig, OpenError, Overflow};
 pub use import::{Import, ImportRefusal};
 pub use inspect::Inspection;
 pub use interest::Interest;
+pub use lanes::Counted;
 pub use ledger::AddError;
 pub use lives::ForgetRefusal;
 pub use membership::ForgetError;
 pub use metrics::METRICS;
 pub use reading::Reading;
+pub use readings::ReadOne;
+pub use remote::{Remote, RemoteConfig, Unreachable};
 pub use session::BadSession;
 pub use token::{Token, TokenInvalid};

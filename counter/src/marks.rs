@@ -132,7 +132,7 @@ impl Marks {
         self.known.retain(|(origin, _), known| {
             let age_ms = (now_s - known.since_s) * 1000;
             let is_over = known.mark.closed && age_ms >= CLOSED_MS && is_everywhere(*origin, known.seq);
-            !is_over && !(age_ms >= IDLE_MS && is_absorbed(*origin))
+            !(is_over || age_ms >= IDLE_MS && is_absorbed(*origin))
         });
     }
 

@@ -5,6 +5,7 @@
 use crate::{
     engine::Engine,
     links::{FLUSH_MS, LinkId, Links},
+    producing,
 };
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
@@ -21,7 +22,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
     sync::{Semaphore, mpsc},
     task::JoinSet,
@@ -29,11 +30,11 @@ use tokio::{
 };
 
 /// How long connecting, and then the first messages of both sides, may take.
-const HANDSHAKE: Duration = Duration::from_secs(3);
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(3);
 /// How long one message may take to be written.
-const WRITE: Duration = Duration::from_secs(10);
+pub(crate) const WRITE: Duration = Duration::from_secs(10);
 /// How often peers that are not connected are dialed, give or take half of it.
-const REDIAL: Duration = Duration::from_millis(500);
+pub(crate) const REDIAL: Duration = Duration::from_millis(500);
 /// Strangers that may be shaking hands at the same time; more wait in the listener's queue.
 const STRANGERS_MAX: usize = 64;
 /// Addresses that are dialed besides the configured ones; more are not.
@@ -49,6 +50,8 @@ pub struct PeersConfig {
     pub seeds: Vec<String>,
     /// Where others reach this node, as HOST:PORT.
     pub address: String,
+    /// Gateways that may count here, as `region/node`; empty: every one that has the key.
+    pub producers: Vec<String>,
     /// A source of random numbers.
     pub random_u64: fn() -> u64,
 }
@@ -59,12 +62,19 @@ impl std::fmt::Debug for PeersConfig {
     }
 }
 
+/// Who one end of a connection is, and how it proves it.
+pub(crate) struct Party {
+    /// With the first half of every nonce, by which a node knows itself.
+    me: Hello,
+    key: Vec<u8>,
+    random_u64: fn() -> u64,
+}
+
 /// The connections of one node.
 struct Peers {
     engine: Engine,
     config: PeersConfig,
-    /// With the first half of every nonce, by which a node knows itself.
-    me: Hello,
+    party: Party,
     next_link: AtomicU64,
     connected: Mutex<Connected>,
     strangers: Semaphore,
@@ -80,7 +90,7 @@ struct Connected {
 
 /// Why a connection ended or never began.
 #[derive(Debug, thiserror::Error)]
-enum End {
+pub(crate) enum End {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("it took too long")]
@@ -98,11 +108,11 @@ enum End {
 /// Talks with peers until `shutdown` completes. The engine's own origin is in doubt, if it has peers, until they have spoken.
 pub async fn serve(listener: TcpListener, engine: Engine, config: PeersConfig, shutdown: impl Future<Output = ()>) {
     let (region, node) = engine.identity();
-    let nonce = random_bytes(config.random_u64).into();
-    let me = Hello { version: VERSION, cluster: config.cluster.clone(), region, node, nonce, producer: false };
+    let me = Hello { cluster: config.cluster.clone(), region, node, producer: false, ..Hello::default() };
+    let party = Party::new(me, config.key.clone(), config.random_u64);
     engine.begin_conversation(config.seeds.len());
     let (next_link, connected, strangers) = (AtomicU64::new(1), Mutex::default(), Semaphore::new(STRANGERS_MAX));
-    let peers = Arc::new(Peers { engine, config, me, next_link, connected, strangers });
+    let peers = Arc::new(Peers { engine, config, party, next_link, connected, strangers });
     let mut tasks = JoinSet::new();
     tasks.spawn(Arc::clone(&peers).tick());
     tasks.spawn(Arc::clone(&peers).dial());
@@ -128,12 +138,6 @@ fn random_bytes(random_u64: fn() -> u64) -> Vec<u8> {
 }
 
 impl Peers {
-    /// What is said on one connection: the second half of the nonce is new, so that no proof is good for another one.
-    fn hello(&self) -> Hello {
-        let nonce = [&self.me.nonce[..], &random_bytes(self.config.random_u64)].concat();
-        Hello { nonce: nonce.into(), ..self.me.clone() }
-    }
-
     async fn tick(self: Arc<Peers>) {
         let mut ticks = interval(Duration::from_millis(FLUSH_MS));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -154,9 +158,10 @@ impl Peers {
     async fn accepted(self: Arc<Peers>, stream: TcpStream) {
         // The semaphore is never closed.
         let Ok(place) = self.strangers.acquire().await else { return };
-        let greeted = timeout(HANDSHAKE, self.greet(stream)).await.unwrap_or(Err(End::Late));
+        let greeted = timeout(HANDSHAKE, self.party.greet(stream)).await.unwrap_or(Err(End::Late));
         drop(place);
         let ended = match greeted {
+            Ok((stream, hello)) if hello.producer => self.produce(stream, &hello).await,
             Ok((stream, hello)) => self.converse(stream, &hello, None).await,
             Err(end) => end,
         };
@@ -190,7 +195,7 @@ impl Peers {
     }
 
     async fn dialed(self: Arc<Peers>, seed: Option<usize>, address: String) {
-        let greeted = timeout(HANDSHAKE, async { self.greet(TcpStream::connect(&address).await?).await }).await;
+        let greeted = timeout(HANDSHAKE, async { self.party.greet(TcpStream::connect(&address).await?).await }).await;
         let ended = match greeted.unwrap_or(Err(End::Late)) {
             Ok((stream, hello)) => self.converse(stream, &hello, Some(seed)).await,
             Err(end) => end,
@@ -207,9 +212,22 @@ impl Peers {
         }
         self.connected.lock().busy.remove(&address);
     }
+}
+
+impl Party {
+    /// `me` lacks what is made up here: the version and the nonce.
+    pub(crate) fn new(me: Hello, key: Vec<u8>, random_u64: fn() -> u64) -> Party {
+        Party { me: Hello { version: VERSION, nonce: random_bytes(random_u64).into(), ..me }, key, random_u64 }
+    }
+
+    /// What is said on one connection: the second half of the nonce is new, so that no proof is good for another one.
+    fn hello(&self) -> Hello {
+        let nonce = [&self.me.nonce[..], &random_bytes(self.random_u64)].concat();
+        Hello { nonce: nonce.into(), ..self.me.clone() }
+    }
 
     /// Learns who is at the other end, and that it belongs here.
-    async fn greet(&self, stream: TcpStream) -> Result<(Stream, Hello), End> {
+    pub(crate) async fn greet(&self, stream: TcpStream) -> Result<(Stream, Hello), End> {
         stream.set_nodelay(true)?;
         let (reader, writer) = stream.into_split();
         let mut stream = Stream { reader: BufReader::new(reader), writer };
@@ -244,18 +262,36 @@ impl Peers {
     /// What shows the receiver of `theirs` that the sender of `mine` has the key.
     fn proof(&self, theirs: &Hello, mine: &Hello) -> Hmac<Sha256> {
         // Keys may have any length.
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.config.key).unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
         for hello in [theirs, mine] {
             mac.update(&Message::Hello(hello.clone()).to_frame());
         }
         mac
+    }
+}
+
+impl Peers {
+    /// Counts for a gateway until the connection ends.
+    async fn produce(&self, stream: Stream, hello: &Hello) -> End {
+        let gateway = format!("{}/{}", hello.region, hello.node);
+        let mut stream = stream;
+        if !self.config.producers.is_empty() && !self.config.producers.contains(&gateway) {
+            let reason = format!("counter.producers of this node does not name {gateway}");
+            tracing::warn!(gateway, "counter gateway: refused, for counter.producers does not name it");
+            _ = stream.write(Message::Refused(Refused { reason: reason.clone() })).await;
+            return End::Refused(reason);
+        }
+        tracing::info!(gateway, "counter gateway: connected");
+        let end = producing::serve(&self.engine, stream.reader, stream.writer).await;
+        tracing::info!(gateway, %end, "counter gateway: disconnected");
+        end
     }
 
     /// Talks until the connection ends. `dialed`: by us, and as which configured peer.
     async fn converse(&self, stream: Stream, hello: &Hello, dialed: Option<Option<usize>>) -> End {
         let member = format!("{}/{}", hello.region, hello.node);
         let link = self.next_link.fetch_add(1, Ordering::Relaxed);
-        let dialer_first = dialed.is_some() == ((&self.me.region, &self.me.node) < (&hello.region, &hello.node));
+        let dialer_first = dialed.is_some() == ((&self.party.me.region, &self.party.me.node) < (&hello.region, &hello.node));
         let replaced = {
             let mut connected = self.connected.lock();
             match connected.links.get(&member) {
@@ -313,22 +349,22 @@ impl Peers {
     }
 }
 
-struct Stream {
-    reader: BufReader<OwnedReadHalf>,
-    writer: OwnedWriteHalf,
+pub(crate) struct Stream {
+    pub(crate) reader: BufReader<OwnedReadHalf>,
+    pub(crate) writer: OwnedWriteHalf,
 }
 
 impl Stream {
-    async fn write(&mut self, message: Message) -> Result<(), End> {
+    pub(crate) async fn write(&mut self, message: Message) -> Result<(), End> {
         Ok(self.writer.write_all(&message.to_frame()).await?)
     }
 
-    async fn read(&mut self, most: usize) -> Result<Option<Message>, End> {
+    pub(crate) async fn read(&mut self, most: usize) -> Result<Option<Message>, End> {
         read_frame(&mut self.reader, most).await
     }
 }
 
-async fn read_frame(reader: &mut BufReader<OwnedReadHalf>, most: usize) -> Result<Option<Message>, End> {
+pub(crate) async fn read_frame(reader: &mut (impl AsyncRead + Unpin), most: usize) -> Result<Option<Message>, End> {
     let length = usize::try_from(reader.read_u32().await?).unwrap_or(usize::MAX);
     if length > most {
         return Err(End::Refused(format!("a message of {length} bytes, where {most} are the most")));

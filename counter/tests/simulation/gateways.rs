@@ -124,7 +124,7 @@ impl World {
             match output {
                 Output::Send(link, message) => {
                     let Some(&(node, life)) = self.gateways[at].links.get(&link) else { continue };
-                    self.carry(at, node, Event::AtNode { node, life, from: (at, link), message });
+                    self.carry(at, node, &Event::AtNode { node, life, from: (at, link), message });
                 }
                 Output::Settled(id, result) => {
                     let op = &mut self.gateway_ops[usize::try_from(id.call).unwrap()];
@@ -140,7 +140,7 @@ impl World {
         }
     }
 
-    fn carry(&mut self, gateway: usize, node: usize, event: Event) {
+    fn carry(&mut self, gateway: usize, node: usize, event: &Event) {
         let calm = self.now_ms > FAULTS_END_MS;
         if self.is_cut(gateway, node) || (!calm && self.chance.percent(self.plan.loss_percent / 4)) {
             return;
@@ -210,7 +210,7 @@ impl World {
         }
         self.replies = waiting;
         for Reply { to: (gateway, link), message, .. } in safe {
-            self.carry(gateway, at, Event::AtGateway { gateway, link, message });
+            self.carry(gateway, at, &Event::AtGateway { gateway, link, message });
         }
     }
 

@@ -81,6 +81,7 @@ fn nothing_diverges_is_lost_counted_twice_or_stuck() {
         let mut world = World::new(seed, None);
         world.run();
         world.describe();
+        println!("{}", world.tally());
         fault(seed, None).unwrap();
         return;
     }

@@ -24,7 +24,7 @@ fn every_key_of_the_default_file_is_read_and_its_value_is_good() {
 fn the_default_file_is_the_default() {
     let (nothing, everything) = (load("", &[]).unwrap(), load(DEFAULT_FILE, &[]).unwrap());
     assert!(nothing.auth.development && everything.auth.development);
-    assert_eq!(nothing.listen.client.to_string(), "127.0.0.1:8000");
+    assert_eq!(nothing.listen.client, Some("127.0.0.1:8000".parse().unwrap()));
     assert_eq!(nothing.limits.message_bytes, protocol::limits::MESSAGE_BYTES_MAX);
     assert_eq!(nothing.limits.channels_per_client, protocol::limits::CHANNELS_PER_CLIENT_MAX);
     assert_eq!(nothing.limits.outbox_bytes, protocol::limits::OUTBOX_BYTES_MAX);
@@ -55,8 +55,42 @@ fn bad_input_is_told_with_place_key_value_and_reason() {
             "hc.toml:2: node.roles = [\"gatway\"]: \"gatway\" is no role; the roles are \"all\", \"gateway\", \"counter\", \"coordinator\"",
         ),
         (
-            "[node]\nroles = [\"gateway\"]",
-            "hc.toml:2: node.roles = [\"gateway\"]: this version of headcount runs alone and in every role: write [\"all\"]",
+            "[node]\nroles = [\"coordinator\"]",
+            "hc.toml:2: node.roles = [\"coordinator\"]: \"coordinator\" looks after the ring of Redis nodes, which this version of headcount \
+             does not have",
+        ),
+        ("[node]\nroles = []", "hc.toml:2: node.roles = []: must name a role: \"all\", or some of \"gateway\", \"counter\""),
+        (
+            "[node]\nroles = [\"all\", \"counter\"]",
+            "hc.toml:2: node.roles = [\"all\", \"counter\"]: \"all\" stands alone: write [\"all\"], or name the roles",
+        ),
+        (
+            "[node]\nroles = [\"gateway\"]\n[counter]\nkey = \"sixteen bytes it has\"",
+            "default: counter.seeds = []: must name the peer listeners of the region's counter nodes for a gateway whose counters are elsewhere",
+        ),
+        (
+            "[node]\nroles = [\"gateway\"]\n[counter]\nseeds = [\"c1:7400\"]",
+            "default: counter.key: must be set for a gateway whose counters are elsewhere: it shows who belongs to the cluster",
+        ),
+        (
+            "[node]\nroles = [\"gateway\"]\n[counter]\nkey = \"sixteen bytes it has\"\nseeds = [\"c1:7400\"]\nproducers = [\"eu/g1\"]",
+            "hc.toml:6: counter.producers = [\"eu/g1\"]: is for nodes with counters; set it there",
+        ),
+        (
+            "[node]\nname = \"c1\"\nroles = [\"counter\"]",
+            "default: counter.key: must be set for a node with counters alone: it shows who belongs to the cluster",
+        ),
+        (
+            "[node]\nroles = [\"counter\"]\n[counter]\nkey = \"sixteen bytes it has\"",
+            "default: node.name = \"\": must be set for a node with counters alone: a node that has lost its disk comes back under the same name",
+        ),
+        (
+            "[node]\nname = \"c1\"\nroles = [\"counter\"]\n[counter]\nkey = \"sixteen bytes it has\"\n[listen]\npeer = \"\"",
+            "hc.toml:7: listen.peer = \"\": must be set for a node with counters alone: other nodes connect to it",
+        ),
+        (
+            "[counter]\nproducers = [\"g1\"]\nkey = \"sixteen bytes it has\"\n[node]\nname = \"c1\"",
+            "hc.toml:2: counter.producers = [\"g1\"]: \"g1\" is not REGION/NODE",
         ),
         ("[node]\ndata_dir = \"\"", "hc.toml:2: node.data_dir = \"\": must name a directory"),
         (

@@ -1,0 +1,197 @@
+//! I/O: the connection of a gateway at a replica. What it sends is done in the order in which it comes; it is answered when
+//! it is as safe as was asked for, which may be in another order.
+
+use crate::{
+    batch,
+    engine::{Ack, Engine},
+    interest::Interest,
+    peers::{End, WRITE, read_frame},
+};
+use protocol::{
+    name::CounterKey,
+    peer::{FRAME_BYTES_MAX, Message},
+    producer::{Answer, Changed, Fate, Opened, Produce, Produced, Read, Watch},
+};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    sync::mpsc,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+/// Questions of one gateway that are under way; what it sends beyond that waits in its connection.
+const QUESTIONS_MAX: usize = 256;
+/// Keys that one gateway watches; one that watches more is not one of ours, and its connection ends.
+const WATCHED_MAX: usize = 1 << 20;
+/// Values in one message.
+const VALUES_MAX: usize = 1_000;
+/// Least time between two values of one counter.
+const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the producers of a connection are noted as in use.
+const TOUCH_MS: u64 = 60_000;
+
+/// Serves one gateway until its connection ends.
+pub(crate) async fn serve(engine: &Engine, reader: impl AsyncRead + Unpin, writer: impl AsyncWrite + Unpin) -> End {
+    let (answers, messages) = mpsc::channel(QUESTIONS_MAX);
+    let gateway = Arc::new(Serving { engine: engine.clone(), interest: engine.interest(), answers });
+    let mut questions = JoinSet::new();
+    let end = tokio::select! {
+        end = Arc::clone(&gateway).listen(reader, &mut questions) => end,
+        end = speak(writer, messages) => end,
+        end = gateway.tell_changes() => end,
+    };
+    // What it asked for last is done all the same; only the answers have nobody to go to.
+    questions.detach_all();
+    end
+}
+
+struct Serving {
+    engine: Engine,
+    interest: Interest,
+    answers: mpsc::Sender<Message>,
+}
+
+impl Serving {
+    async fn listen(self: Arc<Serving>, mut reader: impl AsyncRead + Unpin, questions: &mut JoinSet<()>) -> End {
+        let (mut watched, mut used, mut touched_ms) = (HashSet::new(), HashSet::new(), 0);
+        loop {
+            let message = match read_frame(&mut reader, FRAME_BYTES_MAX).await {
+                Ok(Some(message)) => message,
+                // Of a kind that only a newer version knows.
+                Ok(None) => continue,
+                Err(end) => return end,
+            };
+            while questions.try_join_next().is_some() {}
+            if questions.len() >= QUESTIONS_MAX {
+                questions.join_next().await;
+            }
+            match message {
+                Message::Open(open) => {
+                    used.insert(open.producer);
+                    let opened = self.engine.shared().step(|ledger, group, _| ledger.open(open.producer, group));
+                    questions.spawn(Arc::clone(&self).opened(open.producer, opened));
+                }
+                Message::Produce(produce) => {
+                    // What a gateway sends waits in its connection while this node's disk is behind.
+                    self.engine.room().await;
+                    let Some(answer) = self.count(&produce) else { return End::Refused(batch::BadBatch.to_string()) };
+                    let (produced, group) = answer;
+                    questions.spawn(Arc::clone(&self).produced(produced, group));
+                }
+                Message::Close(close) => {
+                    used.remove(&close.producer);
+                    _ = self.engine.shared().step(|ledger, group, _| ledger.close(close.producer, close.epoch, group));
+                }
+                Message::Read(read) => match keys(&read.keys) {
+                    Some(keys) => _ = questions.spawn(Arc::clone(&self).read(read, keys)),
+                    None => return End::Refused("a key that cannot be".to_owned()),
+                },
+                Message::Watch(Watch { keys: names, end }) => {
+                    let Some(keys) = keys(&names) else { return End::Refused("a key that cannot be".to_owned()) };
+                    if end {
+                        keys.iter().filter(|key| watched.remove(*key)).for_each(|key| self.interest.unwatch(key));
+                    } else {
+                        keys.iter().filter(|key| watched.insert((*key).clone())).for_each(|key| self.interest.watch(key));
+                        if watched.len() > WATCHED_MAX {
+                            return End::Refused(format!("it watches more than {WATCHED_MAX} counters"));
+                        }
+                        questions.spawn(Arc::clone(&self).tell(keys));
+                    }
+                }
+                _ => {}
+            }
+            let now_ms = (self.engine.shared().config.clock)().mono_ms;
+            if touched_ms + TOUCH_MS <= now_ms {
+                touched_ms = now_ms;
+                self.engine.shared().touch(&used);
+            }
+        }
+    }
+
+    /// Counts a batch in memory; `None` if it is none.
+    fn count(&self, produce: &Produce) -> Option<(Produced, u64)> {
+        let Produce { producer, number, .. } = *produce;
+        match self.engine.shared().step(|ledger, group, now| batch::produce(ledger, produce, now, group)) {
+            Ok((Ok((produced, results)), group)) => {
+                results.iter().for_each(|(change, result)| self.engine.metrics().count(*change, result));
+                Some((produced, group))
+            }
+            Ok((Err(batch::BadBatch), _)) => None,
+            // It was not done, and may be done later.
+            Err(_) => Some((Produced { producer, number, fate: Fate::Unknown.into(), ..Produced::default() }, 0)),
+        }
+    }
+
+    async fn produced(self: Arc<Serving>, mut produced: Produced, group: u64) {
+        let wanted = Ack::NAMES.iter().map(|(_, ack)| *ack).find(|ack| *ack as u32 == produced.acked).unwrap_or_default();
+        // What it says of batches that were done before must be true after a crash, too.
+        let level = if produced.fate() == Fate::Done { wanted } else { wanted.max(Ack::Fsync) };
+        if produced.fate() != Fate::Unknown {
+            match self.engine.settle(group, Some(level)).await {
+                Ok(acked) => produced.acked = acked as u32,
+                // It is in memory, and may be on disk; asked again later, this node knows.
+                Err(_) => produced = Produced { fate: Fate::Unknown.into(), results: Vec::new(), ..produced },
+            }
+        }
+        self.say(Message::Produced(produced)).await;
+    }
+
+    async fn opened(self: Arc<Serving>, producer: u64, opened: Result<(Result<u64, crate::producer::OpenRefusal>, u64), Arc<str>>) {
+        let refused = |refusal: String| Opened { producer, epoch: 0, refusal };
+        let opened = match opened {
+            Ok((Ok(epoch), group)) => match self.engine.settle(group, Some(Ack::Fsync)).await {
+                Ok(_) => Opened { producer, epoch, refusal: String::new() },
+                Err(error) => refused(error.to_string()),
+            },
+            Ok((Err(refusal), _)) => refused(refusal.to_string()),
+            Err(reason) => refused(reason.to_string()),
+        };
+        self.say(Message::Opened(opened)).await;
+    }
+
+    async fn read(self: Arc<Serving>, read: Read, keys: Vec<CounterKey>) {
+        let Read { id, min, wait_ms, detail, .. } = read;
+        let covered = if min.is_empty() { Ok(true) } else { self.engine.cover(&min, Duration::from_millis(wait_ms.into())).await };
+        let answer = match covered {
+            Ok(covered) => Answer { id, readings: Some(self.engine.shared().readings(keys, detail)), covered, bad_session: false },
+            Err(_) => Answer { id, readings: None, covered: false, bad_session: true },
+        };
+        self.say(Message::Answer(answer)).await;
+    }
+
+    async fn tell(self: Arc<Serving>, keys: Vec<CounterKey>) {
+        for keys in keys.chunks(VALUES_MAX) {
+            let readings = self.engine.shared().readings(keys.to_vec(), false);
+            self.say(Message::Changed(Changed { readings: Some(readings) })).await;
+        }
+    }
+
+    async fn tell_changes(self: Arc<Serving>) -> End {
+        loop {
+            let changed = self.interest.changed().await;
+            Arc::clone(&self).tell(changed).await;
+            sleep(WATCH_INTERVAL).await;
+        }
+    }
+
+    async fn say(&self, message: Message) {
+        // Nobody takes it when the connection has ended.
+        _ = self.answers.send(message).await;
+    }
+}
+
+async fn speak(mut writer: impl AsyncWrite + Unpin, mut messages: mpsc::Receiver<Message>) -> End {
+    while let Some(message) = messages.recv().await {
+        match timeout(WRITE, writer.write_all(&message.to_frame())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return error.into(),
+            Err(_) => return End::Late,
+        }
+    }
+    End::Closed
+}
+
+fn keys(names: &[String]) -> Option<Vec<CounterKey>> {
+    names.iter().map(|name| CounterKey::parse(name).ok()).collect()
+}
