@@ -93,10 +93,11 @@ impl Serving {
                         keys.iter().filter(|key| watched.remove(*key)).for_each(|key| self.interest.unwatch(key));
                     } else {
                         keys.iter().filter(|key| watched.insert((*key).clone())).for_each(|key| self.interest.watch(key));
+                        // One task tells of all values, so that the last one told is the newest.
+                        keys.iter().for_each(|key| self.interest.tell(key));
                         if watched.len() > WATCHED_MAX {
                             return End::Refused(format!("it watches more than {WATCHED_MAX} counters"));
                         }
-                        questions.spawn(Arc::clone(&self).tell(keys));
                     }
                 }
                 _ => {}
@@ -160,17 +161,12 @@ impl Serving {
         self.say(Message::Answer(answer)).await;
     }
 
-    async fn tell(self: Arc<Serving>, keys: Vec<CounterKey>) {
-        for keys in keys.chunks(VALUES_MAX) {
-            let readings = self.engine.shared().readings(keys.to_vec(), false);
-            self.say(Message::Changed(Changed { readings: Some(readings) })).await;
-        }
-    }
-
     async fn tell_changes(self: Arc<Serving>) -> End {
         loop {
-            let changed = self.interest.changed().await;
-            Arc::clone(&self).tell(changed).await;
+            for keys in self.interest.changed().await.chunks(VALUES_MAX) {
+                let readings = self.engine.shared().readings(keys.to_vec(), false);
+                self.say(Message::Changed(Changed { readings: Some(readings) })).await;
+            }
             sleep(WATCH_INTERVAL).await;
         }
     }

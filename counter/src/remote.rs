@@ -16,7 +16,7 @@ use prometheus::Registry;
 use protocol::{
     name::CounterKey,
     peer::{Hello, Message},
-    producer::{Answer, Read},
+    producer::{Answer, Read, Watch},
     time::Clock,
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -162,17 +162,13 @@ impl Remote {
 
     /// Watches `key` for one more watcher, which `unwatch` ends, and reads it.
     pub(crate) async fn watch(&self, key: &CounterKey) -> Result<Option<ReadOne>, Unreachable> {
-        if self.inner.watches.add(key) {
-            self.inner.tell_watched(vec![key.as_str().to_owned()], false);
-        }
+        self.inner.tell_watched(key, false);
         let read = Read { keys: vec![key.as_str().to_owned()], ..Read::default() };
         Ok(self.ask(read).await?.readings.and_then(|readings| from_words(readings).pop()))
     }
 
     pub(crate) fn unwatch(&self, key: &CounterKey) {
-        if self.inner.watches.remove(key) {
-            self.inner.tell_watched(vec![key.as_str().to_owned()], true);
-        }
+        self.inner.tell_watched(key, true);
     }
 
     /// Waits for changes of watched counters; returns the newest value of each that changed.
@@ -217,8 +213,8 @@ impl Inner {
         state.carry_out(out);
         let preferred = state.lanes.preferred();
         self.metrics.show(&state.lanes);
-        if let Some((link, keys)) = self.watches.moved(preferred) {
-            state.send(link, keys);
+        for (link, message) in self.watches.moved(preferred) {
+            state.send(link, message);
         }
     }
 
@@ -273,10 +269,12 @@ impl Inner {
         Some((link, answered))
     }
 
-    fn tell_watched(&self, keys: Vec<String>, end: bool) {
+    /// Counts a watcher, or one fewer, and tells the replica what has come of it, in the order of the changes.
+    fn tell_watched(&self, key: &CounterKey, end: bool) {
         let mut state = self.state.lock();
-        if let Some(link) = self.watches.link() {
-            state.send(link, Message::Watch(protocol::producer::Watch { keys, end }));
+        let is_news = if end { self.watches.remove(key) } else { self.watches.add(key) };
+        if let Some(link) = self.watches.link().filter(|_| is_news) {
+            state.send(link, Message::Watch(Watch { keys: vec![key.as_str().to_owned()], end }));
         }
     }
 }

@@ -50,13 +50,17 @@ impl Watches {
         self.state.lock().link
     }
 
-    /// Another replica is preferred: what it must be told, which it answers with all values.
-    pub(crate) fn moved(&self, preferred: Option<LinkId>) -> Option<(LinkId, Message)> {
+    /// If another replica is preferred now: what it must be told, which it answers with all values, and the one before.
+    pub(crate) fn moved(&self, preferred: Option<LinkId>) -> Vec<(LinkId, Message)> {
         let mut state = self.state.lock();
-        let link = preferred.filter(|link| state.link != Some(*link))?;
-        state.link = Some(link);
+        let Some(link) = preferred.filter(|link| state.link != Some(*link)) else { return Vec::new() };
+        let before = state.link.replace(link);
+        if state.counts.is_empty() {
+            return Vec::new();
+        }
         let keys: Vec<String> = state.counts.keys().map(|key| key.as_str().to_owned()).collect();
-        (!keys.is_empty()).then_some((link, Message::Watch(Watch { keys, end: false })))
+        let ended = before.map(|link| (link, Message::Watch(Watch { keys: keys.clone(), end: true })));
+        ended.into_iter().chain([(link, Message::Watch(Watch { keys, end: false }))]).collect()
     }
 
     /// `link` tells of changes. One that is not preferred any more may be behind.
@@ -98,14 +102,14 @@ mod tests {
     async fn the_newest_value_of_what_is_watched_is_told_as_the_preferred_replica_says() {
         let (watches, [a, b]) = (Watches::default(), ["a", "b"].map(|key| CounterKey::parse(key).unwrap()));
         assert_eq!((watches.add(&a), watches.add(&a)), (true, false));
-        let told = Message::Watch(Watch { keys: vec!["a".to_owned()], end: false });
-        assert_eq!(watches.moved(Some(1)), Some((1, told.clone())));
-        assert_eq!(watches.moved(Some(1)), None);
+        let told = |end| Message::Watch(Watch { keys: vec!["a".to_owned()], end });
+        assert_eq!(watches.moved(Some(1)), [(1, told(false))]);
+        assert_eq!(watches.moved(Some(1)), []);
         watches.changed_at(1, vec![read(&a, 1), read(&b, 1)]);
         watches.changed_at(1, vec![read(&a, 2)]);
         assert_eq!(watches.changed().await, [read(&a, 2)]);
-        assert_eq!(watches.moved(None), None, "nobody is better than the last one yet");
-        assert_eq!(watches.moved(Some(2)), Some((2, told)));
+        assert_eq!(watches.moved(None), [], "nobody is better than the last one yet");
+        assert_eq!(watches.moved(Some(2)), [(1, told(true)), (2, told(false))]);
         watches.changed_at(1, vec![read(&a, 1)]);
         watches.changed_at(2, vec![read(&a, 3)]);
         assert_eq!(watches.changed().await, [read(&a, 3)]);
