@@ -161,7 +161,7 @@ impl Peers {
         let greeted = timeout(HANDSHAKE, self.party.greet(stream)).await.unwrap_or(Err(End::Late));
         drop(place);
         let ended = match greeted {
-            Ok((stream, hello)) if hello.producer => self.produce(stream, &hello).await,
+            Ok((stream, hello)) if hello.producer => producing::serve(&self.engine, &self.config.producers, stream, &hello).await,
             Ok((stream, hello)) => self.converse(stream, &hello, None).await,
             Err(end) => end,
         };
@@ -271,22 +271,6 @@ impl Party {
 }
 
 impl Peers {
-    /// Counts for a gateway until the connection ends.
-    async fn produce(&self, stream: Stream, hello: &Hello) -> End {
-        let gateway = format!("{}/{}", hello.region, hello.node);
-        let mut stream = stream;
-        if !self.config.producers.is_empty() && !self.config.producers.contains(&gateway) {
-            let reason = format!("counter.producers of this node does not name {gateway}");
-            tracing::warn!(gateway, "counter gateway: refused, for counter.producers does not name it");
-            _ = stream.write(Message::Refused(Refused { reason: reason.clone() })).await;
-            return End::Refused(reason);
-        }
-        tracing::info!(gateway, "counter gateway: connected");
-        let end = producing::serve(&self.engine, stream.reader, stream.writer).await;
-        tracing::info!(gateway, %end, "counter gateway: disconnected");
-        end
-    }
-
     /// Talks until the connection ends. `dialed`: by us, and as which configured peer.
     async fn converse(&self, stream: Stream, hello: &Hello, dialed: Option<Option<usize>>) -> End {
         let member = format!("{}/{}", hello.region, hello.node);

@@ -4,15 +4,25 @@
 use crate::{
     batch,
     engine::{Ack, Engine},
+    group::Group,
     interest::Interest,
-    peers::{End, WRITE, read_frame},
+    ledger::Ledger,
+    peers::{End, Stream, WRITE, read_frame},
+    reading::Reading,
+    readings,
+    shared::{Shared, State},
 };
 use protocol::{
     name::CounterKey,
-    peer::{FRAME_BYTES_MAX, Message},
-    producer::{Answer, Changed, Fate, Opened, Produce, Produced, Read, Watch},
+    peer::{FRAME_BYTES_MAX, Hello, Message, Refused},
+    producer::{Answer, Changed, Fate, Opened, Produce, Produced, Read, Readings, Watch},
+    time::Now,
 };
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::mpsc,
@@ -31,8 +41,22 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the producers of a connection are noted as in use.
 const TOUCH_MS: u64 = 60_000;
 
-/// Serves one gateway until its connection ends.
-pub(crate) async fn serve(engine: &Engine, reader: impl AsyncRead + Unpin, writer: impl AsyncWrite + Unpin) -> End {
+/// Serves one gateway until its connection ends. `producers`: those that may count here, as `region/node`; empty: all.
+pub(crate) async fn serve(engine: &Engine, producers: &[String], stream: Stream, hello: &Hello) -> End {
+    let (gateway, mut stream) = (format!("{}/{}", hello.region, hello.node), stream);
+    if !producers.is_empty() && !producers.contains(&gateway) {
+        let reason = format!("counter.producers of this node does not name {gateway}");
+        tracing::warn!(gateway, "counter gateway: refused, for counter.producers does not name it");
+        _ = stream.write(Message::Refused(Refused { reason: reason.clone() })).await;
+        return End::Refused(reason);
+    }
+    tracing::info!(gateway, "counter gateway: connected");
+    let end = answer(engine, stream.reader, stream.writer).await;
+    tracing::info!(gateway, %end, "counter gateway: disconnected");
+    end
+}
+
+async fn answer(engine: &Engine, reader: impl AsyncRead + Unpin, writer: impl AsyncWrite + Unpin) -> End {
     let (answers, messages) = mpsc::channel(QUESTIONS_MAX);
     let gateway = Arc::new(Serving { engine: engine.clone(), interest: engine.interest(), answers });
     let mut questions = JoinSet::new();
@@ -174,6 +198,50 @@ impl Serving {
     async fn say(&self, message: Message) {
         // Nobody takes it when the connection has ended.
         _ = self.answers.send(message).await;
+    }
+}
+
+impl Shared {
+    /// Changes the state in memory. Returns the group after which that, and all that was seen, is on disk; or
+    /// why nothing can be changed now.
+    fn step<T>(&self, step: impl FnOnce(&mut Ledger, &mut Group, Now) -> T) -> Result<(T, u64), Arc<str>> {
+        let mut state = self.state.lock();
+        let State { ledger, pending, failed, closing, .. } = &mut *state;
+        match (failed, closing) {
+            (Some(reason), _) => return Err(Arc::clone(reason)),
+            (None, Some(_)) => return Err("the node is shutting down".into()),
+            (None, None) => {}
+        }
+        let was_empty = pending.is_empty();
+        let result = step(ledger, pending, (self.config.clock)());
+        self.tell_if_crowded(pending);
+        let group = pending.number() - u64::from(pending.is_empty());
+        let news = (was_empty && !state.pending.is_empty()) || state.is_due();
+        drop(state);
+        if news {
+            self.wake.notify_one();
+        }
+        Ok((result, group))
+    }
+
+    /// These producers are connected.
+    fn touch(&self, producers: &HashSet<u64>) {
+        let mut state = self.state.lock();
+        let own = state.ledger.replica.own();
+        producers.iter().for_each(|producer| state.ledger.marks.touch(own, *producer));
+    }
+
+    /// Counters as they are now.
+    fn readings(&self, keys: Vec<CounterKey>, detail: bool) -> Readings {
+        let now: Now = (self.config.clock)();
+        let state = self.state.lock();
+        let mut current = Reading::of_now(&self.config.region, 0, now);
+        if let Some(links) = &state.links {
+            links.say_how_current(&state.ledger, now, &mut current);
+        }
+        let entries = |key: &CounterKey| if detail { state.ledger.replica.entries(key.by_ref()) } else { BTreeMap::new() };
+        let values = keys.into_iter().map(|key| (state.ledger.value(key.by_ref()), entries(&key), key));
+        readings::to_words(values.map(|(value, entries, key)| (key, value, entries)).collect(), &current, state.ledger.replica.session())
     }
 }
 

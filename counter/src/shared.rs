@@ -9,16 +9,14 @@ use crate::{
     links::{Links, Output},
     metrics::Metrics,
     outputs::Outputs,
-    reading::Reading,
-    readings,
     replica::Located,
     table::BATCH,
     token::Token,
 };
 use parking_lot::{Condvar, Mutex};
-use protocol::{name::CounterKey, producer::Readings, time::Now};
+use protocol::time::Now;
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -147,52 +145,10 @@ impl Shared {
     }
 
     /// Callers and peers wait from [`PENDING_BYTES_MAX`] on.
-    fn tell_if_crowded(&self, pending: &Group) {
+    pub(crate) fn tell_if_crowded(&self, pending: &Group) {
         if pending.byte_count() >= PENDING_BYTES_MAX {
             self.crowded.store(true, Ordering::Relaxed);
         }
-    }
-
-    /// Changes the state in memory for a gateway. Returns the group after which that, and all that was seen, is on disk; or
-    /// why nothing can be changed now.
-    pub(crate) fn step<T>(&self, step: impl FnOnce(&mut Ledger, &mut Group, Now) -> T) -> Result<(T, u64), Arc<str>> {
-        let mut state = self.state.lock();
-        let State { ledger, pending, failed, closing, .. } = &mut *state;
-        match (failed, closing) {
-            (Some(reason), _) => return Err(Arc::clone(reason)),
-            (None, Some(_)) => return Err("the node is shutting down".into()),
-            (None, None) => {}
-        }
-        let was_empty = pending.is_empty();
-        let result = step(ledger, pending, (self.config.clock)());
-        self.tell_if_crowded(pending);
-        let group = pending.number() - u64::from(pending.is_empty());
-        let news = (was_empty && !state.pending.is_empty()) || state.is_due();
-        drop(state);
-        if news {
-            self.wake.notify_one();
-        }
-        Ok((result, group))
-    }
-
-    /// These producers are connected.
-    pub(crate) fn touch(&self, producers: &HashSet<u64>) {
-        let mut state = self.state.lock();
-        let own = state.ledger.replica.own();
-        producers.iter().for_each(|producer| state.ledger.marks.touch(own, *producer));
-    }
-
-    /// Counters as they are now, for a gateway.
-    pub(crate) fn readings(&self, keys: Vec<CounterKey>, detail: bool) -> Readings {
-        let now: Now = (self.config.clock)();
-        let state = self.state.lock();
-        let mut current = Reading::of_now(&self.config.region, 0, now);
-        if let Some(links) = &state.links {
-            links.say_how_current(&state.ledger, now, &mut current);
-        }
-        let entries = |key: &CounterKey| if detail { state.ledger.replica.entries(key.by_ref()) } else { BTreeMap::new() };
-        let values = keys.into_iter().map(|key| (state.ledger.value(key.by_ref()), entries(&key), key));
-        readings::to_words(values.map(|(value, entries, key)| (key, value, entries)).collect(), &current, state.ledger.replica.session())
     }
 
     /// Makes one change in memory and puts it into the pending group.

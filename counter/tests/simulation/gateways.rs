@@ -19,7 +19,7 @@ use protocol::{
 };
 use std::collections::BTreeMap;
 
-const TICK_MS: u64 = 50;
+const TICK_MS: u64 = 100;
 /// As in `clients.rs`.
 const REPLICATION_DEADLINE_MS: u64 = 2_000;
 /// The counter that half of the ops are for; each of the others has its own.
