@@ -122,7 +122,11 @@ impl Inner {
             };
             heard_ms.store((self.config.clock)().mono_ms, Ordering::Relaxed);
             match message {
-                Some(Message::Refused(Refused { reason })) => return End::Refused(format!("it said: {reason:.200}")),
+                Some(Message::Refused(Refused { reason })) => {
+                    // It ends the connection when it has answered what was asked.
+                    tracing::info!(link, "counter node: leaving, for {reason:.200}");
+                    self.drive(|_| vec![Input::Leaving(link)]);
+                }
                 Some(message) => self.received(link, message),
                 None => {}
             }

@@ -45,6 +45,8 @@ pub enum Input {
     },
     /// A connection is gone.
     Down(LinkId),
+    /// A replica answers what it was asked, and wants nothing new.
+    Leaving(LinkId),
     /// Somebody wants this counted.
     Op {
         /// Comes back in [`Output::Settled`].
@@ -127,6 +129,7 @@ impl Lanes {
                 self.choose(now);
             }
             Input::Down(link) => self.down(link, now, out),
+            Input::Leaving(link) => self.give_up(link, now, out),
             Input::Op { id, op, ack } => self.queue_op(id, op, ack, now, out),
             Input::Received(link, Message::Opened(opened)) => self.opened(link, &opened, now, out),
             Input::Received(link, Message::Produced(produced)) => self.produced(link, &produced, out),

@@ -24,7 +24,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
     time::{interval, sleep, timeout},
 };
@@ -78,6 +78,8 @@ struct Peers {
     next_link: AtomicU64,
     connected: Mutex<Connected>,
     strangers: Semaphore,
+    /// Says that this node ends; each connection of a gateway watches it.
+    leaving: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -112,7 +114,7 @@ pub async fn serve(listener: TcpListener, engine: Engine, config: PeersConfig, s
     let party = Party::new(me, config.key.clone(), config.random_u64);
     engine.begin_conversation(config.seeds.len());
     let (next_link, connected, strangers) = (AtomicU64::new(1), Mutex::default(), Semaphore::new(STRANGERS_MAX));
-    let peers = Arc::new(Peers { engine, config, party, next_link, connected, strangers });
+    let peers = Arc::new(Peers { engine, config, party, next_link, connected, strangers, leaving: watch::Sender::new(false) });
     let mut tasks = JoinSet::new();
     tasks.spawn(Arc::clone(&peers).tick());
     tasks.spawn(Arc::clone(&peers).dial());
@@ -130,6 +132,9 @@ pub async fn serve(listener: TcpListener, engine: Engine, config: PeersConfig, s
             },
         }
     }
+    peers.leaving.send_replace(true);
+    // Gateways get their last answers, in bounded time.
+    peers.leaving.closed().await;
     tasks.shutdown().await;
 }
 
@@ -161,7 +166,9 @@ impl Peers {
         let greeted = timeout(HANDSHAKE, self.party.greet(stream)).await.unwrap_or(Err(End::Late));
         drop(place);
         let ended = match greeted {
-            Ok((stream, hello)) if hello.producer => producing::serve(&self.engine, &self.config.producers, stream, &hello).await,
+            Ok((stream, hello)) if hello.producer => {
+                producing::serve(&self.engine, &self.config.producers, self.leaving.subscribe(), stream, &hello).await
+            }
             Ok((stream, hello)) => self.converse(stream, &hello, None).await,
             Err(end) => end,
         };

@@ -25,24 +25,29 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    sync::mpsc,
+    sync::{mpsc, watch::Receiver},
     task::JoinSet,
     time::{sleep, timeout},
 };
 
 /// Questions of one gateway that are under way; what it sends beyond that waits in its connection.
-const QUESTIONS_MAX: usize = 256;
+const QUESTIONS_MAX: usize = 4_096;
+/// Answers that wait for its connection; at the bound those who answer wait.
+const ANSWERS_MAX: usize = 256;
 /// Keys that one gateway watches; one that watches more is not one of ours, and its connection ends.
 const WATCHED_MAX: usize = 1 << 20;
 /// Values in one message.
 const VALUES_MAX: usize = 1_000;
 /// Least time between two values of one counter.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a gateway that was told that this node ends is served: it sends nothing new, and what it has sent is answered.
+const LEAVE: Duration = Duration::from_millis(300);
 /// How often the producers of a connection are noted as in use.
 const TOUCH_MS: u64 = 60_000;
 
 /// Serves one gateway until its connection ends. `producers`: those that may count here, as `region/node`; empty: all.
-pub(crate) async fn serve(engine: &Engine, producers: &[String], stream: Stream, hello: &Hello) -> End {
+/// When `leaving` says that this node ends, the gateway is told, and gets the answers to what it has asked.
+pub(crate) async fn serve(engine: &Engine, producers: &[String], leaving: Receiver<bool>, stream: Stream, hello: &Hello) -> End {
     let (gateway, mut stream) = (format!("{}/{}", hello.region, hello.node), stream);
     if !producers.is_empty() && !producers.contains(&gateway) {
         let reason = format!("counter.producers of this node does not name {gateway}");
@@ -51,19 +56,20 @@ pub(crate) async fn serve(engine: &Engine, producers: &[String], stream: Stream,
         return End::Refused(reason);
     }
     tracing::info!(gateway, "counter gateway: connected");
-    let end = answer(engine, stream.reader, stream.writer).await;
+    let end = answer(engine, leaving, stream.reader, stream.writer).await;
     tracing::info!(gateway, %end, "counter gateway: disconnected");
     end
 }
 
-async fn answer(engine: &Engine, reader: impl AsyncRead + Unpin, writer: impl AsyncWrite + Unpin) -> End {
-    let (answers, messages) = mpsc::channel(QUESTIONS_MAX);
+async fn answer(engine: &Engine, leaving: Receiver<bool>, reader: impl AsyncRead + Unpin, writer: impl AsyncWrite + Unpin) -> End {
+    let (answers, messages) = mpsc::channel(ANSWERS_MAX);
     let gateway = Arc::new(Serving { engine: engine.clone(), interest: engine.interest(), answers });
     let mut questions = JoinSet::new();
     let end = tokio::select! {
         end = Arc::clone(&gateway).listen(reader, &mut questions) => end,
         end = speak(writer, messages) => end,
-        end = gateway.tell_changes() => end,
+        end = Arc::clone(&gateway).tell_changes() => end,
+        end = gateway.leave(leaving) => end,
     };
     // What it asked for last is done all the same; only the answers have nobody to go to.
     questions.detach_all();
@@ -193,6 +199,14 @@ impl Serving {
             }
             sleep(WATCH_INTERVAL).await;
         }
+    }
+
+    async fn leave(&self, mut leaving: Receiver<bool>) -> End {
+        // A sender that is gone says the same.
+        _ = leaving.wait_for(|leaving| *leaving).await.is_ok();
+        self.say(Message::Refused(Refused { reason: "it is shutting down".to_owned() })).await;
+        sleep(LEAVE).await;
+        End::Closed
     }
 
     async fn say(&self, message: Message) {

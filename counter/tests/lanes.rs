@@ -228,6 +228,17 @@ fn a_replica_that_stalls_or_refuses_is_left_for_another_one() {
 }
 
 #[test]
+fn a_replica_that_leaves_answers_what_it_has_and_gets_nothing_new() {
+    let (mut gateway, old) = Gateway::counting(1);
+    gateway.handle(Input::Leaving(1));
+    gateway.add(Ack::Fsync);
+    gateway.open(2, 75);
+    assert_eq!(gateway.batches(2).len(), 2, "the old batch is asked for, the new one counted");
+    gateway.answer(1, &old[0], Fate::Done);
+    assert_eq!(gateway.told, [(0, 1)].into());
+}
+
+#[test]
 fn a_node_that_writes_another_origin_by_now_gets_a_new_lane() {
     let (mut gateway, old) = Gateway::counting(1);
     gateway.answer(1, &old[0], Fate::Unknown);

@@ -80,6 +80,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         // To the very end, for what is under way.
         tasks.spawn(named("counter_nodes", remote.clone().run(std::future::pending())));
     }
+    let (serves_resp, serves_peers) = (listeners.resp.is_some(), listeners.peer.is_some());
     if let (Some(listener), Some(engine)) = (listeners.peer, &engine) {
         let address = config.counter.address.clone().or(addresses.peer.map(|address| address.to_string()));
         let peers = PeersConfig {
@@ -104,7 +105,6 @@ pub async fn run(config: Config) -> Result<(), Failure> {
             tasks.spawn(named("client", server::serve(listener, gateway.clone(), served, until(ended.clone()))));
         }
     }
-    let serves_resp = listeners.resp.is_some();
     if let (Some(listener), Some(engine)) = (listeners.resp, &engine) {
         let resp = RespConfig {
             namespaces: Arc::new(config.namespaces.clone()),
@@ -133,13 +133,13 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         ended = tasks.join_next() => return Err(ended_early(ended).into()),
     }
     let _ = ending.send(true);
-    if serves_resp {
-        // Its clients are served by threads of their own, which end in bounded time: each gets its last replies.
-        while let Some(ended) = tasks.join_next().await {
-            if ended.is_ok_and(|(task, _)| task == "resp") {
-                break;
-            }
-        }
+    // Redis clients and gateways get their last replies, in bounded time.
+    let mut replying: Vec<&str> =
+        [("resp", serves_resp), ("peers", serves_peers)].into_iter().filter(|(_, is)| *is).map(|(task, _)| task).collect();
+    while !replying.is_empty()
+        && let Some(ended) = tasks.join_next().await
+    {
+        replying.retain(|task| ended.as_ref().is_ok_and(|(ended, _)| ended != task));
     }
     if let Counters::Elsewhere(remote) = &counters {
         remote.shutdown(SETTLE).await;

@@ -78,6 +78,7 @@ impl World {
                 // A connection that carries nothing is noticed sooner or later.
                 Some(link) if !is_open && self.chance.percent(20) => self.hang_up(at, link),
                 Some(link) if self.now_ms < FAULTS_END_MS && self.chance.percent(1) => self.hang_up(at, link),
+                Some(link) if self.now_ms < FAULTS_END_MS && self.chance.percent(1) => self.tell_gateway(at, Input::Leaving(link)),
                 None if is_open => {
                     self.number += 1;
                     let link = self.number;

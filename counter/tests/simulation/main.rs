@@ -119,7 +119,7 @@ fn a_seed_replays_the_same_trace() {
 #[test]
 fn without_any_one_of_the_rules_it_fails() {
     panic::set_hook(Box::new(|_| {}));
-    let survivors: Vec<_> = Mutant::ALL.into_iter().filter(|mutant| (0..600).all(|seed| fault(seed, Some(*mutant)).is_ok())).collect();
+    let survivors: Vec<_> = Mutant::ALL.into_iter().filter(|mutant| (0..3_000).all(|seed| fault(seed, Some(*mutant)).is_ok())).collect();
     _ = panic::take_hook();
     assert!(survivors.is_empty(), "nobody noticed: {survivors:?}");
 }

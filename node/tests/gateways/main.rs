@@ -78,6 +78,54 @@ async fn without_tokens_what_was_acknowledged_counts_once_and_what_is_unknown_at
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_of_the_counter_nodes_leaves_no_caller_in_doubt() {
+    let region = Arc::new(RwLock::new(Region::start(1, "").await));
+    let ends = Arc::new(AtomicBool::new(false));
+    let counted: Arc<Vec<AtomicI64>> = Arc::new((0..CLIENTS).map(|_| AtomicI64::new(0)).collect());
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let (region, counted, ends) = (Arc::clone(&region), Arc::clone(&counted), Arc::clone(&ends));
+            tokio::spawn(async move {
+                while !ends.load(Ordering::Relaxed) {
+                    region.read().await.counted(0, "likes", json!({ "by": 1 })).await;
+                    counted[client].fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                }
+            })
+        })
+        .collect();
+    // Whoever waits for a node that is gone is told that nothing is known, and that ends its task.
+    let all_go_on = async || {
+        let before: Vec<i64> = counted.iter().map(|counted| counted.load(Ordering::Relaxed)).collect();
+        eventually(PATIENCE, async || {
+            let go_on = counted.iter().zip(&before).all(|(counted, before)| counted.load(Ordering::Relaxed) > before + 20);
+            if go_on { Ok(()) } else { Err("somebody waits") }
+        })
+        .await;
+    };
+    for at in [0, 1, 0, 1] {
+        all_go_on().await;
+        region.read().await.counters[at].signal_terminate().await;
+        all_go_on().await;
+        region.write().await.counters[at].wait().await;
+        all_go_on().await;
+        region.write().await.counters[at].restart().await;
+    }
+    ends.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+    let region = region.read().await;
+    region.until_resolved().await;
+    let expected: i64 = counted.iter().map(|counted| counted.load(Ordering::Relaxed)).sum();
+    eventually(PATIENCE, async || match region.settled_value("likes").await {
+        value if value == expected => Ok(()),
+        value => Err(format!("{value}, not {expected}")),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_tokens_tried_at_two_gateways_everything_counts_once() {
     let region = Arc::new(RwLock::new(Region::start(2, "").await));
     let (counted, ends) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicBool::new(false)));
