@@ -204,7 +204,9 @@ impl Serving {
     async fn leave(&self, mut leaving: Receiver<bool>) -> End {
         // A sender that is gone says the same.
         _ = leaving.wait_for(|leaving| *leaving).await.is_ok();
-        self.say(Message::Refused(Refused { reason: "it is shutting down".to_owned() })).await;
+        let why = Message::Refused(Refused { reason: "it is shutting down".to_owned() });
+        // One that takes no messages does not hold this node up.
+        _ = timeout(LEAVE, self.say(why)).await;
         sleep(LEAVE).await;
         End::Closed
     }

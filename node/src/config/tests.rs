@@ -336,6 +336,25 @@ fn a_namespace_has_its_own_defaults_whatever_the_default_namespace_says() {
 }
 
 #[test]
+fn each_role_binds_the_listeners_that_it_needs() {
+    let key = "key = \"sixteen bytes it has\"";
+    for (node, counter, bound) in [
+        ("", "", ["client", "resp", "admin"].as_slice()),
+        ("roles = [\"gateway\", \"counter\"]", "", &["client", "resp", "admin"]),
+        ("", "producers = [\"eu/g1\"]", &["client", "resp", "admin", "peer"]),
+        ("", "seeds = [\"c2:7400\"]", &["client", "resp", "admin", "peer"]),
+        ("roles = [\"counter\"]", "", &["resp", "admin", "peer"]),
+        ("roles = [\"gateway\"]", "seeds = [\"c1:7400\"]", &["client", "admin"]),
+    ] {
+        let text = format!("[node]\nname = \"n1\"\n{node}\n[counter]\n{key}\n{counter}");
+        let Listen { client, api, resp, admin, peer } = load(&text, &[]).unwrap().listen;
+        let listeners = [("client", client), ("api", api), ("resp", resp), ("admin", admin), ("peer", peer)];
+        let is: Vec<_> = listeners.into_iter().filter_map(|(name, address)| Some((name, address?).0)).collect();
+        assert_eq!(is, bound, "{text}");
+    }
+}
+
+#[test]
 fn the_effective_configuration_shows_no_secret_and_loads_again() {
     let file = "[auth]\nhmac_secrets = [\"s3cret-a\"]\napi_keys = [\"s3cret-b\"]\n[[namespace]]\nname = \"a\"\n[[namespace]]\nname = \"b\"\npublish = \"service\"";
     let config = load(file, &[]).unwrap();
