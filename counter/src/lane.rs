@@ -113,11 +113,11 @@ impl Lane {
         }
     }
 
-    /// Makes a batch of what stands first in the queue: ops that want the same acknowledgement. Returns its message.
+    /// Makes a batch of what stands first in the queue, which all wants the same acknowledgement. Returns its message.
     pub(crate) fn fill(&mut self, queue: &mut VecDeque<Waiting>, now_ms: u64) -> Option<Message> {
         let ack = queue.front()?.ack;
         let (mut ops, mut bytes, mut deadline_ms) = (Vec::new(), 0, u64::MAX);
-        while let Some(next) = queue.pop_front_if(|next| next.ack == ack && bytes < BATCH_BYTES_MAX) {
+        while let Some(next) = queue.pop_front_if(|_| bytes < BATCH_BYTES_MAX) {
             bytes += next.weight();
             deadline_ms = deadline_ms.min(next.deadline_ms);
             ops.push(next);

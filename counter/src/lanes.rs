@@ -1,5 +1,6 @@
 //! Pure: how a gateway without counters of its own counts at the replicas of its region, exactly. Ops are gathered while
-//! batches before them are under way, and go to one replica as the numbered batches of one producer: a lane. When that
+//! batches before them are under way, and go to one replica as the numbered batches of one producer: a lane. Each level of
+//! acknowledgement has its own. When that
 //! replica does not answer, new ops go to another one through a new lane at once. What became of the old lane's batches is
 //! then asked everywhere, until somebody knows: a batch is sent elsewhere only after a replica has said that the origin it
 //! was for never will count it.
@@ -28,6 +29,8 @@ pub const STALL_MS: u64 = 3_000;
 pub const UNFIT_MS: u64 = 1_000;
 /// Bytes of ops that wait or are under way, their bookkeeping included; at the bound new ones are refused.
 pub const UNRESOLVED_BYTES_MAX: usize = 32 << 20;
+/// The levels of acknowledgement.
+const LEVELS: usize = Ack::NAMES.len();
 /// Lanes at the same time; at the bound no further one is opened until the batches of one are known.
 pub const LANES_MAX: usize = 256;
 /// A batch of which nobody knows anything for so long is given up: no replica knows its origin any more.
@@ -86,12 +89,12 @@ pub struct Totals {
 #[derive(Debug)]
 pub struct Lanes {
     lanes: BTreeMap<u64, Lane>,
-    /// The lane that takes new batches.
-    current: Option<u64>,
+    /// The lanes that take new batches, one for each level: what waits for a peer's disk must not hold up what does not.
+    current: [Option<u64>; LEVELS],
     /// The connected replicas with their rank, and until when they are not chosen.
     links: BTreeMap<LinkId, (usize, u64)>,
     preferred: Option<LinkId>,
-    queue: VecDeque<Waiting>,
+    queues: [VecDeque<Waiting>; LEVELS],
     bytes: usize,
     random: u64,
     deadline_ms: u64,
@@ -105,14 +108,14 @@ impl Lanes {
     /// `deadline_ms`: how long callers wait, as [`OP_DEADLINE_MS`].
     #[must_use]
     pub fn new(random: u64, deadline_ms: u64, now: Now) -> Lanes {
-        let (lanes, links, queue) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
+        let (lanes, links, queues) = (BTreeMap::new(), BTreeMap::new(), [const { VecDeque::new() }; LEVELS]);
         let alone_since_ms = now.mono_ms;
         Lanes {
             lanes,
-            current: None,
+            current: [None; LEVELS],
             links,
             preferred: None,
-            queue,
+            queues,
             bytes: 0,
             random,
             deadline_ms,
@@ -163,7 +166,7 @@ impl Lanes {
     /// Whether nothing is left to be known.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.queue.is_empty() && self.lanes.values().all(|lane| lane.batches.is_empty())
+        self.queues.iter().all(VecDeque::is_empty) && self.lanes.values().all(|lane| lane.batches.is_empty())
     }
 
     /// The epochs of origins that are still to tell what became of a batch.
@@ -179,7 +182,7 @@ impl Lanes {
 
     /// The gateway ends: closes what is settled.
     pub fn end(&mut self, out: &mut Vec<Output>) {
-        self.current = None;
+        self.current = [None; LEVELS];
         self.close_settled(out);
     }
 
@@ -191,29 +194,29 @@ impl Lanes {
             "too much waits for the counter nodes of this region; nothing was counted: retry later"
         } else {
             self.bytes += waiting.weight();
-            self.queue.push_back(waiting);
+            self.queues[ack as usize].push_back(waiting);
             return;
         };
         out.push(Output::Settled(id, Err(AddError::Storage(refusal.into()))));
     }
 
-    /// Sends what waits, as far as the lane takes it.
+    /// Sends what waits, as far as the lanes take it.
     fn pump(&mut self, now: Now, out: &mut Vec<Output>) {
-        if self.queue.is_empty() {
-            return;
-        }
-        let Some(lane) = self.current.and_then(|current| self.lanes.get_mut(&current)) else {
-            if let Some(link) = self.preferred.filter(|_| self.lanes.len() < LANES_MAX) {
-                self.random = next_random(self.random);
-                self.lanes.insert(self.random, Lane::new(self.random, link, now.mono_ms));
-                self.current = Some(self.random);
-                out.push(Output::Send(link, Message::Open(Open { producer: self.random })));
+        let Lanes { lanes, current, queues, .. } = self;
+        for (current, queue) in current.iter_mut().zip(queues).filter(|(_, queue)| !queue.is_empty()) {
+            let Some(lane) = current.and_then(|current| lanes.get_mut(&current)) else {
+                if let Some(link) = self.preferred.filter(|_| lanes.len() < LANES_MAX) {
+                    self.random = next_random(self.random);
+                    lanes.insert(self.random, Lane::new(self.random, link, now.mono_ms));
+                    *current = Some(self.random);
+                    out.push(Output::Send(link, Message::Open(Open { producer: self.random })));
+                }
+                continue;
+            };
+            while lane.has_room() {
+                let Some(message) = lane.fill(queue, now.mono_ms) else { break };
+                out.push(Output::Send(lane.link, message));
             }
-            return;
-        };
-        while lane.has_room() {
-            let Some(message) = lane.fill(&mut self.queue, now.mono_ms) else { return };
-            out.push(Output::Send(lane.link, message));
         }
     }
 
@@ -230,13 +233,13 @@ impl Lanes {
         let Some(lane) = self.lanes.get_mut(&produced.producer) else { return };
         lane.answered(link, produced.number);
         let Some(batch) = lane.batches.get(&produced.number) else { return };
-        let fate = produced.fate();
-        if self.current == Some(produced.producer) && !matches!(fate, Fate::Done | Fate::Repeated | Fate::Vague) {
+        let (fate, settled) = (produced.fate(), settle(batch, produced));
+        if !matches!(fate, Fate::Done | Fate::Repeated | Fate::Vague) {
             // Its replica does not write that origin any more, or has closed the producer.
-            self.current = None;
-            self.totals.failovers += 1;
+            let producer = produced.producer;
+            self.leave(|lane| lane.producer == producer);
         }
-        if let Some(results) = settle(batch, produced) {
+        if let Some(results) = settled {
             let ops = self.resolved(produced.producer, produced.number);
             if matches!(fate, Fate::Vague | Fate::Forgotten) {
                 self.totals.unknown += ops.iter().filter(|waiting| !waiting.is_late).count() as u64;
@@ -248,7 +251,7 @@ impl Lanes {
             let ops = self.resolved(produced.producer, produced.number);
             for waiting in ops.into_iter().rev().filter(|waiting| !waiting.is_late) {
                 self.bytes += waiting.weight();
-                self.queue.push_front(waiting);
+                self.queues[waiting.ack as usize].push_front(waiting);
             }
         }
         self.close_settled(out);
@@ -276,15 +279,20 @@ impl Lanes {
         if let Some((_, unfit_until_ms)) = self.links.get_mut(&link) {
             *unfit_until_ms = now.mono_ms + UNFIT_MS;
         }
-        if self.current.and_then(|current| self.lanes.get(&current)).is_some_and(|lane| lane.link == link) {
-            self.current = None;
-            self.totals.failovers += 1;
-        }
+        self.leave(|lane| lane.link == link);
         if self.preferred == Some(link) {
             self.preferred = None;
         }
         self.choose(now);
         self.close_settled(out);
+    }
+
+    /// These lanes take no new batches any more.
+    fn leave(&mut self, is_left: impl Fn(&Lane) -> bool) {
+        let Lanes { lanes, current, totals, .. } = self;
+        let left = current.iter_mut().filter(|current| current.and_then(|current| lanes.get(&current)).is_some_and(&is_left));
+        let count = left.map(|current| *current = None).count();
+        totals.failovers += u64::from(count > 0);
     }
 
     fn choose(&mut self, now: Now) {
@@ -295,17 +303,16 @@ impl Lanes {
     }
 
     fn give_up_stalled(&mut self, now: Now, out: &mut Vec<Output>) {
-        let lane = self.current.and_then(|current| self.lanes.get(&current));
-        let stalled = lane.filter(|lane| lane.waits_since().is_some_and(|since_ms| since_ms + STALL_MS <= now.mono_ms));
-        if let Some(link) = stalled.map(|lane| lane.link) {
-            self.give_up(link, now, out);
-        }
+        let lanes = self.current.iter().flatten().filter_map(|current| self.lanes.get(current));
+        let stalled = lanes.filter(|lane| lane.waits_since().is_some_and(|since_ms| since_ms + STALL_MS <= now.mono_ms));
+        let stalled: Vec<LinkId> = stalled.map(|lane| lane.link).collect();
+        stalled.into_iter().for_each(|link| self.give_up(link, now, out));
         self.choose(now);
     }
 
     /// Asks what became of the batches of lanes that take no new ones.
     fn ask(&mut self, now: Now, out: &mut Vec<Output>) {
-        for lane in self.lanes.values_mut().filter(|lane| Some(lane.producer) != self.current) {
+        for lane in self.lanes.values_mut().filter(|lane| !self.current.contains(&Some(lane.producer))) {
             for link in self.links.keys() {
                 let messages = lane.ask(*link, STALL_MS, now.mono_ms);
                 self.totals.resent += messages.len() as u64;
@@ -317,16 +324,13 @@ impl Lanes {
     /// Tells callers who have waited long enough.
     fn tell_late(&mut self, now: Now, out: &mut Vec<Output>) {
         let is_over = |deadline_ms: u64| deadline_ms <= now.mono_ms;
-        if self.queue.iter().any(|waiting| is_over(waiting.deadline_ms)) {
-            for waiting in std::mem::take(&mut self.queue) {
-                if is_over(waiting.deadline_ms) {
-                    self.bytes -= waiting.weight();
-                    let why = "no counter node of this region took it in time; it was not counted: retry";
-                    out.push(Output::Settled(waiting.id, Err(AddError::Storage(why.into()))));
-                } else {
-                    self.queue.push_back(waiting);
-                }
-            }
+        for queue in self.queues.iter_mut().filter(|queue| queue.iter().any(|waiting| is_over(waiting.deadline_ms))) {
+            let (over, waiting): (VecDeque<_>, VecDeque<_>) =
+                std::mem::take(queue).into_iter().partition(|waiting| is_over(waiting.deadline_ms));
+            *queue = waiting;
+            self.bytes -= over.iter().map(Waiting::weight).sum::<usize>();
+            let why = "no counter node of this region took it in time; it was not counted: retry";
+            out.extend(over.into_iter().map(|over| Output::Settled(over.id, Err(AddError::Storage(why.into())))));
         }
         let Lanes { lanes, totals, .. } = self;
         let batches = lanes.values_mut().flat_map(|lane| lane.batches.values_mut());
@@ -357,7 +361,7 @@ impl Lanes {
     fn close_settled(&mut self, out: &mut Vec<Output>) {
         let (current, links) = (self.current, &self.links);
         self.lanes.retain(|producer, lane| {
-            let is_over = Some(*producer) != current && lane.batches.is_empty();
+            let is_over = !current.contains(&Some(*producer)) && lane.batches.is_empty();
             if let Some(epoch) = lane.epoch.filter(|_| is_over) {
                 let close = Close { producer: *producer, epoch };
                 out.extend(links.keys().map(|link| Output::Send(*link, Message::Close(close.clone()))));

@@ -55,7 +55,7 @@ pub const METRICS: &[(&str, &str)] = &[
     (DIGESTS, "Chunks after which a stream was not what its sender has; the whole of it is asked for again; must stay 0"),
     (GAPS, "Streams asked for again because something was missing"),
     (PRODUCERS, "Producers of gateways that are open at this node"),
-    (LANES, "Producers of this gateway of which not all is known, and the one that it counts through now"),
+    (LANES, "Producers of this gateway of which not all is known, and those that it counts through now"),
     (RESENT, "Batches that this gateway sent again to ask what became of them"),
     (UNKNOWN, "Increments of which this gateway could not tell its callers whether they count"),
     (FAILOVERS, "Times that this gateway went on to count through another producer, mostly at another node"),
