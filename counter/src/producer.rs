@@ -156,17 +156,17 @@ impl Ledger {
     /// Closes producers that nobody uses, and forgets those that nobody can ask for.
     pub(crate) fn tend_marks(&mut self, now: Now, tending: Tending<'_>, out: &mut Group) {
         self.marks.tick(now);
+        if !tending.promises {
+            return;
+        }
         let own = self.replica.own();
-        if self.is_written(own) {
-            for producer in self.marks.idle(own) {
-                self.marks.get(own, producer).into_iter().for_each(|(mark, _)| self.close_mark(producer, mark, out));
-            }
+        let idle = if self.is_written(own) { self.marks.idle(own) } else { Vec::new() };
+        for producer in idle {
+            self.marks.get(own, producer).into_iter().for_each(|(mark, _)| self.close_mark(producer, mark, out));
         }
-        if tending.promises {
-            let replica = &self.replica;
-            let is_absorbed = |origin| replica.origins()[origin].absorbed.is_some();
-            self.marks.forget(|origin, seq| replica.is_everywhere(origin, seq), is_absorbed);
-        }
+        let replica = &self.replica;
+        let is_absorbed = |origin| replica.origins()[origin].absorbed.is_some();
+        self.marks.forget(|origin, seq| replica.is_everywhere(origin, seq), is_absorbed);
     }
 }
 
@@ -308,6 +308,15 @@ mod tests {
         other.apply(&Record::Fact { by, seq: 2, fact: Fact::Slot { key: "a", sums } }).unwrap();
         absorb(&mut other, 1);
         assert_eq!((value(&other), produce(&mut other, batch(0), &mut out)), (1, Fate::Forgotten));
+    }
+
+    #[test]
+    fn at_the_bound_a_new_producer_is_refused_and_known_ones_go_on() {
+        let (mut ledger, mut group) = ledger("c1", EPOCH);
+        ledger.open(1, &mut group).unwrap();
+        (2..=MARKS_MAX as u64).for_each(|producer| ledger.marks.remember(0, producer, Mark::default(), 1));
+        assert_eq!(ledger.open(u64::MAX, &mut group), Err(OpenRefusal::Full));
+        assert_eq!(produce(&mut ledger, batch(0), &mut group), Fate::Done);
     }
 
     #[test]
