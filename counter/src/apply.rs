@@ -86,8 +86,8 @@ impl Replica {
                     self.origins[by].address = Some((seq, address.to_owned()));
                 }
             }
-            // The tokens are kept beside the counters.
-            Fact::Token(_) | Fact::TakenBack { .. } => {}
+            // These are kept beside the counters.
+            Fact::Token(_) | Fact::TakenBack { .. } | Fact::Produced { .. } => {}
         }
     }
 

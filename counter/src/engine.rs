@@ -27,7 +27,7 @@ use protocol::{
     time::Now,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -203,7 +203,11 @@ impl Engine {
         if news {
             self.shared.wake.notify_one();
         }
-        self.shared.metrics.count(ops, out);
+        // Resets come alone.
+        match ops {
+            [Op { change: Change::Reset, .. }] => self.shared.metrics.count_resets(out),
+            _ => self.shared.metrics.count_additions(out),
+        }
     }
 
     /// Waits while [`PENDING_BYTES_MAX`] bytes wait for the disk.
@@ -238,8 +242,7 @@ impl Engine {
         let now: Now = (self.shared.config.clock)();
         let state = self.shared.state.lock();
         let value = state.ledger.value(key.by_ref())?;
-        let as_of = [(self.shared.config.region.clone(), now.wall_ms)].into();
-        let mut reading = Reading { value, as_of, lag_ms: 0, complete: true, silent: BTreeSet::new() };
+        let mut reading = Reading::of_now(&self.shared.config.region, value, now);
         if let Some(links) = &state.links {
             links.say_how_current(&state.ledger, now, &mut reading);
         }
@@ -327,6 +330,8 @@ impl Engine {
     pub(crate) fn show_replication(&self) {
         let now = (self.shared.config.clock)();
         let state = self.shared.state.lock();
+        let producers = state.ledger.marks.open(state.ledger.replica.own());
+        self.shared.metrics.producers.set(i64::try_from(producers).unwrap_or(i64::MAX));
         if let Some(links) = &state.links {
             self.shared.metrics.replication.show(links, &state.ledger.replica, now);
         }

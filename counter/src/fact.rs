@@ -2,6 +2,7 @@
 
 use crate::{
     cell::{Floor, OriginIndex},
+    marks::Mark,
     record::{Malformed, put, put_sums, put_text, take, take_sums, take_text},
 };
 
@@ -14,6 +15,8 @@ const HOLDS: u8 = 9;
 const ABSORBED_KEY: u8 = 10;
 const ABSORBED: u8 = 11;
 const ADDRESS: u8 = 12;
+// 13 is a record that is no fact.
+const PRODUCED: u8 = 14;
 
 /// What an origin says in its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +82,13 @@ pub enum Fact<'a> {
     },
     /// Other nodes may connect to this one at `HOST:PORT`.
     Address(&'a str),
+    /// So many batches of a producer are part of this origin's slots, or were refused.
+    Produced {
+        /// The producer.
+        producer: u64,
+        /// How far it has come.
+        mark: Mark,
+    },
 }
 
 /// The use of a token.
@@ -114,7 +124,7 @@ impl<'a> Fact<'a> {
             | Fact::Holds { origin, .. }
             | Fact::AbsorbedKey { origin, .. }
             | Fact::Absorbed { origin, .. } => Some(origin),
-            Fact::Slot { .. } | Fact::Token(_) | Fact::Address(_) => None,
+            Fact::Slot { .. } | Fact::Token(_) | Fact::Address(_) | Fact::Produced { .. } => None,
         }
     }
 
@@ -128,7 +138,7 @@ impl<'a> Fact<'a> {
             | Fact::Holds { origin, .. }
             | Fact::AbsorbedKey { origin, .. }
             | Fact::Absorbed { origin, .. } => *origin = index,
-            Fact::Slot { .. } | Fact::Token(_) | Fact::Address(_) => {}
+            Fact::Slot { .. } | Fact::Token(_) | Fact::Address(_) | Fact::Produced { .. } => {}
         }
         self
     }
@@ -168,6 +178,12 @@ impl<'a> Fact<'a> {
                 out.extend_from_slice(&origin.to_le_bytes());
                 out.extend_from_slice(&upto.to_le_bytes());
             }
+            Fact::Produced { producer, mark: Mark { upto, refusals, closed } } => {
+                put(out, PRODUCED, by, seq);
+                out.extend_from_slice(&producer.to_le_bytes());
+                out.extend_from_slice(&upto.to_le_bytes());
+                out.extend_from_slice(&[refusals, u8::from(closed)]);
+            }
             Fact::Address(address) => {
                 put(out, ADDRESS, by, seq);
                 put_text(out, address);
@@ -205,6 +221,11 @@ impl<'a> Fact<'a> {
             },
             ABSORBED => Fact::Absorbed { origin: index(bytes)?, upto: u64::from_le_bytes(take(bytes)?) },
             ADDRESS => Fact::Address(take_text(bytes)?),
+            PRODUCED => {
+                let (producer, upto) = (u64::from_le_bytes(take(bytes)?), u64::from_le_bytes(take(bytes)?));
+                let [refusals, closed] = take(bytes)?;
+                Fact::Produced { producer, mark: Mark { upto, refusals, closed: closed != 0 } }
+            }
             _ => return Err(Malformed),
         })
     }

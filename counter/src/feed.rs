@@ -91,7 +91,7 @@ impl Feed {
     }
 }
 
-/// Of records in the order of their positions, for each slot and promise only the newest.
+/// Of records in the order of their positions, for each slot, promise and producer only the newest.
 #[must_use]
 pub fn newest(records: &[u8]) -> Vec<u8> {
     let mut newest = Newest::default();
@@ -104,7 +104,7 @@ pub fn newest(records: &[u8]) -> Vec<u8> {
 struct Newest<'a> {
     /// The bytes of each; none of one that was replaced.
     records: Vec<&'a [u8]>,
-    last: HashMap<Subject<'a>, usize>,
+    last: HashMap<(OriginIndex, Subject<'a>), usize>,
     byte_count: usize,
 }
 
@@ -128,22 +128,27 @@ impl<'a> Newest<'a> {
     }
 }
 
-/// A slot or a promise.
-type Subject<'a> = (OriginIndex, &'a str, Option<OriginIndex>);
-
 /// What a record replaces an older one of.
-fn subject<'a>(record: &Record<'a>) -> Option<Subject<'a>> {
+fn subject<'a>(record: &Record<'a>) -> Option<(OriginIndex, Subject<'a>)> {
     match *record {
-        Record::Fact { by, fact: Fact::Slot { key, .. }, .. } => Some((by, key, None)),
-        Record::Fact { by, fact: Fact::Holds { origin, .. }, .. } => Some((by, "", Some(origin))),
+        Record::Fact { by, fact: Fact::Slot { key, .. }, .. } => Some((by, Subject::Slot(key))),
+        Record::Fact { by, fact: Fact::Holds { origin, .. }, .. } => Some((by, Subject::Promise(origin))),
+        Record::Fact { by, fact: Fact::Produced { producer, .. }, .. } => Some((by, Subject::Producer(producer))),
         _ => None,
     }
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Subject<'a> {
+    Slot(&'a str),
+    Promise(OriginIndex),
+    Producer(u64),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cell::Floor;
+    use crate::{cell::Floor, marks::Mark};
 
     fn slot(seq: u64, key: &'static str, p: u64) -> Record<'static> {
         Record::Fact { by: 0, seq, fact: Fact::Slot { key, sums: Floor { p, n: 0 } } }
@@ -162,10 +167,17 @@ mod tests {
     #[test]
     fn a_follower_that_lags_gets_each_slot_once() {
         let mut feed = Feed::default();
+        let done = |seq, producer, upto| {
+            let fact = Fact::Produced { producer, mark: Mark { upto, ..Mark::default() } };
+            Record::Fact { by: 0, seq, fact }
+        };
         let absorbed = Record::Fact { by: 0, seq: 4, fact: Fact::Absorbed { origin: 1, upto: 9 } };
         feed.push(0, piece(0, 2, &[slot(1, "a", 1), slot(2, "b", 1)]));
         feed.push(0, piece(2, 4, &[slot(3, "a", 2), absorbed]));
         feed.push(0, piece(4, 5, &[slot(5, "a", 3)]));
+        feed.push(1, piece(0, 2, &[done(1, 7, 1), done(2, 8, 1)]));
+        feed.push(1, piece(2, 3, &[done(3, 7, 2)]));
+        assert_eq!(records(&feed.gather(1, 0, 1 << 20).unwrap()), [done(2, 8, 1), done(3, 7, 2)]);
         let all = feed.gather(0, 0, 1 << 20).unwrap();
         assert_eq!((all.after, all.upto, all.as_of_ms, all.digest), (0, 5, 50, Some(5)));
         assert_eq!(records(&all), [slot(2, "b", 1), absorbed, slot(5, "a", 3)]);
@@ -175,7 +187,7 @@ mod tests {
         assert!(feed.backlog(0, 3) > 2 * size && feed.backlog(0, 5) == 0, "the piece of 3 and 4, and that of 5");
         assert_eq!(feed.gather(0, 3, 1 << 20).unwrap().after, 2, "a follower in the middle of a piece gets all of it");
         assert_eq!(feed.gather(0, 5, 1 << 20), None);
-        assert_eq!(feed.gather(1, 0, 1 << 20), None);
+        assert_eq!(feed.gather(2, 0, 1 << 20), None);
     }
 
     #[test]

@@ -71,6 +71,14 @@ impl Interest {
         }
     }
 
+    /// Takes `key` for changed, if it is watched.
+    pub(crate) fn tell(&self, key: &CounterKey) {
+        if self.watched.lock().contains_key(key) {
+            self.watcher.changed.lock().insert(key.clone());
+            self.watcher.wake.notify_one();
+        }
+    }
+
     /// Ends one watch of `key`.
     pub fn unwatch(&self, key: &CounterKey) {
         let mut watched = self.watched.lock();

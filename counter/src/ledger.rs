@@ -1,17 +1,18 @@
-//! Pure: the whole durable state: counters, and the tokens that were used on them. A change and its token go into the
-//! same group, so that after a crash both are there or neither.
+//! Pure: the whole durable state: counters, the tokens that were used on them, and the marks of producers. A change and
+//! its token or mark go into the same group, so that after a crash both are there or neither.
 
 use crate::{
     cell::Overflow,
     group::Group,
     lives::Tending,
+    marks::Marks,
     record::{Fact, Malformed, Record, Use},
     replica::{AddRefusal, Located, Replica},
     table::BATCH,
     token::{Standing, Token, TokenRefusal, Tokens, Used},
 };
 use protocol::{name::NameRef, time::Now};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// What is done to a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,20 +58,22 @@ pub enum AddError {
     Storage(Arc<str>),
 }
 
-/// The counters and the tokens.
+/// The counters, the tokens and the marks.
 #[derive(Debug)]
 pub struct Ledger {
     /// The counters.
     pub replica: Replica,
     /// The tokens used on them.
     pub tokens: Tokens,
+    /// How far the producers have come.
+    pub marks: Marks,
 }
 
 impl Ledger {
     /// A ledger that knows nothing. `seed` is random.
     #[must_use]
     pub fn new(seed: u64) -> Ledger {
-        Ledger { replica: Replica::new(seed), tokens: Tokens::default() }
+        Ledger { replica: Replica::new(seed), tokens: Tokens::default(), marks: Marks::default() }
     }
 
     /// Does `change` once per token.
@@ -141,6 +144,10 @@ impl Ledger {
                 self.tokens.remember(token, Used::new(by, seq, cell, amount, after));
             }
             Record::Fact { by, seq, fact: Fact::TakenBack { origin, token } } => self.tokens.taken_back(origin, token, (by, seq)),
+            Record::Fact { by, seq, fact: Fact::Produced { producer, mark } } => self.marks.remember(by, producer, mark, seq),
+            Record::Fact { fact: Fact::Absorbed { origin, .. }, .. } => self.settle_marks(origin),
+            // Who absorbed it says with the rest of its state what the marks are.
+            Record::Dropped { origin, .. } => self.marks.forget_origin(origin),
             Record::Forgotten { before_ms } => self.tokens.apply_forgotten(before_ms),
             _ => {}
         }
@@ -190,18 +197,27 @@ impl Ledger {
         }
     }
 
-    /// Does what is due; see [`Replica::tend`]. `promises`: also say how much is held of streams whose tokens others remember.
+    /// Does what is due; see [`Replica::tend`]. `promises`: also say how much is held of streams whose tokens or closed
+    /// producers others remember.
     pub fn tend(&mut self, now: Now, tending: Tending<'_>, out: &mut Group) {
-        let Ledger { replica, tokens } = self;
+        self.tend_marks(now, tending, out);
+        let Ledger { replica, tokens, .. } = self;
         tokens.tick(now);
         // A stream that is still to be absorbed may hold another use of a token, which must find it remembered.
         if replica.is_at_rest() {
             tokens.forget(now, |origin, seq| replica.is_everywhere(origin, seq));
         }
+        let absorptions = replica.absorptions;
         replica.tend(tending, out);
+        if replica.absorptions != absorptions {
+            self.settle_own_marks();
+        }
+        let Ledger { replica, tokens, marks } = self;
         if tending.promises && !replica.is_provisional() {
-            let newest = tokens.newest().iter().filter(|(origin, _)| **origin != replica.own());
-            let unsaid: Vec<_> = newest.filter(|(origin, seq)| !replica.has_said(**origin, **seq)).map(|(origin, _)| *origin).collect();
+            let closed = marks.newest_closed();
+            let newest = tokens.newest().iter().chain(&closed).filter(|(origin, _)| **origin != replica.own());
+            let unsaid: BTreeSet<_> =
+                newest.filter(|(origin, seq)| !replica.has_said(**origin, **seq)).map(|(origin, _)| *origin).collect();
             unsaid.into_iter().for_each(|origin| replica.promise(origin, out));
         }
         for token in tokens.unsettled() {

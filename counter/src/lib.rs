@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `cell`, `law`, `table`, `shard` | one PN-counter, with `crdts` as its law; and a hundred million of them |
 //! | `origin`, `lives`, `absorb` | who counts, and what becomes of it when a node loses its disk or never comes back |
-//! | `replica`, `apply`, `token`, `ledger` | all counters, what makes retries exact, and both together: the durable state |
+//! | `replica`, `apply`, `token`, `marks`, `producer`, `batch`, `ledger` | all counters, what makes retries exact, and all together: the durable state |
 //! | `record`, `fact`, `group` | the bytes of the log, and of the streams between replicas |
 //! | `chunk`, `feed`, `scan`, `links`, `serving` | the conversation of replicas |
 //! | `recovery`, `manifest` | from the bytes back to the state |
@@ -12,16 +12,21 @@
 //! | `inspect`, `export`, `import` | the files of a node that does not run |
 //! | `shared`, `commit` | what all share; the log thread |
 //! | `opening`, `engine`, `outcomes`, `membership` | what callers use |
-//! | `peers`, `outputs` | the connections to other nodes |
-//! | `peer_stream`, `peer_tls` | what those are made of, and whom they believe |
+//! | `peers`, `outputs`, `producing`, `readings` | the connections to other nodes, and of gateways |
+//! | `party`, `peer_stream`, `peer_tls` | what those are made of, and whom they believe |
+//! | `lane`, `lanes`, `remote`, `dialing`, `watches` | the counters of a gateway that has none: at the replicas of its region |
+//! | `counters` | either of the two, as a gateway uses them |
 //! | `interest` | who wants to hear of changes |
 //! | `resp` | the server for Redis clients |
 
 mod absorb;
 mod apply;
+pub mod batch;
 pub mod cell;
 pub mod chunk;
 mod commit;
+pub mod counters;
+mod dialing;
 pub mod engine;
 pub mod export;
 pub mod fact;
@@ -30,12 +35,15 @@ pub mod group;
 pub mod import;
 pub mod inspect;
 mod interest;
+mod lane;
+pub mod lanes;
 pub mod law;
 pub mod ledger;
 pub mod links;
 pub mod lives;
 mod log;
 pub mod manifest;
+pub mod marks;
 pub mod membership;
 mod metrics;
 mod on_disk;
@@ -43,12 +51,17 @@ mod opening;
 pub mod origin;
 pub mod outcomes;
 mod outputs;
+mod party;
 mod peer_stream;
 pub mod peer_tls;
 pub mod peers;
+pub mod producer;
+mod producing;
 mod reading;
+pub mod readings;
 pub mod record;
 pub mod recovery;
+pub mod remote;
 pub mod replica;
 pub mod resp;
 pub mod scan;
@@ -59,15 +72,20 @@ mod shared;
 mod snapshot;
 pub mod table;
 pub mod token;
+mod watches;
 
+pub use counters::{Counters, ReadError, Seen, Wanted};
 pub use engine::{Ack, AddOp, Added, Engine, EngineConfig, OpenError, Overflow};
 pub use import::{Import, ImportRefusal};
 pub use inspect::Inspection;
 pub use interest::Interest;
+pub use lanes::Counted;
 pub use ledger::AddError;
 pub use lives::ForgetRefusal;
 pub use membership::ForgetError;
 pub use metrics::METRICS;
 pub use reading::Reading;
+pub use readings::ReadOne;
+pub use remote::{Remote, RemoteConfig, Unreachable};
 pub use session::BadSession;
 pub use token::{Token, TokenInvalid};

@@ -239,7 +239,8 @@ impl Links {
                 *known = upto.max(*known);
                 self.know_replicated(epoch, upto, ledger);
             }
-            Message::Hello(_) | Message::Proof(_) | Message::Refused(_) => {}
+            // Words of the handshake, and of gateways.
+            _ => {}
         }
     }
 

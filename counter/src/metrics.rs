@@ -1,8 +1,8 @@
 //! I/O: the counter's metrics, and the table that documents them.
 
 use crate::{
-    engine::Op,
-    ledger::{AddError, Change},
+    lanes::{Lanes, Totals},
+    ledger::AddError,
     links::Links,
     outcomes::Outcomes,
     replica::Replica,
@@ -31,6 +31,12 @@ const DIGESTS: &str = "headcount_counter_digest_mismatches_total";
 const GAPS: &str = "headcount_counter_stream_gaps_total";
 const REFUSED: &str = "headcount_counter_refused_peers_total";
 
+const PRODUCERS: &str = "headcount_counter_producers";
+const LANES: &str = "headcount_counter_lanes";
+const RESENT: &str = "headcount_counter_batches_resent_total";
+const UNKNOWN: &str = "headcount_counter_outcomes_unknown_total";
+const FAILOVERS: &str = "headcount_counter_failovers_total";
+
 /// Every metric of this crate with its help text.
 pub const METRICS: &[(&str, &str)] = &[
     (OPS, "Additions and resets, by op (add, reset) and result (ok, duplicate, overflow, token, full, storage)"),
@@ -51,6 +57,11 @@ pub const METRICS: &[(&str, &str)] = &[
     (DIGESTS, "Chunks after which a stream was not what its sender has; the whole of it is asked for again; must stay 0"),
     (GAPS, "Streams asked for again because something was missing"),
     (REFUSED, "Connections with other nodes, dialed or accepted, that one side refused; the log says why"),
+    (PRODUCERS, "Producers of gateways that are open at this node"),
+    (LANES, "Producers of this gateway of which not all is known, and those that it counts through now"),
+    (RESENT, "Batches that this gateway sent again to ask what became of them"),
+    (UNKNOWN, "Increments of which this gateway could not tell its callers whether they count"),
+    (FAILOVERS, "Times that this gateway went on to count through another producer, mostly at another node"),
     (RESP_CUT, "Connections of Redis clients that the server ended, by reason (http, clients, protocol, slow)"),
 ];
 
@@ -69,7 +80,38 @@ pub(crate) struct Metrics {
     pub(crate) snapshots: IntCounterVec,
     pub(crate) resp_clients: IntGauge,
     pub(crate) resp_cut: IntCounterVec,
+    pub(crate) producers: IntGauge,
     pub(crate) replication: Replication,
+}
+
+/// What the lanes of a gateway show, whose counters are elsewhere.
+#[derive(Debug)]
+pub(crate) struct LaneMetrics {
+    lanes: IntGauge,
+    resent: IntCounter,
+    unknown: IntCounter,
+    failovers: IntCounter,
+}
+
+impl LaneMetrics {
+    /// Creates and registers them; fails if one is registered already.
+    pub(crate) fn register(registry: &Registry) -> prometheus::Result<LaneMetrics> {
+        Ok(LaneMetrics {
+            lanes: gauge(registry, LANES)?,
+            resent: counter(registry, RESENT)?,
+            unknown: counter(registry, UNKNOWN)?,
+            failovers: counter(registry, FAILOVERS)?,
+        })
+    }
+
+    /// Brings everything up to date.
+    pub(crate) fn show(&self, lanes: &Lanes) {
+        self.lanes.set(i64::try_from(lanes.count()).unwrap_or(i64::MAX));
+        let Totals { resent, unknown, failovers } = lanes.totals;
+        for (metric, total) in [(&self.resent, resent), (&self.unknown, unknown), (&self.failovers, failovers)] {
+            metric.inc_by(total.saturating_sub(metric.get()));
+        }
+    }
 }
 
 /// What the conversation with peers shows.
@@ -157,15 +199,24 @@ impl Metrics {
             snapshots: counters(registry, SNAPSHOTS, &["result"])?,
             resp_clients: gauge(registry, RESP_CLIENTS)?,
             resp_cut: counters(registry, RESP_CUT, &["reason"])?,
+            producers: gauge(registry, PRODUCERS)?,
             replication: Replication::register(registry)?,
         })
     }
 
-    /// Counts the changes of a batch by their results.
-    pub(crate) fn count(&self, ops: &[Op<'_>], outcomes: &Outcomes) {
-        // Resets come alone.
-        let results = if let [Op { change: Change::Reset, .. }] = ops { &self.reset } else { &self.add };
-        results.count(outcomes);
+    /// Counts additions by their results.
+    pub(crate) fn count_additions(&self, outcomes: &Outcomes) {
+        self.add.count(outcomes);
+        self.count_duplicates(outcomes);
+    }
+
+    /// Counts resets by their results.
+    pub(crate) fn count_resets(&self, outcomes: &Outcomes) {
+        self.reset.count(outcomes);
+        self.count_duplicates(outcomes);
+    }
+
+    fn count_duplicates(&self, outcomes: &Outcomes) {
         if outcomes.repeated() > 0 {
             self.duplicates.inc_by(outcomes.repeated() as u64);
         }
@@ -231,6 +282,7 @@ mod tests {
     fn the_table_is_exactly_what_is_registered() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
+        LaneMetrics::register(&registry).unwrap();
         metrics.snapshots.with_label_values(&["ok"]).inc();
         metrics.resp_cut.with_label_values(&["http"]).inc();
         metrics.replication.silence.with_label_values(&["us/c1"]).set(1.0);

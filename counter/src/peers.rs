@@ -5,16 +5,15 @@
 use crate::{
     engine::Engine,
     links::{FLUSH_MS, LinkId, Links},
-    peer_stream::{Reader, Stream, Unfit, Writer, read_frame, write_frame},
+    party::{End, HANDSHAKE, Party, REDIAL, WRITE},
+    peer_stream::{Reader, Stream, Writer, read_frame, write_frame},
     peer_tls::PeerTls,
+    producing,
 };
-use hmac::{Hmac, KeyInit, Mac};
 use parking_lot::Mutex;
-use protocol::peer::{FRAME_BYTES_MAX, Hello, Message, Proof, Refused, STRANGER_FRAME_BYTES_MAX, VERSION};
-use sha2::Sha256;
+use protocol::peer::{FRAME_BYTES_MAX, Hello, Message};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -23,19 +22,13 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
     time::{Instant, interval, sleep, timeout},
 };
 
-/// How long connecting, and then the first messages of both sides, may take.
-const HANDSHAKE: Duration = Duration::from_secs(3);
-/// How long a slice of a message may take to be written.
-const WRITE: Duration = Duration::from_secs(10);
 /// How often a peer counts as heard of while this node is slow.
 const PROGRESS: Duration = Duration::from_secs(1);
-/// How often peers that are not connected are dialed, give or take half of it.
-const REDIAL: Duration = Duration::from_millis(500);
 /// Strangers that may be shaking hands at the same time; more wait in the listener's queue.
 const STRANGERS_MAX: usize = 64;
 /// Addresses that are dialed besides the configured ones; more are not.
@@ -54,6 +47,8 @@ pub struct PeersConfig {
     pub seeds: Vec<String>,
     /// Where others reach this node, as HOST:PORT.
     pub address: String,
+    /// Gateways that may count here, as `region/node`; empty: every one that has the key.
+    pub producers: Vec<String>,
     /// A source of random numbers.
     pub random_u64: fn() -> u64,
 }
@@ -68,13 +63,14 @@ impl std::fmt::Debug for PeersConfig {
 struct Peers {
     engine: Engine,
     config: PeersConfig,
-    /// With the first half of every nonce, by which a node knows itself.
-    me: Hello,
+    party: Party,
     next_link: AtomicU64,
     connected: Mutex<Connected>,
     strangers: Semaphore,
     /// When a refused stranger was last spoken of in the log.
     refused: Mutex<Option<Instant>>,
+    /// Says that this node ends; each connection of a gateway watches it.
+    leaving: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -85,39 +81,15 @@ struct Connected {
     busy: BTreeSet<String>,
 }
 
-/// Why a connection ended or never began.
-#[derive(Debug, thiserror::Error)]
-enum End {
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error("it took too long")]
-    Late,
-    #[error("{0}")]
-    Refused(String),
-    #[error("this node itself is there")]
-    Myself,
-    #[error("there is another connection already")]
-    Second,
-    #[error("closed")]
-    Closed,
-}
-
-impl From<Unfit> for End {
-    fn from(unfit: Unfit) -> End {
-        match unfit {
-            Unfit::Io(error) => End::Io(error),
-            Unfit::Refused(reason) => End::Refused(reason),
-        }
-    }
-}
-
 /// Talks with peers until `shutdown` completes. The engine's own origin is in doubt, if it has peers, until they have spoken.
 pub async fn serve(listener: TcpListener, engine: Engine, config: PeersConfig, shutdown: impl Future<Output = ()>) {
     let (region, node) = engine.identity();
-    let me = Hello { version: VERSION, cluster: config.cluster.clone(), region, node, nonce: random_bytes(config.random_u64).into() };
+    let me = Hello { cluster: config.cluster.clone(), region, node, producer: false, ..Hello::default() };
+    let party = Party::new(me, config.key.clone(), config.tls.clone(), config.random_u64);
     engine.begin_conversation(config.seeds.len());
     let (next_link, connected, strangers) = (AtomicU64::new(1), Mutex::default(), Semaphore::new(STRANGERS_MAX));
-    let peers = Arc::new(Peers { engine, config, me, next_link, connected, strangers, refused: Mutex::default() });
+    let (refused, leaving) = (Mutex::default(), watch::Sender::new(false));
+    let peers = Arc::new(Peers { engine, config, party, next_link, connected, strangers, refused, leaving });
     let now = (peers.engine.shared().config.clock)();
     if let Some(doubt) = peers.config.tls.as_ref().and_then(|tls| tls.doubt(&peers.config.address, now)) {
         // It counts alone meanwhile, as without any peer.
@@ -140,20 +112,13 @@ pub async fn serve(listener: TcpListener, engine: Engine, config: PeersConfig, s
             },
         }
     }
+    peers.leaving.send_replace(true);
+    // Gateways get their last answers, in bounded time.
+    peers.leaving.closed().await;
     tasks.shutdown().await;
 }
 
-fn random_bytes(random_u64: fn() -> u64) -> Vec<u8> {
-    [random_u64().to_le_bytes(), random_u64().to_le_bytes()].concat()
-}
-
 impl Peers {
-    /// What is said on one connection: the second half of the nonce is new, so that no proof is good for another one.
-    fn hello(&self) -> Hello {
-        let nonce = [&self.me.nonce[..], &random_bytes(self.config.random_u64)].concat();
-        Hello { nonce: nonce.into(), ..self.me.clone() }
-    }
-
     async fn tick(self: Arc<Peers>) {
         let mut ticks = interval(Duration::from_millis(FLUSH_MS));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -175,9 +140,12 @@ impl Peers {
         // The semaphore is never closed.
         let Ok(place) = self.strangers.acquire().await else { return };
         let from = stream.peer_addr().map(|from| from.to_string()).unwrap_or_default();
-        let greeted = timeout(HANDSHAKE, self.greet(stream, None)).await.unwrap_or(Err(End::Late));
+        let greeted = timeout(HANDSHAKE, self.party.greet(stream, None)).await.unwrap_or(Err(End::Late));
         drop(place);
         let ended = match greeted {
+            Ok((stream, hello)) if hello.producer => {
+                producing::serve(&self.engine, &self.config.producers, self.leaving.subscribe(), stream, &hello).await
+            }
             Ok((stream, hello)) => self.converse(stream, &hello, None).await,
             Err(end) => end,
         };
@@ -224,7 +192,7 @@ impl Peers {
     }
 
     async fn dialed(self: Arc<Peers>, seed: Option<usize>, address: String) {
-        let greeted = timeout(HANDSHAKE, async { self.greet(TcpStream::connect(&address).await?, Some(&address)).await }).await;
+        let greeted = timeout(HANDSHAKE, async { self.party.greet(TcpStream::connect(&address).await?, Some(&address)).await }).await;
         let ended = match greeted.unwrap_or(Err(End::Late)) {
             Ok((stream, hello)) => self.converse(stream, &hello, Some(seed)).await,
             Err(end) => end,
@@ -243,56 +211,11 @@ impl Peers {
         self.connected.lock().busy.remove(&address);
     }
 
-    /// Learns who is at the other end, and that it belongs here. `dialed`: at which address, if it was by us.
-    async fn greet(&self, stream: TcpStream, dialed: Option<&str>) -> Result<(Stream, Hello), End> {
-        let mut stream = Stream::open(stream, self.config.tls.as_ref(), dialed).await?;
-        let me = self.hello();
-        stream.write(Message::Hello(me.clone())).await?;
-        let Some(Message::Hello(hello)) = stream.read(STRANGER_FRAME_BYTES_MAX).await? else {
-            return Err(End::Refused("it did not say who it is".to_owned()));
-        };
-        if (&hello.region, &hello.node) == (&self.me.region, &self.me.node) {
-            return Err(if hello.nonce.starts_with(&self.me.nonce) {
-                End::Myself
-            } else {
-                End::Refused("another node has this one's region and name".to_owned())
-            });
-        }
-        if hello.cluster != self.me.cluster {
-            let reason = format!("it belongs to the cluster {:?}, this node to {:?}", hello.cluster, self.me.cluster);
-            stream.write(Message::Refused(Refused { reason: reason.clone() })).await?;
-            return Err(End::Refused(reason));
-        }
-        stream
-            .write(Message::Proof(Proof { mac: self.proof(&hello, &me, &stream.channel).finalize().into_bytes().to_vec().into() }))
-            .await?;
-        match stream.read(STRANGER_FRAME_BYTES_MAX).await? {
-            Some(Message::Proof(proof)) => match self.proof(&me, &hello, &stream.channel).verify_slice(&proof.mac) {
-                Ok(()) => Ok((stream, hello)),
-                Err(_) => Err(End::Refused("it does not have this cluster's key".to_owned())),
-            },
-            Some(Message::Refused(Refused { reason })) => Err(End::Refused(format!("it said: {reason:.200}"))),
-            _ => Err(End::Refused("it did not prove that it has this cluster's key".to_owned())),
-        }
-    }
-
-    /// What shows the receiver of `theirs` that the sender of `mine` has the key, and is at the other end of this very
-    /// `channel`: not behind somebody between who has a certificate and passes on what is said.
-    fn proof(&self, theirs: &Hello, mine: &Hello, channel: &[u8]) -> Hmac<Sha256> {
-        // Keys may have any length.
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.config.key).unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
-        for hello in [theirs, mine] {
-            mac.update(&Message::Hello(hello.clone()).to_frame());
-        }
-        mac.update(channel);
-        mac
-    }
-
     /// Talks until the connection ends. `dialed`: by us, and as which configured peer.
     async fn converse(&self, stream: Stream, hello: &Hello, dialed: Option<Option<usize>>) -> End {
         let member = format!("{}/{}", hello.region, hello.node);
         let link = self.next_link.fetch_add(1, Ordering::Relaxed);
-        let dialer_first = dialed.is_some() == ((&self.me.region, &self.me.node) < (&hello.region, &hello.node));
+        let dialer_first = dialed.is_some() == ((&self.party.me().region, &self.party.me().node) < (&hello.region, &hello.node));
         let replaced = {
             let mut connected = self.connected.lock();
             match connected.links.get(&member) {

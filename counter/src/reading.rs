@@ -1,6 +1,6 @@
 //! Pure: what a read of a counter says, and its form on the wire.
 
-use protocol::name::CounterKey;
+use protocol::{name::CounterKey, time::Now};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A counter's value, and how much of the world it knows.
@@ -30,6 +30,13 @@ struct Update<'a> {
 }
 
 impl Reading {
+    /// A value in `region` at `now`, as long as nothing is known of other regions.
+    #[must_use]
+    pub fn of_now(region: &str, value: i64, now: Now) -> Reading {
+        let as_of = [(region.to_owned(), now.wall_ms)].into();
+        Reading { value, as_of, lag_ms: 0, complete: true, silent: BTreeSet::new() }
+    }
+
     /// The JSON that subscribers of `counter:<key>` get: `{"key","value","value_s","as_of","complete"}`.
     #[must_use]
     pub fn to_json(&self, key: &CounterKey) -> String {

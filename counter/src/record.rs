@@ -187,6 +187,7 @@ pub(crate) fn take_text<'a>(bytes: &mut &'a [u8]) -> Result<&'a str, Malformed> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::marks::Mark;
     use proptest::prelude::*;
 
     fn samples() -> Vec<Record<'static>> {
@@ -202,6 +203,7 @@ mod tests {
             Fact::AbsorbedKey { origin: 1, key: "likes", sums },
             Fact::Absorbed { origin: 1, upto: 6 },
             Fact::Address("c1.eu:7400"),
+            Fact::Produced { producer: u64::MAX, mark: Mark { upto: 3, refusals: 5, closed: true } },
         ];
         let own = [
             Record::Origin { index: 7, own: true, epoch: u64::MAX, region: "eu", node: "c1" },

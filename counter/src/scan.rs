@@ -3,7 +3,8 @@
 //! that whoever gets only some of the parts knows no token without what it did. Of the own stream, what is still on its way
 //! to the disk is left out; it comes with the last part, which brings everything that became durable since the first. Only
 //! that one moves the follower's position, and only then does it drop the origins that this one has absorbed: until then it
-//! may hold the only copy, and counts them twice.
+//! may hold the only copy, and counts them twice. The marks of producers come with the last part, too: as of the first one,
+//! and then as they changed, so that the follower never knows of less than its slots hold, nor of more.
 
 use crate::{
     cell::OriginIndex,
@@ -30,6 +31,8 @@ pub struct Scan {
     is_first: bool,
     /// The tokens to send, by the counter that they were used on.
     tokens: BTreeMap<CellId, Vec<u128>>,
+    /// The marks to send, as records.
+    marks: Vec<u8>,
     /// The newest position that was left out, and the counters that it was about.
     left_out: u64,
     left: Vec<CellId>,
@@ -41,8 +44,8 @@ impl Scan {
     #[must_use]
     pub fn begin(replica: &Replica, origin: OriginIndex, after: u64) -> Scan {
         let (base, absorptions) = (replica.origins[origin].durable_seq, replica.absorptions);
-        let (tokens, left) = (BTreeMap::new(), Vec::new());
-        Scan { origin, after, base, place: Some(Place::default()), is_first: true, tokens, left_out: 0, left, absorptions }
+        let (tokens, marks, left) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Scan { origin, after, base, place: Some(Place::default()), is_first: true, tokens, marks, left_out: 0, left, absorptions }
     }
 
     /// The next part, after a look at as many counters as `budget` allows, which becomes less. `None`: nothing more now,
@@ -63,6 +66,9 @@ impl Scan {
         if std::mem::take(&mut self.is_first) {
             self.base = reach;
             self.tokens = ledger.tokens.wanted(is_wanted);
+            ledger.marks.copy(|by, seq| is_wanted(by, seq) && (by != origin || seq <= reach), &mut self.marks);
+            // Newer ones are in the feed by then.
+            self.left_out = ledger.marks.newest(origin).min(replica.origins[origin].seq);
         }
         let durable = if origin == replica.own { replica.origins[origin].durable_seq } else { u64::MAX };
         while let Some(mut place) = self.place.take() {
@@ -105,6 +111,7 @@ impl Scan {
         ledger.replica.absorbed_by(self.origin, self.after).iter().for_each(|record| record.encode(&mut records));
         let is_wanted = |by, seq| seq <= end && ledger.replica.origins.is_said_by(self.origin, self.after, by, seq);
         ledger.replica.copy_notices(is_wanted, &mut records);
+        records.extend_from_slice(&self.marks);
         if end <= self.base {
             // An origin that has said nothing yet has nothing to bring.
             let last = Piece { after: self.after, upto: self.base, as_of_ms, records, whole: true, ..Piece::default() };

@@ -25,6 +25,17 @@ pub fn encode(positions: &BTreeMap<u64, u64>) -> String {
     text
 }
 
+/// The session that covers just what all of `sessions` do; texts that are none are left out.
+#[must_use]
+pub fn join(sessions: &[&str]) -> String {
+    let mut joined = BTreeMap::new();
+    for (epoch, seq) in sessions.iter().filter_map(|session| decode(session).ok()).flatten() {
+        let known = joined.entry(epoch).or_default();
+        *known = seq.max(*known);
+    }
+    encode(&joined)
+}
+
 /// Reads positions by origin epoch.
 pub fn decode(text: &str) -> Result<BTreeMap<u64, u64>, BadSession> {
     let mut parts = text.split('.');
@@ -70,6 +81,13 @@ mod tests {
         fn no_input_panics(text in ".{0,40}") {
             _ = decode(&text);
         }
+    }
+
+    #[test]
+    fn joined_sessions_cover_what_each_of_them_does() {
+        let [one, other] = [[(1, 5), (2, 7)], [(2, 6), (3, 1)]].map(|session| encode(&session.into()));
+        assert_eq!(decode(&join(&[&one, &other])), Ok([(1, 5), (2, 7), (3, 1)].into()));
+        assert_eq!(decode(&join(&[])), Ok(BTreeMap::new()));
     }
 
     #[test]

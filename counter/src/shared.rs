@@ -144,7 +144,7 @@ impl Shared {
     }
 
     /// Callers and peers wait from [`PENDING_BYTES_MAX`] on.
-    fn tell_if_crowded(&self, pending: &Group) {
+    pub(crate) fn tell_if_crowded(&self, pending: &Group) {
         if pending.byte_count() >= PENDING_BYTES_MAX {
             self.crowded.store(true, Ordering::Relaxed);
         }

@@ -52,6 +52,7 @@ impl Snapshot {
         let seed = ledger.replica.table.seed();
         let mut manifest = Manifest { segment, first_group, seed, generation, ..Manifest::default() };
         ledger.replica.copy_origins(&mut manifest.origins);
+        ledger.marks.copy(|_, _| true, &mut manifest.origins);
         let file = File::create(dir.join(part_name(generation, 0)))?;
         let next = Piece::Counters(Place::of_part(0));
         Ok(Snapshot { dir: dir.to_owned(), manifest, part: 0, file, unsynced: 0, piece: Vec::new(), next, installed: false })

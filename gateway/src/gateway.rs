@@ -55,8 +55,8 @@ pub struct Parts {
     pub rules: Rules,
     /// Checks tokens.
     pub verifier: Verifier,
-    /// The counters of this node.
-    pub counters: counter::Engine,
+    /// The counters, of this node or of others.
+    pub counters: counter::Counters,
     /// How rosters behave.
     pub presence_rules: presence::Rules,
     /// Reads the clocks.
@@ -77,10 +77,8 @@ pub struct Gateway {
     pub bus: Bus,
     /// Who is where.
     pub presence: presence::Embedded,
-    /// The counters of this node.
-    pub counters: counter::Engine,
-    /// Counters that somebody here watches.
-    pub interest: counter::Interest,
+    /// The counters, of this node or of others, and what of them somebody here watches.
+    pub counters: counter::Counters,
     /// Checks tokens.
     pub verifier: Verifier,
     /// The connections of this node.
@@ -101,7 +99,6 @@ impl Gateway {
         Ok(Arc::new(Gateway {
             bus: Bus::new(hub.clone(), parts.random_u64),
             presence: presence::Embedded::new(parts.presence_rules, presence_metrics, parts.random_u64, sink),
-            interest: parts.counters.interest(),
             hub,
             settings: parts.settings,
             rules: Arc::new(parts.rules),

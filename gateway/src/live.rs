@@ -10,7 +10,7 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use counter::Reading;
+use counter::{ReadError, ReadOne, Reading};
 use presence::{Event, Member, Sink, Version};
 use protocol::{
     limits::ROSTER_PAGE_MAX,
@@ -48,9 +48,9 @@ pub(crate) fn sink(hub: Arc<Hub>, region: &str) -> Sink {
 /// Sends the newest value of every counter that changed, at most ten times a second.
 pub(crate) async fn run_counters(gateway: &Gateway) {
     loop {
-        for key in gateway.interest.changed().await {
-            if let Ok(channel) = Name::parse(&format!("counter:{key}")) {
-                let data = Bytes::from(gateway.reading(&key).to_string());
+        for read in gateway.counters.changed().await {
+            if let Ok(channel) = Name::parse(&format!("counter:{}", read.key)) {
+                let data = Bytes::from(reading(&read).to_string());
                 gateway.hub.deliver(&Broadcast::state(channel, Kind::Counter, 0, data));
             }
         }
@@ -58,28 +58,28 @@ pub(crate) async fn run_counters(gateway: &Gateway) {
     }
 }
 
-impl Gateway {
-    /// A counter as subscribers, RPC and HTTP see it: `{"key","value","value_s","as_of":{region:ms},"complete"}`, and the
-    /// regions that are `"silent"` if it is not complete.
-    pub(crate) fn reading(&self, key: &CounterKey) -> Value {
-        match self.counters.read(key) {
-            Ok(Reading { value, as_of, lag_ms, complete, silent }) => {
-                let mut reading = json!({
-                    "key": key.as_str(), "value": value, "value_s": value.to_string(), "as_of": as_of, "lag_ms": lag_ms, "complete": complete,
-                });
-                if !silent.is_empty() {
-                    reading["silent"] = json!(silent);
-                }
-                reading
+/// A counter as subscribers, RPC and HTTP see it: `{"key","value","value_s","as_of":{region:ms},"complete"}`, and the
+/// regions that are `"silent"` if it is not complete.
+pub(crate) fn reading(read: &ReadOne) -> Value {
+    let key = read.key.as_str();
+    match &read.reading {
+        Ok(Reading { value, as_of, lag_ms, complete, silent }) => {
+            let mut reading = json!({
+                "key": key, "value": value, "value_s": value.to_string(), "as_of": as_of, "lag_ms": lag_ms, "complete": complete,
+            });
+            if !silent.is_empty() {
+                reading["silent"] = json!(silent);
             }
-            Err(_) => json!({ "key": key.as_str(), "error": "counter_overflow" }),
+            reading
         }
+        Err(_) => json!({ "key": key, "error": "counter_overflow" }),
     }
+}
 
+impl Gateway {
     /// Watches a counter for one more subscriber and reads it.
-    pub(crate) fn watch_counter(&self, key: &CounterKey) -> Bytes {
-        self.interest.watch(key);
-        self.reading(key).to_string().into()
+    pub(crate) async fn watch_counter(&self, key: &CounterKey) -> Result<Bytes, ReadError> {
+        Ok(reading(&self.counters.watch(key).await?).to_string().into())
     }
 
     /// The first page of a roster, and the sequence number of its last change.
@@ -111,7 +111,7 @@ impl Gateway {
             && !channel.is_private()
             && let Ok(key) = Name::parse(channel.rest())
         {
-            self.interest.unwatch(&key);
+            self.counters.unwatch(&key);
         }
     }
 }

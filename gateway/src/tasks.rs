@@ -10,7 +10,7 @@ use crate::{
     session::{Outcome, Start, Subscribing, Target, Task},
 };
 use bytes::Bytes;
-use counter::{AddError, Added, Token};
+use counter::{AddError, Added, ReadError, Seen, Token, Wanted};
 use protocol::{
     code::ErrorCode,
     message::{HistoryResult, PresenceResult, PresenceStatsResult, PublishResult, Reply, RpcResult},
@@ -50,8 +50,9 @@ impl Gateway {
                 Outcome::Answered(self.counter_add(&key, by, token.as_deref()).await.map(|value| called(&value)))
             }
             Task::CounterGet(keys) => {
-                let counters: Vec<Value> = keys.iter().map(|key| self.reading(key)).collect();
-                answered(called(&json!({ "counters": counters })))
+                let seen = self.counters.read(&keys, Wanted::default()).await;
+                let counters = |seen: Seen| seen.counters.iter().map(live::reading).collect::<Vec<Value>>();
+                Outcome::Answered(seen.map(|seen| called(&json!({ "counters": counters(seen) }))).map_err(|error| unread(&error)))
             }
             Task::PresencePage { channel, cursor, limit } => Outcome::Answered(
                 self.presence.page(&channel, cursor.as_deref(), limit).map(|page| called(&page)).map_err(|_| ErrorCode::BadRequest),
@@ -99,7 +100,10 @@ impl Gateway {
             Target::Stream { history: true } => {
                 Ok(Start::Stream(self.bus.recover(&wanted.channel, wanted.since.as_ref(), (self.clock)()).await?))
             }
-            Target::Counter(key) => Ok(Start::Snapshot { data: self.watch_counter(key), seq: 0 }),
+            Target::Counter(key) => {
+                let data = self.watch_counter(key).await.map_err(|error| unread(&error))?;
+                Ok(Start::Snapshot { data, seq: 0 })
+            }
             Target::Roster(channel) => {
                 let (data, seq) = self.roster(channel);
                 Ok(Start::Snapshot { data, seq })
@@ -111,8 +115,8 @@ impl Gateway {
     async fn counter_add(&self, key: &CounterKey, by: i64, token: Option<&str>) -> Result<Value, ErrorCode> {
         let token = token.map(Token::parse).transpose().map_err(|_| ErrorCode::BadRequest)?;
         let ack = self.rules.namespaces.of_counter(key.by_ref()).map_err(|_| ErrorCode::UnknownChannel)?.ack;
-        let added = self.counters.add(key, by, token, Some(ack)).await.map_err(|error| refusal(&error))?;
-        Ok(added_json(key, &added))
+        let counted = self.counters.add(key, by, token, Some(ack)).await.map_err(|error| refusal(&error))?;
+        Ok(added_json(key, &counted.added))
     }
 }
 
@@ -136,6 +140,13 @@ impl From<PublishError> for ErrorCode {
         match error {
             PublishError::TooManyStreams => ErrorCode::LimitExceeded,
         }
+    }
+}
+
+fn unread(error: &ReadError) -> ErrorCode {
+    match error {
+        ReadError::BadSession(_) => ErrorCode::BadRequest,
+        ReadError::Unreachable(_) => ErrorCode::Storage,
     }
 }
 

@@ -22,7 +22,8 @@ pub struct Admin {
     pub readiness: Arc<Readiness>,
     pub pulse: Arc<Pulse>,
     pub metrics: NodeMetrics,
-    pub counters: Engine,
+    /// `None`: they are elsewhere.
+    pub counters: Option<Engine>,
 }
 
 /// The metrics of the process itself; each is in `METRICS.md`.
@@ -121,7 +122,7 @@ mod tests {
             snapshot_log_bytes: u64::MAX,
         };
         let counters = Engine::open(engine, &registry).unwrap();
-        let admin = Admin { registry, readiness: readiness.clone(), pulse: Arc::default(), metrics, counters };
+        let admin = Admin { registry, readiness: readiness.clone(), pulse: Arc::default(), metrics, counters: Some(counters) };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(serve(listener, admin));

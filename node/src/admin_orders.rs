@@ -27,7 +27,10 @@ async fn forget(
 ) -> (StatusCode, Json<Value>) {
     let force = query.get("force").is_some_and(|force| force == "true");
     let member = format!("{region}/{node}");
-    match admin.counters.forget(&member, force).await {
+    let Some(counters) = &admin.counters else {
+        return error(StatusCode::CONFLICT, "no_counters", "this gateway's counters are elsewhere; give the order to a counter node");
+    };
+    match counters.forget(&member, force).await {
         Ok(heir) => {
             tracing::warn!(member, heir, force, "a member was forgotten");
             (StatusCode::OK, Json(json!({ "heir": heir })))

@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn the_addresses_of_a_node_that_ended_are_gone_after_the_next_start() {
         let dir = tempfile::tempdir().unwrap();
-        let listen = Listen { client: "127.0.0.1:8000".parse().unwrap(), api: None, resp: None, admin: None, peer: None };
+        let listen = Listen { client: Some("127.0.0.1:8000".parse().unwrap()), api: None, resp: None, admin: None, peer: None };
         DataDir::open(dir.path()).unwrap().write_addresses(&listen).unwrap();
         let file = dir.path().join(ADDRESSES_FILE);
         assert_eq!(

@@ -20,7 +20,7 @@ pub struct ListenError {
 #[derive(Debug)]
 #[allow(missing_docs)]
 pub struct Listeners {
-    pub client: TcpListener,
+    pub client: Option<TcpListener>,
     pub api: Option<TcpListener>,
     pub resp: Option<TcpListener>,
     pub admin: Option<TcpListener>,
@@ -32,7 +32,7 @@ impl Listeners {
     pub fn bind(listen: &Listen) -> Result<Listeners, ListenError> {
         let optional = |name, address: Option<SocketAddr>| address.map(|address| bind(name, address)).transpose();
         Ok(Listeners {
-            client: bind("client", listen.client)?,
+            client: optional("client", listen.client)?,
             api: optional("api", listen.api)?,
             resp: optional("resp", listen.resp)?,
             admin: optional("admin", listen.admin)?,
@@ -43,13 +43,7 @@ impl Listeners {
     /// The addresses as they were bound (port 0 resolved).
     pub fn addresses(&self) -> std::io::Result<Listen> {
         let of = |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
-        Ok(Listen {
-            client: self.client.local_addr()?,
-            api: of(&self.api)?,
-            resp: of(&self.resp)?,
-            admin: of(&self.admin)?,
-            peer: of(&self.peer)?,
-        })
+        Ok(Listen { client: of(&self.client)?, api: of(&self.api)?, resp: of(&self.resp)?, admin: of(&self.admin)?, peer: of(&self.peer)? })
     }
 }
 

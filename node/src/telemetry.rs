@@ -20,8 +20,7 @@ pub fn init(log: &Log) {
 /// Says where the node listens and what to watch out for.
 pub fn announce(config: &Config, node: &str, addresses: &Listen) {
     let Listen { client, api, resp, admin, peer } = addresses;
-    let optional = [("api", api), ("resp", resp), ("admin", admin), ("peer", peer)].map(|(listener, address)| (listener, address.as_ref()));
-    for (listener, address) in [("client", Some(client))].into_iter().chain(optional) {
+    for (listener, address) in [("client", client), ("api", api), ("resp", resp), ("admin", admin), ("peer", peer)] {
         if let Some(address) = address {
             tracing::info!(node, listener, %address, "listening");
         }
@@ -31,6 +30,7 @@ pub fn announce(config: &Config, node: &str, addresses: &Listen) {
     }
     if config.auth.development {
         let metrics = admin.map(|admin| format!(" and http://{admin}/metrics")).unwrap_or_default();
-        tracing::warn!("development mode, for this machine only: anonymous clients may do everything; open http://{client}/{metrics}");
+        let page = client.map(|client| format!("; open http://{client}/{metrics}")).unwrap_or_default();
+        tracing::warn!("development mode, for this machine only: anonymous clients may do everything{page}");
     }
 }

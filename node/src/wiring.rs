@@ -9,14 +9,15 @@ use crate::{
     failure::Failure,
     listeners::Listeners,
     pulse::Pulse,
-    readiness::{Phase, Readiness},
+    readiness::{Check, Health, Phase, Readiness},
     signals::Signals,
     telemetry,
 };
 use anyhow::{Context, anyhow};
 use counter::{
-    Engine, EngineConfig,
+    Counters, Engine, EngineConfig, Remote, RemoteConfig,
     engine::SNAPSHOT_LOG_BYTES,
+    peer_tls::PeerTls,
     peers::{self, PeersConfig},
     resp::{self, ApiKey, RespConfig},
 };
@@ -31,6 +32,8 @@ use protocol::namespace::{Grant, Namespace, Right};
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 
+/// How long a gateway waits at its end for answers of counter nodes.
+const SETTLE: Duration = Duration::from_secs(1);
 /// How often a drain looks whether anybody is left.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
@@ -49,11 +52,15 @@ pub async fn run(config: Config) -> Result<(), Failure> {
 
     // The parts.
     let registry = Registry::new();
-    let counters = counters(&config, &data_dir, &node, &registry)?;
-    let gateway = gateway(&config, &node, counters.clone(), &registry)?;
+    let engine = config.node.roles.counter.then(|| engine(&config, &data_dir, &node, &registry)).transpose()?;
+    let counters = match &engine {
+        Some(engine) => Counters::here(engine.clone()),
+        None => Counters::Elsewhere(remote(&config, &node, peer_tls.clone(), &registry)?),
+    };
+    let gateway = config.node.roles.gateway.then(|| gateway(&config, &node, counters.clone(), &registry)).transpose()?;
     let metrics = NodeMetrics::register(&registry).context("registering metrics")?;
     let pulse = Arc::new(Pulse::default());
-    let readiness = Arc::new(Readiness::new(Vec::new()));
+    let readiness = Arc::new(Readiness::new(checks(&counters)));
 
     // The tasks. None of them ends by itself: one that does takes the process with it, to be started anew.
     let mut tasks: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
@@ -65,47 +72,52 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         });
     }
     if let Some(listener) = listeners.admin {
-        let admin = Admin { registry, readiness: readiness.clone(), pulse, metrics, counters: counters.clone() };
+        let admin = Admin { registry, readiness: readiness.clone(), pulse, metrics, counters: engine.clone() };
         tasks.spawn(async move { ("admin", admin::serve(listener, admin).await.map_err(Into::into)) });
     }
 
     let (ending, ended) = watch::channel(false);
-    tasks.spawn({
-        let (gateway, ended) = (gateway.clone(), ended.clone());
-        async move {
-            gateway.run(until(ended)).await;
-            ("gateway", Ok(()))
-        }
-    });
-    if let Some(listener) = listeners.peer {
+    if let Some(gateway) = &gateway {
+        tasks.spawn(named("gateway", Arc::clone(gateway).run(until(ended.clone()))));
+    }
+    if let Counters::Elsewhere(remote) = &counters {
+        // To the very end, for what is under way.
+        tasks.spawn(named("counter_nodes", remote.clone().run(std::future::pending())));
+    }
+    let (serves_resp, serves_peers) = (listeners.resp.is_some(), listeners.peer.is_some());
+    if let (Some(listener), Some(engine)) = (listeners.peer, &engine) {
         let address = config.counter.address.clone().or(addresses.peer.map(|address| address.to_string()));
         let peers = PeersConfig {
             cluster: config.counter.cluster.clone(),
-            key: config.counter.key.as_ref().map(|key| key.expose().as_bytes().to_vec()).unwrap_or_default(),
-            tls: peer_tls,
+            key: peer_key(&config),
+            tls: peer_tls.clone(),
             seeds: config.counter.seeds.clone(),
             address: address.unwrap_or_default(),
+            producers: config.counter.producers.clone(),
             random_u64: rand::random,
         };
-        tasks.spawn(named("peers", peers::serve(listener, counters.clone(), peers, until(ended.clone()))));
+        tasks.spawn(named("peers", peers::serve(listener, engine.clone(), peers, until(ended.clone()))));
     }
-    let served = match listeners.api {
-        None => Serves::Everything,
-        Some(listener) => {
-            tasks.spawn(named("api", server::serve(listener, gateway.clone(), Serves::Services, until(ended.clone()))));
-            Serves::Clients
+    if let Some(gateway) = &gateway {
+        let served = match listeners.api {
+            None => Serves::Everything,
+            Some(listener) => {
+                tasks.spawn(named("api", server::serve(listener, gateway.clone(), Serves::Services, until(ended.clone()))));
+                Serves::Clients
+            }
+        };
+        if let Some(listener) = listeners.client {
+            tasks.spawn(named("client", server::serve(listener, gateway.clone(), served, until(ended.clone()))));
         }
-    };
-    tasks.spawn(named("client", server::serve(listeners.client, gateway.clone(), served, until(ended.clone()))));
-    let serves_resp = listeners.resp.is_some();
-    if let Some(listener) = listeners.resp {
+    }
+    if let (Some(listener), Some(engine)) = (listeners.resp, &engine) {
         let resp = RespConfig {
             namespaces: Arc::new(config.namespaces.clone()),
             api_keys: config.auth.api_keys.iter().map(|key| ApiKey::new(key.expose().to_owned())).collect(),
             clients_max: resp::CLIENTS_MAX,
             write_timeout_ms: resp::WRITE_TIMEOUT_MS,
         };
-        tasks.spawn(named("resp", resp::serve(listener, counters.clone(), resp, until(ended))));
+        tasks.spawn(named("resp", resp::serve(listener, engine.clone(), resp, until(ended))));
     }
 
     // Open to the world.
@@ -120,35 +132,72 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     // The end: say so, send the clients elsewhere, then stop what served them.
     readiness.set(Phase::Draining);
     tokio::select! {
-        () = drain(&gateway) => tracing::info!("drained"),
+        () = drain(gateway.as_deref()) => tracing::info!("drained"),
         () = tokio::time::sleep(Duration::from_millis(config.shutdown.drain_ms)) => tracing::warn!("not drained within shutdown.drain_s"),
         signal = signals.next() => tracing::warn!(signal, "second signal: ending at once"),
         ended = tasks.join_next() => return Err(ended_early(ended).into()),
     }
     let _ = ending.send(true);
-    if serves_resp {
-        // Its clients are served by threads of their own, which end in bounded time: each gets its last replies.
-        while let Some(ended) = tasks.join_next().await {
-            if ended.is_ok_and(|(task, _)| task == "resp") {
-                break;
-            }
-        }
+    // Redis clients and gateways get their last replies, in bounded time.
+    let mut replying: Vec<&str> =
+        [("resp", serves_resp), ("peers", serves_peers)].into_iter().filter(|(_, is)| *is).map(|(task, _)| task).collect();
+    while !replying.is_empty()
+        && let Some(ended) = tasks.join_next().await
+    {
+        replying.retain(|task| ended.as_ref().is_ok_and(|(ended, _)| ended != task));
+    }
+    if let Counters::Elsewhere(remote) = &counters {
+        remote.shutdown(SETTLE).await;
     }
     tasks.shutdown().await;
-    counters.shutdown().await;
+    if let Some(engine) = &engine {
+        engine.shutdown().await;
+    }
     data_dir.remove_addresses();
     Ok(())
 }
 
 /// Sends the clients elsewhere in paced waves; returns once none is left.
-async fn drain(gateway: &Gateway) {
+async fn drain(gateway: Option<&Gateway>) {
+    let Some(gateway) = gateway else { return };
     gateway.drain().await;
     while gateway.registry.counts().0 > 0 {
         tokio::time::sleep(DRAIN_POLL).await;
     }
 }
 
-fn counters(config: &Config, data_dir: &DataDir, node: &str, registry: &Registry) -> Result<Engine, Failure> {
+/// What `/readyz` tells of the parts.
+fn checks(counters: &Counters) -> Vec<(&'static str, Check)> {
+    match counters {
+        Counters::Here(..) => Vec::new(),
+        Counters::Elsewhere(remote) => {
+            let remote = remote.clone();
+            // Channels and presence go on; other gateways are no better off.
+            vec![("counters", Box::new(move || remote.trouble().map_or(Health::Ok, Health::Degraded)))]
+        }
+    }
+}
+
+fn remote(config: &Config, node: &str, tls: Option<PeerTls>, registry: &Registry) -> Result<Remote, Failure> {
+    let remote = RemoteConfig {
+        cluster: config.counter.cluster.clone(),
+        key: peer_key(config),
+        tls,
+        seeds: config.counter.seeds.clone(),
+        region: config.node.region.clone(),
+        node: node.to_owned(),
+        default_ack: config.namespaces.default_namespace().ack,
+        clock: clock::now,
+        random_u64: rand::random,
+    };
+    Ok(Remote::new(remote, registry).context("registering metrics")?)
+}
+
+fn peer_key(config: &Config) -> Vec<u8> {
+    config.counter.key.as_ref().map(|key| key.expose().as_bytes().to_vec()).unwrap_or_default()
+}
+
+fn engine(config: &Config, data_dir: &DataDir, node: &str, registry: &Registry) -> Result<Engine, Failure> {
     let engine = EngineConfig {
         data_dir: data_dir.path().to_owned(),
         region: config.node.region.clone(),
@@ -161,7 +210,7 @@ fn counters(config: &Config, data_dir: &DataDir, node: &str, registry: &Registry
     Ok(Engine::open(engine, registry)?)
 }
 
-fn gateway(config: &Config, node: &str, counters: Engine, registry: &Registry) -> Result<Arc<Gateway>, Failure> {
+fn gateway(config: &Config, node: &str, counters: Counters, registry: &Registry) -> Result<Arc<Gateway>, Failure> {
     let Config { auth, limits, .. } = config;
     let secret = |secret: &config::secret::Secret| Secret::new(secret.expose().to_owned());
     let mut hmac_secrets: Vec<Secret> = auth.hmac_secrets.iter().map(secret).collect();

@@ -36,7 +36,7 @@ pub enum ErrorCode {
     ConcurrentPagination,
     /// A counter's value or entry would leave its range; nothing changed.
     CounterOverflow,
-    /// Storage refuses writes for now; nothing changed; retry.
+    /// Storage cannot be read or written for now, or has not said whether it took a write; retry, a write with the same token.
     Storage,
 }
 

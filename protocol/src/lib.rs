@@ -11,6 +11,7 @@ pub mod namespace;
 pub mod object;
 pub mod payload;
 pub mod peer;
+pub mod producer;
 mod schema;
 pub mod subscriptions;
 pub mod time;

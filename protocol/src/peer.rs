@@ -3,8 +3,9 @@
 //!
 //! A connection begins with [`Hello`] from both sides, each proving that it has the cluster's key; then each side tells
 //! what it holds ([`Have`]), asks for the streams it wants from the other ([`Follow`]), gets them in [`Chunk`]s and says
-//! what of them is on its disk ([`Applied`]).
+//! what of them is on its disk ([`Applied`]). After the hellos of a gateway the words of [`crate::producer`] follow.
 
+use crate::producer::{Answer, Changed, Close, Open, Opened, Produce, Produced, Read, Watch};
 use bytes::Bytes;
 use prost::{Message as _, Oneof};
 
@@ -20,7 +21,7 @@ pub const STRANGER_FRAME_BYTES_MAX: usize = 4096;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Frame {
     /// The message itself; empty only if it is of a kind that we do not know.
-    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
     pub message: Option<Message>,
 }
 
@@ -48,6 +49,33 @@ pub enum Message {
     /// Why I close the connection.
     #[prost(message, tag = "7")]
     Refused(Refused),
+    /// Open a producer.
+    #[prost(message, tag = "8")]
+    Open(Open),
+    /// It is open.
+    #[prost(message, tag = "9")]
+    Opened(Opened),
+    /// Count a batch.
+    #[prost(message, tag = "10")]
+    Produce(Produce),
+    /// What became of it.
+    #[prost(message, tag = "11")]
+    Produced(Produced),
+    /// Close a producer.
+    #[prost(message, tag = "12")]
+    Close(Close),
+    /// Read counters.
+    #[prost(message, tag = "13")]
+    Read(Read),
+    /// What they are.
+    #[prost(message, tag = "14")]
+    Answer(Answer),
+    /// Watch counters.
+    #[prost(message, tag = "15")]
+    Watch(Watch),
+    /// What they have become.
+    #[prost(message, tag = "16")]
+    Changed(Changed),
 }
 
 /// The first message of each side.
@@ -68,6 +96,9 @@ pub struct Hello {
     /// Random, for the proof: half of it names the process, half of it this connection.
     #[prost(bytes = "bytes", tag = "5")]
     pub nonce: Bytes,
+    /// It is a gateway, which produces, and no replica.
+    #[prost(bool, tag = "6")]
+    pub producer: bool,
 }
 
 /// The second message of each side.
@@ -236,6 +267,7 @@ mod tests {
             region: "eu".to_owned(),
             node: "c1".to_owned(),
             nonce: Bytes::from_static(b"n"),
+            producer: false,
         };
         let stream = Stream { origin: Some(origin.clone()), seq: 300, as_of_ms: 5, retired: true, ahead: 301 };
         let chunk = Chunk {

@@ -32,7 +32,7 @@ pub struct NodeOptions {
 /// A running node. Dropping it kills it, and prints its log if the test is failing.
 #[derive(Debug)]
 pub struct Node {
-    /// Where clients connect.
+    /// Where clients connect; port 0 of a node without the role `gateway`.
     pub client: SocketAddr,
     /// The service routes, if they have a listener of their own.
     pub api: Option<SocketAddr>,
@@ -87,10 +87,24 @@ impl Node {
 
     /// Sends SIGTERM without waiting.
     pub async fn signal_terminate(&self) {
+        self.signal("TERM").await;
+    }
+
+    /// Stops the process as it stands (SIGSTOP): its connections stay open, and nothing answers.
+    pub async fn freeze(&self) {
+        self.signal("STOP").await;
+    }
+
+    /// Lets a frozen process go on.
+    pub async fn thaw(&self) {
+        self.signal("CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
         let pid = self.child.id().expect("the node runs").to_string();
         // No system call from here: that would need unsafe code or one more crate.
-        let status = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &pid]).status().await;
-        assert!(status.expect("running kill").success(), "kill -TERM {pid}");
+        let status = Command::new("sh").args(["-c", "kill -\"$1\" \"$2\"", "sh", signal, &pid]).status().await;
+        assert!(status.expect("running kill").success(), "kill -{signal} {pid}");
     }
 
     /// Waits until the process has ended by itself.
@@ -135,7 +149,7 @@ impl Node {
     fn read_addresses(&mut self) -> Result<()> {
         let addresses: Value = serde_json::from_str(&fs::read_to_string(self.data_dir.join("listen.json"))?)?;
         let of = |listener: &str| addresses[listener].as_str().map(str::parse::<SocketAddr>).transpose();
-        self.client = of("client")?.context("listen.json has no client")?;
+        self.client = of("client")?.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
         self.admin = of("admin")?.context("listen.json has no admin; a node under test needs one")?;
         (self.api, self.resp, self.peer) = (of("api")?, of("resp")?, of("peer")?);
         Ok(())

@@ -60,6 +60,7 @@ impl World {
     /// A disk is gone, or as it was: what no disk has any more may be lost.
     pub(crate) fn void(&mut self) {
         let disks: Vec<Ledger> = self.nodes.iter().map(Node::durable).collect();
+        self.void_gateway_ops(&disks);
         // What any disk knows as taken back will count nowhere, sooner or later.
         let mut taken_back = BTreeSet::new();
         for disk in &disks {
@@ -88,6 +89,7 @@ impl World {
 
     /// Acknowledges what is as safe as its client wants.
     pub(crate) fn answer(&mut self, at: usize) {
+        self.reply(at);
         let Some(process) = &self.nodes[at].process else { return };
         let now_ms = self.now_ms;
         for op in self.ops.iter_mut().filter(|op| !op.acked) {

@@ -61,3 +61,14 @@ impl World {
         }
     }
 }
+
+impl World {
+    /// How often the gateways were told what.
+    pub(crate) fn tally(&self) -> String {
+        use crate::gateways::Told;
+        let count = |told| self.gateway_ops.iter().filter(|op| op.told == told).count();
+        let totals: Vec<_> = self.gateways.iter().map(|gateway| gateway.lanes.totals).collect();
+        let [counted, not, unknown] = [Told::Counted, Told::NotCounted, Told::Unknown].map(count);
+        format!("counted {counted}, not {not}, unknown {unknown}; {totals:?}")
+    }
+}

@@ -1,6 +1,6 @@
 //! Counters under everything that may go wrong: thousands of runs of two to four nodes with virtual time, lost, doubled and
 //! late messages, one-way and flapping partitions, crashes, lost and restored disks, wrong clocks, nodes that never come
-//! back; and clients that retry. After all is healed nothing may differ, be lost, be counted twice, or be left to do.
+//! back; clients that retry, and gateways that count through lanes. After all is healed nothing may differ, be lost, be counted twice, or be left to do.
 //!
 //! `HEADCOUNT_SEEDS=10000` runs that many; `HEADCOUNT_SEED=n` repeats one.
 
@@ -9,6 +9,7 @@
 mod chance;
 mod clients;
 mod describe;
+mod gateways;
 mod mutant;
 mod nemesis;
 mod node;
@@ -40,6 +41,7 @@ fn fault(seed: u64, mutant: Option<Mutant>) -> Result<u64, String> {
     for node in &live {
         let process = node.process.as_ref().ok_or("a node does not run")?;
         let (name, replica) = (&node.name, &process.ledger.replica);
+        world.wrongly_told(process).map_err(|wrong| format!("{name}: {wrong}"))?;
         for key in 0..KEYS {
             let name_of_key = World::key(key);
             let value = i64::try_from(replica.value(name_of_key.by_ref()).unwrap_or(0)).unwrap();
@@ -82,6 +84,7 @@ fn nothing_diverges_is_lost_counted_twice_or_stuck() {
         let mut world = World::new(seed, None);
         world.run();
         world.describe();
+        println!("{}", world.tally());
         fault(seed, None).unwrap();
         return;
     }

@@ -23,10 +23,18 @@ pub(crate) enum Mutant {
     GapsAreIgnored,
     /// An origin is absorbed although not every member holds all of it.
     PromisesAreForged,
+    /// The marks of producers are not on disk with what their batches did.
+    MarksAreNotWritten,
+    /// The marks do not travel with the slots.
+    MarksDoNotTravel,
+    /// A replica says that a batch never will count before its origin is absorbed.
+    NeverIsSaidEarly,
+    /// A gateway sends a batch to another replica as soon as it has lost the first.
+    UnresolvedIsSentElsewhere,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Mutant; 8] = [
+    pub(crate) const ALL: [Mutant; 12] = [
         Mutant::AckBeforeSync,
         Mutant::NotYetDurableIsSent,
         Mutant::EpochSurvivesItsDisk,
@@ -35,6 +43,10 @@ impl Mutant {
         Mutant::TokensDoNotTravel,
         Mutant::GapsAreIgnored,
         Mutant::PromisesAreForged,
+        Mutant::MarksAreNotWritten,
+        Mutant::MarksDoNotTravel,
+        Mutant::NeverIsSaidEarly,
+        Mutant::UnresolvedIsSentElsewhere,
     ];
 
     pub(crate) fn trusts(self) -> bool {
@@ -44,7 +56,11 @@ impl Mutant {
     /// What is written in the place of `records`.
     pub(crate) fn written(self, records: Vec<u8>) -> Vec<u8> {
         let is_token = |record: &Record<'_>| matches!(record, Record::Fact { fact: Fact::Token(_), .. });
-        if self == Mutant::TokensAreNotWritten { changed(&records, |record| (!is_token(&record)).then_some(record)) } else { records }
+        match self {
+            Mutant::TokensAreNotWritten => changed(&records, |record| (!is_token(&record)).then_some(record)),
+            Mutant::MarksAreNotWritten => changed(&records, |record| (!is_step(&record)).then_some(record)),
+            _ => records,
+        }
     }
 
     /// What is sent in the place of `message`.
@@ -58,6 +74,9 @@ impl Mutant {
                 })
                 .into();
             }
+            Mutant::MarksDoNotTravel => {
+                chunk.facts = changed(&chunk.facts, |record| (!is_step(&record)).then_some(record)).into();
+            }
             Mutant::GapsAreIgnored => {
                 if let Some(process) = &world.nodes[to].process
                     && let Some(origin) = process.ledger.replica.origins().find(chunk.epoch)
@@ -70,6 +89,11 @@ impl Mutant {
         }
         Message::Chunk(chunk)
     }
+}
+
+/// What says that a batch was done, and not only that a producer was opened.
+fn is_step(record: &Record<'_>) -> bool {
+    matches!(record, Record::Fact { fact: Fact::Produced { mark, .. }, .. } if mark.upto > 0)
 }
 
 fn forge(chunk: &mut Chunk, world: &World, to: usize) {

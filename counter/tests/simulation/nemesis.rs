@@ -20,6 +20,7 @@ pub(crate) struct Plan {
     pub(crate) cut_percent: u64,
     pub(crate) clock_percent: u64,
     pub(crate) gone: bool,
+    pub(crate) gateways: usize,
 }
 
 impl Plan {
@@ -37,6 +38,7 @@ impl Plan {
             nodes: 2 + chance.index(3),
             resets: chance.percent(30),
             gone: chance.percent(15),
+            gateways: chance.index(3),
         }
     }
 }
@@ -90,7 +92,7 @@ impl World {
             let by = 1 + self.chance.index(nodes - 1);
             self.forget_gone(by);
         }
-        let other = self.chance.index(nodes);
+        let other = self.chance.index(nodes + self.gateways.len());
         if self.chance.percent(self.plan.cut_percent) && at != other {
             self.cuts.push((at, other));
             if self.chance.percent(60) {

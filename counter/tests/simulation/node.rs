@@ -109,6 +109,7 @@ impl Node {
             let mut bytes = Vec::new();
             process.ledger.replica.fold_all();
             process.ledger.replica.copy_origins(&mut bytes);
+            process.ledger.marks.copy(|_, _| true, &mut bytes);
             while process.ledger.replica.copy_counters(&mut Place::default(), usize::MAX, &mut bytes) {}
             process.ledger.tokens.copy(None, usize::MAX, process.ledger.replica.table(), &mut bytes);
             self.disk.bytes = vec![bytes];

@@ -3,6 +3,7 @@
 use crate::{
     chance::Chance,
     clients::Op,
+    gateways::{Gateway, GatewayOp, Reply},
     mutant::Mutant,
     nemesis::Plan,
     node::{Disk, Node, Process},
@@ -16,11 +17,15 @@ pub(crate) const FAULTS_END_MS: u64 = 20_000;
 const END_MS: u64 = 75_000;
 
 /// What is to happen.
+#[derive(Clone)]
 pub(crate) enum Event {
     Tick(usize),
     Synced(usize),
     Arrive { link: u64, to: usize, message: Message },
     Client(usize),
+    Gateway(usize),
+    AtNode { node: usize, life: u64, from: (usize, u64), message: Message },
+    AtGateway { gateway: usize, link: u64, message: Message },
     Nemesis,
 }
 
@@ -39,6 +44,11 @@ pub(crate) struct World {
     pub(crate) cuts: Vec<(usize, usize)>,
     pub(crate) backups: Vec<Option<(Disk, u64)>>,
     pub(crate) trace: u64,
+    /// How often each node has crashed.
+    pub(crate) lives: Vec<u64>,
+    pub(crate) gateways: Vec<Gateway>,
+    pub(crate) gateway_ops: Vec<GatewayOp>,
+    pub(crate) replies: Vec<Reply>,
 }
 
 impl World {
@@ -48,8 +58,26 @@ impl World {
         let nodes: Vec<Node> = (0..plan.nodes).map(|at| Node::new(format!("n{at}"))).collect();
         let backups = vec![None; plan.nodes];
         let (events, links) = (BTreeMap::new(), BTreeMap::new());
-        let mut world =
-            World { now_ms: 0, nodes, ops: vec![], plan, mutant, chance, events, number: 0, links, cuts: vec![], backups, trace: 0 };
+        let (ops, cuts, lives) = (vec![], vec![], vec![0; plan.nodes]);
+        let (gateways, gateway_ops, replies) = (vec![], vec![], vec![]);
+        let mut world = World {
+            now_ms: 0,
+            nodes,
+            ops,
+            plan,
+            mutant,
+            chance,
+            events,
+            number: 0,
+            links,
+            cuts,
+            backups,
+            trace: 0,
+            lives,
+            gateways,
+            gateway_ops,
+            replies,
+        };
         for at in 0..world.nodes.len() {
             if mutant == Some(Mutant::EpochSurvivesItsDisk) {
                 world.nodes[at].fixed_epoch = Some(at as u64 + 1000);
@@ -59,6 +87,11 @@ impl World {
         }
         world.after(50, Event::Client(0));
         world.after(100, Event::Nemesis);
+        for at in 0..world.plan.gateways {
+            let gateway = world.new_gateway();
+            world.gateways.push(gateway);
+            world.after(60, Event::Gateway(at));
+        }
         world
     }
 
@@ -73,6 +106,9 @@ impl World {
                 Event::Synced(node) => self.synced(node),
                 Event::Arrive { link, to, message } => self.arrive(link, to, message),
                 Event::Client(number) => self.client(number),
+                Event::Gateway(at) => self.gateway(at),
+                Event::AtNode { node, life, from, message } => self.at_node(node, life, from, message),
+                Event::AtGateway { gateway, link, message } => self.at_gateway(gateway, link, message),
                 Event::Nemesis => self.nemesis(),
             }
         }
@@ -100,6 +136,7 @@ impl World {
 
     pub(crate) fn crash(&mut self, at: usize) {
         self.nodes[at].crash(&mut self.chance);
+        self.lives[at] += 1;
         let gone: Vec<u64> = self.links.iter().filter(|(_, ends)| ends.0 == at || ends.1 == at).map(|(link, _)| *link).collect();
         gone.into_iter().for_each(|link| self.close(link));
         for op in self.ops.iter_mut().filter(|op| !op.acked) {

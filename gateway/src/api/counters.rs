@@ -4,13 +4,12 @@ use super::{
     error::ApiError,
     extract::{self, Json, MaybeJson, Path, Query, bounded},
 };
-use crate::{gateway::Gateway, tasks::added_json};
+use crate::{gateway::Gateway, live, tasks::added_json};
 use axum::extract::State;
-use counter::{Ack, AddOp, Token, replica::Entry};
+use counter::{Ack, AddOp, Counted, ReadOne, Seen, Token, replica::Entry};
 use protocol::{
     code::ErrorCode,
     limits::{COUNTER_BATCH_MAX, COUNTER_KEYS_PER_READ_MAX},
-    name::CounterKey,
     object::Object,
 };
 use serde::{Deserialize, Serialize};
@@ -97,18 +96,18 @@ pub(crate) async fn read(
     Query(wanted): Query<Wanted>,
 ) -> Result<axum::Json<Counter>, ApiError> {
     let key = extract::counter_key(&gateway, &key)?;
-    if let Some(session) = &wanted.min {
-        let is_covered = gateway.counters.cover(session, COVER_WAIT).await.map_err(|error| ApiError::BadRequest(error.to_string()))?;
-        if !is_covered {
-            return Err(ApiError::PreconditionFailed("this node has not yet seen everything that the session has"));
-        }
+    let how = counter::Wanted { min: wanted.min.as_deref().map(|session| (session, COVER_WAIT)), detail: wanted.detail.is_some() };
+    let Seen { counters, covered, session } = gateway.counters.read(&[key], how).await?;
+    if !covered {
+        return Err(ApiError::PreconditionFailed("this node has not yet seen everything that the session has"));
     }
-    let reading = reading(&gateway, &key)?;
+    let read = counters.into_iter().next().ok_or(ErrorCode::Internal)?;
+    let reading = reading(&read)?;
     if reading["lag_ms"].as_u64() > wanted.max_staleness_ms.or(Some(u64::MAX)) {
         return Err(ApiError::PreconditionFailed("a region lags by more than max_staleness_ms"));
     }
-    let replicas = wanted.detail.map(|Detail::Replicas| gateway.counters.entries(&key));
-    Ok(axum::Json(Counter { reading, replicas, session: gateway.counters.session() }))
+    let replicas = wanted.detail.map(|Detail::Replicas| read.entries);
+    Ok(axum::Json(Counter { reading, replicas, session }))
 }
 
 /// `GET /v1/counters?keys=a,b`
@@ -118,9 +117,10 @@ pub(crate) async fn read_several(
 ) -> Result<axum::Json<Value>, ApiError> {
     let keys = bounded("keys", wanted.keys.split(',').collect(), COUNTER_KEYS_PER_READ_MAX)?;
     let keys = keys.into_iter().map(|key| extract::counter_key(&gateway, key)).collect::<Result<Vec<_>, _>>()?;
-    let counter = |key: &CounterKey| reading(&gateway, key).unwrap_or_else(|error| failed(key.as_str(), &error));
-    let counters: Vec<Value> = keys.iter().map(counter).collect();
-    Ok(axum::Json(json!({ "counters": counters, "session": gateway.counters.session() })))
+    let Seen { counters, session, .. } = gateway.counters.read(&keys, counter::Wanted::default()).await?;
+    let counter = |read: &ReadOne| reading(read).unwrap_or_else(|error| failed(read.key.as_str(), &error));
+    let counters: Vec<Value> = counters.iter().map(counter).collect();
+    Ok(axum::Json(json!({ "counters": counters, "session": session })))
 }
 
 /// `POST /v1/counters/{key}/add`
@@ -131,8 +131,8 @@ pub(crate) async fn add(
 ) -> Result<axum::Json<Value>, ApiError> {
     let Addition { by, token, ack } = addition;
     let AddOp { key, by, token, ack } = operation(&gateway, &key, by, token.as_deref(), level(ack.as_deref())?)?;
-    let added = gateway.counters.add(&key, by, token, ack).await?;
-    Ok(answer(&gateway, added_json(&key, &added)))
+    let Counted { added, session } = gateway.counters.add(&key, by, token, ack).await?;
+    Ok(answer(added_json(&key, &added), &session))
 }
 
 /// `POST /v1/counters/batch`: each operation has its own result; a bad one does not stop the others.
@@ -141,14 +141,15 @@ pub(crate) async fn batch(State(gateway): State<Arc<Gateway>>, Json(batch): Json
     let operations = bounded("operations", batch.ops, COUNTER_BATCH_MAX)?;
     let checked: Vec<Result<AddOp, ApiError>> =
         operations.iter().map(|Object(op)| operation(&gateway, &op.key, op.by, op.token.as_deref(), ack)).collect();
-    let mut answers = gateway.counters.add_many(checked.iter().flatten().cloned().collect()).await.into_iter();
+    let (answers, session) = gateway.counters.add_many(checked.iter().flatten().cloned().collect()).await;
+    let mut answers = answers.into_iter();
     let results = operations.iter().zip(checked).map(|(Object(op), checked)| {
         // The engine has one answer for each operation that passed the check, in the same order.
         let answer = checked.and_then(|op| Ok((op.key, answers.next().ok_or(ErrorCode::Internal)??)));
         answer.map_or_else(|error| failed(&op.key, &error), |(key, added)| added_json(&key, &added))
     });
     let results: Vec<Value> = results.collect();
-    Ok(answer(&gateway, json!({ "results": results })))
+    Ok(answer(json!({ "results": results }), &session))
 }
 
 /// `DELETE /v1/counters/{key}?token=`: what this node knows of the counter no longer counts.
@@ -161,13 +162,12 @@ pub(crate) async fn reset(
     let key = extract::counter_key(&gateway, &key)?;
     let token = in_query.token.or(in_body.token).ok_or(ApiError::TokenRequired)?;
     let ack = gateway.rules.namespaces.of_counter(key.by_ref())?.ack;
-    let added = gateway.counters.reset(&key, Some(Token::parse(&token)?), Some(ack)).await?;
-    Ok(answer(&gateway, added_json(&key, &added)))
+    let Counted { added, session } = gateway.counters.reset(&key, Some(Token::parse(&token)?), Some(ack)).await?;
+    Ok(answer(added_json(&key, &added), &session))
 }
 
-fn reading(gateway: &Gateway, key: &CounterKey) -> Result<Value, ApiError> {
-    let reading = gateway.reading(key);
-    if reading.get("error").is_some() { Err(ErrorCode::CounterOverflow.into()) } else { Ok(reading) }
+fn reading(read: &ReadOne) -> Result<Value, ApiError> {
+    if read.reading.is_err() { Err(ErrorCode::CounterOverflow.into()) } else { Ok(live::reading(read)) }
 }
 
 fn operation(gateway: &Gateway, key: &str, by: i64, token: Option<&str>, ack: Option<Ack>) -> Result<AddOp, ApiError> {
@@ -181,8 +181,8 @@ fn level(name: Option<&str>) -> Result<Option<Ack>, ApiError> {
     name.map(|name| Ack::parse(name).ok_or_else(unknown)).transpose()
 }
 
-fn answer(gateway: &Gateway, mut body: Value) -> axum::Json<Value> {
-    body["session"] = gateway.counters.session().into();
+fn answer(mut body: Value, session: &str) -> axum::Json<Value> {
+    body["session"] = session.into();
     axum::Json(body)
 }
 

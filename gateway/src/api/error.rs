@@ -7,12 +7,13 @@ use axum::{
     http::{Response, StatusCode},
     response::IntoResponse,
 };
-use counter::{AddError, TokenInvalid};
+use counter::{AddError, ReadError, TokenInvalid};
 use protocol::{code::ErrorCode, name::NameError, namespace::UnknownNamespace};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Why a request was refused. Nothing changed; but whether it did is unknown where [`ApiError::Code`] is
-/// `internal_server_error` or `storage_unavailable`.
+/// `internal_server_error`, and with [`ApiError::Storage`].
 #[derive(Debug)]
 pub enum ApiError {
     /// An error of the client protocol, with its name as code.
@@ -52,6 +53,8 @@ pub enum ApiError {
     PreconditionFailed(&'static str),
     /// For now; retry.
     Unavailable(&'static str),
+    /// Counters cannot be changed or read for now; whether a change was made is unknown, unless the text says so.
+    Storage(Arc<str>),
 }
 
 impl ApiError {
@@ -85,6 +88,7 @@ impl ApiError {
             ),
             ApiError::TokenExpired { .. } => of(StatusCode::GONE, "token_expired", "the token is older than the window of exact retries"),
             ApiError::PreconditionFailed(message) => of(StatusCode::PRECONDITION_FAILED, "precondition_failed", message),
+            ApiError::Storage(message) => of(StatusCode::SERVICE_UNAVAILABLE, "storage_unavailable", message),
             ApiError::Unavailable(message) => of(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message),
         }
     }
@@ -108,6 +112,7 @@ impl ApiError {
             ApiError::UnknownNamespace(_) => ErrorCode::UnknownChannel,
             ApiError::TooLarge(_) => ErrorCode::LimitExceeded,
             ApiError::Unavailable(_) => ErrorCode::Internal,
+            ApiError::Storage(_) => ErrorCode::Storage,
             _ => ErrorCode::BadRequest,
         }
     }
@@ -172,7 +177,16 @@ impl From<AddError> for ApiError {
             AddError::TokenReused => ApiError::Conflict("the token was used before for another key or amount"),
             AddError::TokensFull => ErrorCode::TooManyRequests.into(),
             AddError::KeysFull => ErrorCode::LimitExceeded.into(),
-            AddError::Storage(_) => ErrorCode::Storage.into(),
+            AddError::Storage(why) => ApiError::Storage(why),
+        }
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> ApiError {
+        match error {
+            ReadError::BadSession(bad) => ApiError::BadRequest(bad.to_string()),
+            ReadError::Unreachable(why) => ApiError::Storage(why.to_string().into()),
         }
     }
 }

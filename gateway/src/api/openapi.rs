@@ -31,6 +31,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::TokenExpired { server_time_ms: 0 },
         ApiError::PreconditionFailed(""),
         ApiError::Unavailable(""),
+        ApiError::Storage("".into()),
     ];
     let kind = |error: &ApiError| match error {
         ApiError::Code(_) => 0,
@@ -50,6 +51,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::TokenExpired { .. } => 14,
         ApiError::PreconditionFailed(_) => 15,
         ApiError::Unavailable(_) => 16,
+        ApiError::Storage(_) => 17,
     };
     assert!(own.iter().map(kind).eq(1..=own.len()), "one of each variant, in order");
     own.into_iter().chain(ErrorCode::ALL.map(ApiError::Code)).collect()

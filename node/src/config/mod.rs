@@ -43,21 +43,32 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
-/// `[node]`; the only role is "all".
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// It serves clients and services.
+    pub gateway: bool,
+    /// It holds counters.
+    pub counter: bool,
+}
+
+/// `[node]`
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct Node {
+    pub roles: Roles,
     /// `None`: made up once and kept in `data_dir`.
     pub name: Option<String>,
     pub region: String,
     pub data_dir: PathBuf,
 }
 
-/// `[listen]`; `None` is not bound. `peer` is one only with `counter.seeds`.
+/// `[listen]`; `None` is not bound: `client` and `api` are for gateways only, `resp` and `peer` for nodes with counters,
+/// `peer` only with `counter.seeds`, with `counter.producers`, or for a node with counters alone.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub struct Listen {
-    pub client: SocketAddr,
+    pub client: Option<SocketAddr>,
     pub api: Option<SocketAddr>,
     pub resp: Option<SocketAddr>,
     pub admin: Option<SocketAddr>,
@@ -106,6 +117,8 @@ pub struct Counter {
     pub key: Option<Secret>,
     /// HOST:PORT; `None`: where the peer listener listens.
     pub address: Option<String>,
+    /// `region/node` each; empty: every gateway that has the key.
+    pub producers: Vec<String>,
 }
 
 /// `[limits]`; 0 is no limit where `default.toml` says so.

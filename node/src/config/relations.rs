@@ -15,19 +15,41 @@ pub(super) fn check(config: &Config, reader: &mut Reader) {
         reader.refuse("limits.outbox_bytes", format!("must hold one message, and limits.message_bytes is {message_bytes}"));
     }
     let listen = &config.listen;
-    let public = [("listen.client", Some(listen.client)), ("listen.api", listen.api), ("listen.resp", listen.resp)];
+    let public = [("listen.client", listen.client), ("listen.api", listen.api), ("listen.resp", listen.resp)];
     one_listener_per_address(reader, public.into_iter().chain([("listen.admin", listen.admin), ("listen.peer", listen.peer)]));
-    if !config.counter.seeds.is_empty() && config.node.name.is_none() {
-        reader.refuse("node.name", "must be set with counter.seeds: a node that has lost its disk comes back under the same name");
-    }
-    if !config.counter.seeds.is_empty() && listen.peer.is_none() {
-        reader.refuse("listen.peer", "must be set with counter.seeds: other nodes connect to it");
-    }
-    if !config.counter.seeds.is_empty() && config.counter.key.is_none() && config.tls.is_none() {
-        reader.refuse("counter.key", "must be set with counter.seeds, unless tls.peer_ca is: it shows who belongs to the cluster");
-    }
+    counters_belong_together(config, reader);
     if config.auth.development {
         development_stays_on_this_machine(config, reader, public);
+    }
+}
+
+/// What nodes with counters, and gateways without, need to find each other.
+fn counters_belong_together(config: &Config, reader: &mut Reader) {
+    let Config { node, listen, counter, .. } = config;
+    let needs = match (node.roles.gateway, node.roles.counter) {
+        (true, false) => "for a gateway whose counters are elsewhere",
+        (false, true) => "for a node with counters alone",
+        _ if !counter.seeds.is_empty() => "with counter.seeds",
+        _ if !counter.producers.is_empty() => "with counter.producers",
+        _ => return,
+    };
+    if counter.key.is_none() && config.tls.is_none() {
+        reader.refuse("counter.key", format!("must be set {needs}, unless tls.peer_ca is: it shows who belongs to the cluster"));
+    }
+    if !node.roles.counter {
+        if counter.seeds.is_empty() {
+            reader.refuse("counter.seeds", format!("must name the peer listeners of the region's counter nodes {needs}"));
+        }
+        if !counter.producers.is_empty() {
+            reader.refuse("counter.producers", "is for nodes with counters; set it there");
+        }
+        return;
+    }
+    if node.name.is_none() {
+        reader.refuse("node.name", format!("must be set {needs}: a node that has lost its disk comes back under the same name"));
+    }
+    if listen.peer.is_none() {
+        reader.refuse("listen.peer", format!("must be set {needs}: other nodes connect to it"));
     }
 }
 

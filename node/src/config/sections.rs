@@ -1,12 +1,11 @@
 //! Pure: each section of the configuration, key by key, each value checked by itself.
 
 use super::{
-    Auth, Config, Counter, KeySet, Limits, Listen, Log, LogFormat, Node, Presence, Shutdown, namespace,
+    Auth, Config, Counter, KeySet, Limits, Listen, Log, LogFormat, Node, Presence, Roles, Shutdown, namespace,
     reader::{Reader, choice, text},
     secret::Secret,
     tls::Tls,
 };
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use jsonwebtoken::DecodingKey;
 
 /// RFC 7518, section 3.2: a key for HS256 has at least this many bytes. Shorter ones are warned about.
@@ -22,13 +21,12 @@ impl Config {
     pub(super) fn read(reader: &mut Reader) -> Config {
         let node = node(reader);
         let counter = counter(reader);
-        let listen = listen(reader, !counter.seeds.is_empty());
+        let listen = listen(reader, node.roles, &counter);
         let auth = auth(reader);
         let namespaces = namespace::read(reader, auth.development);
         for (keys, feature) in [
             (["etcd.endpoints", "presence.lease_ttl_s"].as_slice(), "etcd"),
             (&["redis.username", "redis.password", "redis.tls"], "Redis"),
-            (&["counter.producers"], "gateways elsewhere"),
             (&["regions.peers"], "regions"),
         ] {
             keys.iter().for_each(|key| reader.not_yet(key, feature));
@@ -51,12 +49,7 @@ impl Config {
 }
 
 fn node(reader: &mut Reader) -> Node {
-    let roles = reader.texts("node.roles");
-    if let Some(role) = roles.iter().find(|role| !["all", "gateway", "counter", "coordinator"].contains(&role.as_str())) {
-        reader.refuse("node.roles", format!("{role:?} is no role; the roles are \"all\", \"gateway\", \"counter\", \"coordinator\""));
-    } else if roles != ["all"] {
-        reader.refuse("node.roles", "this version of headcount runs alone and in every role: write [\"all\"]");
-    }
+    let roles = roles(reader);
     let name = reader.optional_text("node.name");
     let region = reader.text("node.region");
     for (key, text) in [("node.name", name.as_deref()), ("node.region", Some(region.as_str()))] {
@@ -68,18 +61,34 @@ fn node(reader: &mut Reader) -> Node {
     if data_dir.is_empty() {
         reader.refuse("node.data_dir", "must name a directory");
     }
-    Node { name, region, data_dir: data_dir.into() }
+    Node { roles, name, region, data_dir: data_dir.into() }
 }
 
-fn listen(reader: &mut Reader, has_peers: bool) -> Listen {
+fn roles(reader: &mut Reader) -> Roles {
+    let roles = reader.texts("node.roles");
+    let has = |role: &str| roles.iter().any(|known| known == role);
+    if let Some(role) = roles.iter().find(|role| !["all", "gateway", "counter", "coordinator"].contains(&role.as_str())) {
+        reader.refuse("node.roles", format!("{role:?} is no role; the roles are \"all\", \"gateway\", \"counter\", \"coordinator\""));
+    } else if roles.is_empty() {
+        reader.refuse("node.roles", "must name a role: \"all\", or some of \"gateway\", \"counter\"");
+    } else if has("coordinator") {
+        reader.refuse("node.roles", "\"coordinator\" looks after the ring of Redis nodes, which this version of headcount does not have");
+    } else if has("all") && roles.len() > 1 {
+        reader.refuse("node.roles", "\"all\" stands alone: write [\"all\"], or name the roles");
+    }
+    Roles { gateway: has("all") || has("gateway"), counter: has("all") || has("counter") }
+}
+
+fn listen(reader: &mut Reader, roles: Roles, counter: &Counter) -> Listen {
     let client = reader.address("listen.client");
-    if client.is_none() {
+    if client.is_none() && roles.gateway {
         reader.refuse("listen.client", "must be set: without it no client can connect");
     }
+    let has_peers = roles.counter && (!roles.gateway || !counter.seeds.is_empty() || !counter.producers.is_empty());
     Listen {
-        client: client.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)),
-        api: reader.address("listen.api"),
-        resp: reader.address("listen.resp"),
+        client: client.filter(|_| roles.gateway),
+        api: reader.address("listen.api").filter(|_| roles.gateway),
+        resp: reader.address("listen.resp").filter(|_| roles.counter),
         admin: reader.address("listen.admin"),
         peer: reader.address("listen.peer").filter(|_| has_peers),
     }
@@ -153,7 +162,12 @@ fn counter(reader: &mut Reader) -> Counter {
     if key.as_ref().is_some_and(|key| key.expose().len() < PEER_KEY_BYTES_MIN) {
         reader.refuse("counter.key", format!("must have at least {PEER_KEY_BYTES_MIN} bytes, for whoever guesses it can count"));
     }
-    Counter { seeds, cluster, key, address }
+    let producers = reader.texts("counter.producers");
+    let is_member = |text: &str| text.split_once('/').is_some_and(|(region, node)| is_identifier(region) && is_identifier(node));
+    if let Some(producer) = producers.iter().find(|producer| !is_member(producer)) {
+        reader.refuse("counter.producers", format!("{producer:?} is not REGION/NODE"));
+    }
+    Counter { seeds, cluster, key, address, producers }
 }
 
 fn limits(reader: &mut Reader) -> Limits {

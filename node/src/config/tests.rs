@@ -3,12 +3,12 @@
 use super::{layers::DEFAULT_FILE, *};
 use protocol::namespace::{Grant, Grants, Namespace};
 
-fn load(toml: &str, env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+pub(super) fn load(toml: &str, env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let env: Vec<_> = env.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
     Config::load(Some(("hc.toml", toml)), &env).map_err(|BadConfig(problems)| problems.iter().map(ToString::to_string).collect())
 }
 
-fn problems(toml: &str, env: &[(&str, &str)]) -> Vec<String> {
+pub(super) fn problems(toml: &str, env: &[(&str, &str)]) -> Vec<String> {
     load(toml, env).map(|_| Vec::new()).unwrap_or_else(|problems| problems)
 }
 
@@ -24,7 +24,7 @@ fn every_key_of_the_default_file_is_read_and_its_value_is_good() {
 fn the_default_file_is_the_default() {
     let (nothing, everything) = (load("", &[]).unwrap(), load(DEFAULT_FILE, &[]).unwrap());
     assert!(nothing.auth.development && everything.auth.development);
-    assert_eq!(nothing.listen.client.to_string(), "127.0.0.1:8000");
+    assert_eq!(nothing.listen.client, Some("127.0.0.1:8000".parse().unwrap()));
     assert_eq!(nothing.limits.message_bytes, protocol::limits::MESSAGE_BYTES_MAX);
     assert_eq!(nothing.limits.channels_per_client, protocol::limits::CHANNELS_PER_CLIENT_MAX);
     assert_eq!(nothing.limits.outbox_bytes, protocol::limits::OUTBOX_BYTES_MAX);
@@ -55,8 +55,42 @@ fn bad_input_is_told_with_place_key_value_and_reason() {
             "hc.toml:2: node.roles = [\"gatway\"]: \"gatway\" is no role; the roles are \"all\", \"gateway\", \"counter\", \"coordinator\"",
         ),
         (
-            "[node]\nroles = [\"gateway\"]",
-            "hc.toml:2: node.roles = [\"gateway\"]: this version of headcount runs alone and in every role: write [\"all\"]",
+            "[node]\nroles = [\"coordinator\"]",
+            "hc.toml:2: node.roles = [\"coordinator\"]: \"coordinator\" looks after the ring of Redis nodes, which this version of headcount \
+             does not have",
+        ),
+        ("[node]\nroles = []", "hc.toml:2: node.roles = []: must name a role: \"all\", or some of \"gateway\", \"counter\""),
+        (
+            "[node]\nroles = [\"all\", \"counter\"]",
+            "hc.toml:2: node.roles = [\"all\", \"counter\"]: \"all\" stands alone: write [\"all\"], or name the roles",
+        ),
+        (
+            "[node]\nroles = [\"gateway\"]\n[counter]\nkey = \"sixteen bytes it has\"",
+            "default: counter.seeds = []: must name the peer listeners of the region's counter nodes for a gateway whose counters are elsewhere",
+        ),
+        (
+            "[node]\nroles = [\"gateway\"]\n[counter]\nseeds = [\"c1:7400\"]",
+            "default: counter.key: must be set for a gateway whose counters are elsewhere, unless tls.peer_ca is: it shows who belongs to the cluster",
+        ),
+        (
+            "[node]\nroles = [\"gateway\"]\n[counter]\nkey = \"sixteen bytes it has\"\nseeds = [\"c1:7400\"]\nproducers = [\"eu/g1\"]",
+            "hc.toml:6: counter.producers = [\"eu/g1\"]: is for nodes with counters; set it there",
+        ),
+        (
+            "[node]\nname = \"c1\"\nroles = [\"counter\"]",
+            "default: counter.key: must be set for a node with counters alone, unless tls.peer_ca is: it shows who belongs to the cluster",
+        ),
+        (
+            "[node]\nroles = [\"counter\"]\n[counter]\nkey = \"sixteen bytes it has\"",
+            "default: node.name = \"\": must be set for a node with counters alone: a node that has lost its disk comes back under the same name",
+        ),
+        (
+            "[node]\nname = \"c1\"\nroles = [\"counter\"]\n[counter]\nkey = \"sixteen bytes it has\"\n[listen]\npeer = \"\"",
+            "hc.toml:7: listen.peer = \"\": must be set for a node with counters alone: other nodes connect to it",
+        ),
+        (
+            "[counter]\nproducers = [\"g1\"]\nkey = \"sixteen bytes it has\"\n[node]\nname = \"c1\"",
+            "hc.toml:2: counter.producers = [\"g1\"]: \"g1\" is not REGION/NODE",
         ),
         ("[node]\ndata_dir = \"\"", "hc.toml:2: node.data_dir = \"\": must name a directory"),
         (
@@ -319,6 +353,25 @@ fn a_namespace_has_its_own_defaults_whatever_the_default_namespace_says() {
 }
 
 #[test]
+fn each_role_binds_the_listeners_that_it_needs() {
+    let key = "key = \"sixteen bytes it has\"";
+    for (node, counter, bound) in [
+        ("", "", ["client", "resp", "admin"].as_slice()),
+        ("roles = [\"gateway\", \"counter\"]", "", &["client", "resp", "admin"]),
+        ("", "producers = [\"eu/g1\"]", &["client", "resp", "admin", "peer"]),
+        ("", "seeds = [\"c2:7400\"]", &["client", "resp", "admin", "peer"]),
+        ("roles = [\"counter\"]", "", &["resp", "admin", "peer"]),
+        ("roles = [\"gateway\"]", "seeds = [\"c1:7400\"]", &["client", "admin"]),
+    ] {
+        let text = format!("[node]\nname = \"n1\"\n{node}\n[counter]\n{key}\n{counter}");
+        let Listen { client, api, resp, admin, peer } = load(&text, &[]).unwrap().listen;
+        let listeners = [("client", client), ("api", api), ("resp", resp), ("admin", admin), ("peer", peer)];
+        let is: Vec<_> = listeners.into_iter().filter_map(|(name, address)| Some((name, address?).0)).collect();
+        assert_eq!(is, bound, "{text}");
+    }
+}
+
+#[test]
 fn the_effective_configuration_shows_no_secret_and_loads_again() {
     let file = "[auth]\nhmac_secrets = [\"s3cret-a\"]\napi_keys = [\"s3cret-b\"]\n[[namespace]]\nname = \"a\"\n[[namespace]]\nname = \"b\"\npublish = \"service\"";
     let config = load(file, &[]).unwrap();
@@ -328,57 +381,6 @@ fn the_effective_configuration_shows_no_secret_and_loads_again() {
     let again = load(&printed.replace("hmac_secrets = \"***\"", "").replace("api_keys = \"***\"", ""), &[]).unwrap();
     assert_eq!(again.namespaces, config.namespaces);
     assert_eq!(config.warnings, ["1 of auth.hmac_secrets shorter than 32 bytes: tokens signed with such a secret can be guessed"]);
-}
-
-const TLS: &str = "[tls]\ncert = \"c.pem\"\nkey = \"k.pem\"\npeer_ca = \"ca.pem\"";
-
-#[test]
-fn with_certificates_the_key_of_the_cluster_may_be_left_out() {
-    let seeds = "[counter]\nseeds = [\"c1:7400\"]\n[node]\nname = \"c2\"\n";
-    assert_eq!(problems(&format!("{seeds}{TLS}"), &[]), [""; 0]);
-    assert!(load(TLS, &[]).unwrap().tls.is_some() && load("", &[]).unwrap().tls.is_none());
-}
-
-#[test]
-fn bad_files_of_certificates_are_told_with_place_key_path_and_reason() {
-    let authority = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
-    let other = rcgen::generate_simple_self_signed(["c1.example".to_owned()]).unwrap();
-    let (cert, key, stranger) = (authority.cert.pem(), authority.signing_key.serialize_pem(), other.signing_key.serialize_pem());
-    let found = |cert: &str, key: &str, peer_ca: &str| {
-        let read = |path: &std::path::Path| match path.to_str() {
-            Some("c.pem") => Ok(cert.to_owned().into_bytes()),
-            Some("k.pem") => Ok(key.to_owned().into_bytes()),
-            Some("ca.pem") => Ok(peer_ca.to_owned().into_bytes()),
-            path => panic!("{path:?}"),
-        };
-        let opened = load(TLS, &[]).unwrap().tls.unwrap().open(read);
-        opened.map_err(|BadConfig(problems)| problems.iter().map(ToString::to_string).collect::<Vec<_>>()).err().unwrap_or_default()
-    };
-    assert_eq!(found(&cert, &key, &cert), [""; 0]);
-    let no_certificate = "has no certificate in PEM form (-----BEGIN CERTIFICATE-----)";
-    let half: String = cert.lines().take(3).collect::<Vec<_>>().join("\n");
-    let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    let nonsense_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
-    let no_key = "has no private key in PEM form (-----BEGIN PRIVATE KEY-----); one with a passphrase cannot be used";
-    for (files, expected) in [
-        ((key.as_str(), key.as_str(), cert.as_str()), format!("hc.toml:2: tls.cert = \"c.pem\": {no_certificate}")),
-        ((&half, &key, &cert), "hc.toml:2: tls.cert = \"c.pem\": is damaged: ".to_owned()),
-        ((nonsense, &key, &cert), "hc.toml:2: tls.cert = \"c.pem\": begins with no certificate: BadEncoding".to_owned()),
-        ((&cert, &cert, &cert), format!("hc.toml:3: tls.key = \"k.pem\": {no_key}")),
-        ((&cert, nonsense_key, &cert), "hc.toml:3: tls.key = \"k.pem\": is no private key that can be used: ".to_owned()),
-        ((&cert, &stranger, &cert), "hc.toml:3: tls.key = \"k.pem\": does not fit the certificate in tls.cert".to_owned()),
-        ((&cert, &key, ""), format!("hc.toml:4: tls.peer_ca = \"ca.pem\": {no_certificate}")),
-        ((&cert, &key, nonsense), "hc.toml:4: tls.peer_ca = \"ca.pem\": is no certificate of an authority: ".to_owned()),
-    ] {
-        let problems = found(files.0, files.1, files.2);
-        assert!(problems.len() == 1 && problems[0].starts_with(&expected), "{problems:?} instead of {expected}");
-    }
-    let opened = load(TLS, &[]).unwrap().tls.unwrap().open(|_| Err(std::io::ErrorKind::NotFound.into()));
-    let Err(BadConfig(missing)) = opened else { panic!("files that are not there were read") };
-    let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
-    let expected = [(2, "cert", "c.pem"), (3, "key", "k.pem"), (4, "peer_ca", "ca.pem")]
-        .map(|(line, key, path)| format!("hc.toml:{line}: tls.{key} = {path:?}: cannot be read: entity not found"));
-    assert_eq!(missing, expected);
 }
 
 fn namespaces(config: &Config) -> Vec<Namespace> {

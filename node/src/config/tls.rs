@@ -74,3 +74,62 @@ impl File {
         Problem { place: self.place.clone(), text: format!("{} = {:?}: {reason}", self.key, self.path) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        BadConfig,
+        tests::{load, problems},
+    };
+
+    const TLS: &str = "[tls]\ncert = \"c.pem\"\nkey = \"k.pem\"\npeer_ca = \"ca.pem\"";
+
+    #[test]
+    fn with_certificates_the_key_of_the_cluster_may_be_left_out() {
+        let seeds = "[counter]\nseeds = [\"c1:7400\"]\n[node]\nname = \"c2\"\n";
+        assert_eq!(problems(&format!("{seeds}{TLS}"), &[]), [""; 0]);
+        assert!(load(TLS, &[]).unwrap().tls.is_some() && load("", &[]).unwrap().tls.is_none());
+    }
+
+    #[test]
+    fn bad_files_of_certificates_are_told_with_place_key_path_and_reason() {
+        let authority = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
+        let other = rcgen::generate_simple_self_signed(["c1.example".to_owned()]).unwrap();
+        let (cert, key, stranger) = (authority.cert.pem(), authority.signing_key.serialize_pem(), other.signing_key.serialize_pem());
+        let found = |cert: &str, key: &str, peer_ca: &str| {
+            let read = |path: &std::path::Path| match path.to_str() {
+                Some("c.pem") => Ok(cert.to_owned().into_bytes()),
+                Some("k.pem") => Ok(key.to_owned().into_bytes()),
+                Some("ca.pem") => Ok(peer_ca.to_owned().into_bytes()),
+                path => panic!("{path:?}"),
+            };
+            let opened = load(TLS, &[]).unwrap().tls.unwrap().open(read);
+            opened.map_err(|BadConfig(problems)| problems.iter().map(ToString::to_string).collect::<Vec<_>>()).err().unwrap_or_default()
+        };
+        assert_eq!(found(&cert, &key, &cert), [""; 0]);
+        let no_certificate = "has no certificate in PEM form (-----BEGIN CERTIFICATE-----)";
+        let half: String = cert.lines().take(3).collect::<Vec<_>>().join("\n");
+        let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let nonsense_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let no_key = "has no private key in PEM form (-----BEGIN PRIVATE KEY-----); one with a passphrase cannot be used";
+        for (files, expected) in [
+            ((key.as_str(), key.as_str(), cert.as_str()), format!("hc.toml:2: tls.cert = \"c.pem\": {no_certificate}")),
+            ((&half, &key, &cert), "hc.toml:2: tls.cert = \"c.pem\": is damaged: ".to_owned()),
+            ((nonsense, &key, &cert), "hc.toml:2: tls.cert = \"c.pem\": begins with no certificate: BadEncoding".to_owned()),
+            ((&cert, &cert, &cert), format!("hc.toml:3: tls.key = \"k.pem\": {no_key}")),
+            ((&cert, nonsense_key, &cert), "hc.toml:3: tls.key = \"k.pem\": is no private key that can be used: ".to_owned()),
+            ((&cert, &stranger, &cert), "hc.toml:3: tls.key = \"k.pem\": does not fit the certificate in tls.cert".to_owned()),
+            ((&cert, &key, ""), format!("hc.toml:4: tls.peer_ca = \"ca.pem\": {no_certificate}")),
+            ((&cert, &key, nonsense), "hc.toml:4: tls.peer_ca = \"ca.pem\": is no certificate of an authority: ".to_owned()),
+        ] {
+            let problems = found(files.0, files.1, files.2);
+            assert!(problems.len() == 1 && problems[0].starts_with(&expected), "{problems:?} instead of {expected}");
+        }
+        let opened = load(TLS, &[]).unwrap().tls.unwrap().open(|_| Err(std::io::ErrorKind::NotFound.into()));
+        let Err(BadConfig(missing)) = opened else { panic!("files that are not there were read") };
+        let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        let expected = [(2, "cert", "c.pem"), (3, "key", "k.pem"), (4, "peer_ca", "ca.pem")]
+            .map(|(line, key, path)| format!("hc.toml:{line}: tls.{key} = {path:?}: cannot be read: entity not found"));
+        assert_eq!(missing, expected);
+    }
+}

@@ -1,0 +1,89 @@
+//! Pure: batches between the words in which they come and the ledger.
+
+use crate::{
+    engine::Op,
+    group::Group,
+    ledger::{AddError, Change, Changed, Ledger},
+    producer::BatchId,
+    token::Token,
+};
+use protocol::{
+    name::{CounterKey, NameRef},
+    producer::{Fate, OpFate, OpResult, Produce, Produced},
+    time::Now,
+};
+
+/// A batch that no gateway of ours sends; the connection ends, and nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a batch with an op that cannot be")]
+pub struct BadBatch;
+
+/// The results of a batch's ops, if it was done now.
+pub type Results = Vec<(Change, Result<Changed, AddError>)>;
+
+/// An op, in the words in which it travels.
+#[must_use]
+pub fn op(key: &CounterKey, change: Change, token: Option<Token>) -> protocol::producer::Op {
+    let by = if let Change::Add(by) = change { Some(by) } else { None };
+    let token = token.map(|token| token.number().to_be_bytes().to_vec().into()).unwrap_or_default();
+    protocol::producer::Op { key: key.as_str().to_owned(), by, token }
+}
+
+/// Counts a batch, or says what became of it. The answer holds once what `out` has now is on disk.
+pub fn produce(ledger: &mut Ledger, batch: &Produce, now: Now, out: &mut Group) -> Result<(Produced, Results), BadBatch> {
+    let ops = batch.ops.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let Produce { producer, epoch, number, ack, .. } = *batch;
+    let (fate, results) = ledger.produce(BatchId { producer, epoch, number }, &ops, now, out);
+    let known = match fate {
+        Fate::Done => results.iter().zip(&ops).map(|(result, op)| result_of(result, ledger.nearest(op.key))).collect(),
+        Fate::Repeated => ops.iter().map(|op| OpResult { value: ledger.nearest(op.key), fate: OpFate::Counted.into() }).collect(),
+        _ => Vec::new(),
+    };
+    let session = ledger.replica.session();
+    let produced = Produced { producer, number, fate: fate.into(), results: known, acked: ack, session, server_time_ms: now.wall_ms };
+    Ok((produced, ops.iter().map(|op| op.change).zip(results).collect()))
+}
+
+fn read(op: &protocol::producer::Op) -> Result<Op<'_>, BadBatch> {
+    let key = NameRef::parse(op.key.as_bytes()).map_err(|_| BadBatch)?;
+    let token = match op.token[..] {
+        [] => None,
+        ref bytes => Some(Token(u128::from_be_bytes(bytes.try_into().map_err(|_| BadBatch)?))),
+    };
+    Ok(Op { key, change: op.by.map_or(Change::Reset, Change::Add), token })
+}
+
+fn result_of(result: &Result<Changed, AddError>, value: i64) -> OpResult {
+    let (value, fate) = match result {
+        Ok(Changed { value, duplicate: false }) => (*value, OpFate::Counted),
+        Ok(Changed { value, duplicate: true }) => (*value, OpFate::Duplicate),
+        Err(AddError::Overflow(_)) => (value, OpFate::Overflow),
+        Err(AddError::TokenExpired { .. }) => (value, OpFate::TokenExpired),
+        Err(AddError::TokenReused) => (value, OpFate::TokenReused),
+        Err(AddError::TokensFull) => (value, OpFate::TokensFull),
+        // The ledger knows nothing of storage.
+        Err(AddError::KeysFull | AddError::Storage(_)) => (value, OpFate::KeysFull),
+    };
+    OpResult { value, fate: fate.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_op_reads_back_and_what_is_none_is_refused() {
+        let (key, token) = (CounterKey::parse("likes").unwrap(), Token(7 << 76 | 2 << 62));
+        for (change, token) in [(Change::Add(i64::MIN), Some(token)), (Change::Add(0), None), (Change::Reset, Some(token))] {
+            let words = op(&key, change, token);
+            let read = read(&words).unwrap();
+            assert_eq!((read.key.as_str(), read.change, read.token), ("likes", change, token));
+        }
+        let good = op(&key, Change::Reset, None);
+        for bad in
+            [protocol::producer::Op { key: "a b".to_owned(), ..good.clone() }, protocol::producer::Op { token: vec![1; 15].into(), ..good }]
+        {
+            assert!(read(&bad).is_err());
+        }
+    }
+}

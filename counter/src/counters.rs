@@ -1,0 +1,163 @@
+//! I/O: the counters as a gateway uses them: those of its own process, or those of other nodes of its region.
+
+use crate::{
+    batch,
+    engine::{Ack, AddOp, Added, Engine},
+    interest::Interest,
+    lanes::Counted,
+    ledger::{AddError, Change},
+    reading::Reading,
+    readings::{ReadOne, from_words},
+    remote::{Remote, Unreachable, added},
+    session,
+    token::Token,
+};
+use protocol::{name::CounterKey, producer::Read};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// Where the counters are. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Counters {
+    /// In this process, and what of them is watched here.
+    Here(Engine, Arc<Interest>),
+    /// In other processes.
+    Elsewhere(Remote),
+}
+
+/// How to read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'a> {
+    /// A session that must be covered, and how long to wait for that.
+    pub min: Option<(&'a str, Duration)>,
+    /// Also what each member has counted.
+    pub detail: bool,
+}
+
+/// What was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The counters, in the order in which they were asked for.
+    pub counters: Vec<ReadOne>,
+    /// Whether the session that was asked for is covered.
+    pub covered: bool,
+    /// A session vector that covers what was read.
+    pub session: String,
+}
+
+/// Why nothing was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Retrying it never helps.
+    #[error(transparent)]
+    BadSession(#[from] session::BadSession),
+    /// Retry.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+}
+
+impl Counters {
+    /// The counters of this process.
+    #[must_use]
+    pub fn here(engine: Engine) -> Counters {
+        let interest = Arc::new(engine.interest());
+        Counters::Here(engine, interest)
+    }
+
+    /// Adds `by` to `key` and returns once that is as safe as `ack` says. Dropping the future does not undo it.
+    pub async fn add(&self, key: &CounterKey, by: i64, token: Option<Token>, ack: Option<Ack>) -> Result<Counted, AddError> {
+        match self {
+            Counters::Here(engine, _) => engine.add(key, by, token, ack).await.map(|added| counted(engine, added)),
+            Counters::Elsewhere(remote) => remote.change(batch::op(key, Change::Add(by), token), ack).await,
+        }
+    }
+
+    /// Observed reset: what the node that does it knows of `key` no longer counts, what others count meanwhile does.
+    pub async fn reset(&self, key: &CounterKey, token: Option<Token>, ack: Option<Ack>) -> Result<Counted, AddError> {
+        match self {
+            Counters::Here(engine, _) => engine.reset(key, token, ack).await.map(|added| counted(engine, added)),
+            Counters::Elsewhere(remote) => remote.change(batch::op(key, Change::Reset, token), ack).await,
+        }
+    }
+
+    /// Does all of `ops`, in order; each has its own answer. Also returns a session that covers them.
+    pub async fn add_many(&self, ops: Vec<AddOp>) -> (Vec<Result<Added, AddError>>, String) {
+        match self {
+            Counters::Here(engine, _) => (engine.add_many(ops).await, engine.session()),
+            Counters::Elsewhere(remote) => {
+                let settled = remote.add_many(ops).await;
+                // They may have been counted at several nodes.
+                let mut sessions: Vec<&str> = settled.iter().flatten().map(|counted| &*counted.session).collect();
+                sessions.dedup();
+                (settled.iter().map(added).collect(), session::join(&sessions))
+            }
+        }
+    }
+
+    /// Reads counters.
+    pub async fn read(&self, keys: &[CounterKey], wanted: Wanted<'_>) -> Result<Seen, ReadError> {
+        match self {
+            Counters::Here(engine, _) => {
+                let covered = match wanted.min {
+                    Some((session, most)) => engine.cover(session, most).await?,
+                    None => true,
+                };
+                let entries = |key: &CounterKey| if wanted.detail { engine.entries(key) } else { BTreeMap::new() };
+                let read = |key: &CounterKey| ReadOne { key: key.clone(), reading: engine.read(key), entries: entries(key) };
+                Ok(Seen { counters: keys.iter().map(read).collect(), covered, session: engine.session() })
+            }
+            Counters::Elsewhere(remote) => {
+                let (min, most) = wanted.min.unwrap_or_default();
+                let read = Read {
+                    keys: keys.iter().map(|key| key.as_str().to_owned()).collect(),
+                    min: min.to_owned(),
+                    wait_ms: u32::try_from(most.as_millis()).unwrap_or(u32::MAX),
+                    detail: wanted.detail,
+                    ..Read::default()
+                };
+                let answer = remote.ask(read).await?;
+                if answer.bad_session || wanted.min.is_some_and(|(session, _)| session.is_empty()) {
+                    return Err(session::BadSession.into());
+                }
+                let readings = answer.readings.unwrap_or_default();
+                let session = readings.session.clone();
+                Ok(Seen { counters: from_words(readings), covered: answer.covered, session })
+            }
+        }
+    }
+
+    /// Watches `key` for one more watcher and reads it; as often as it is watched it must be unwatched, also after an error.
+    pub async fn watch(&self, key: &CounterKey) -> Result<ReadOne, ReadError> {
+        match self {
+            Counters::Here(engine, interest) => {
+                interest.watch(key);
+                Ok(read_one(engine, key.clone()))
+            }
+            Counters::Elsewhere(remote) => Ok(remote.watch(key).await?.ok_or(Unreachable)?),
+        }
+    }
+
+    /// Ends one watch of `key`.
+    pub fn unwatch(&self, key: &CounterKey) {
+        match self {
+            Counters::Here(_, interest) => interest.unwatch(key),
+            Counters::Elsewhere(remote) => remote.unwatch(key),
+        }
+    }
+
+    /// Waits for changes; returns the watched counters that changed since the last call. Dropping the future loses none.
+    pub async fn changed(&self) -> Vec<ReadOne> {
+        match self {
+            Counters::Here(engine, interest) => interest.changed().await.into_iter().map(|key| read_one(engine, key)).collect(),
+            Counters::Elsewhere(remote) => remote.changed().await,
+        }
+    }
+}
+
+fn counted(engine: &Engine, added: Added) -> Counted {
+    Counted { added, session: engine.session().into() }
+}
+
+fn read_one(engine: &Engine, key: CounterKey) -> ReadOne {
+    let reading: Result<Reading, _> = engine.read(&key);
+    ReadOne { key, reading, entries: BTreeMap::new() }
+}

@@ -1,0 +1,148 @@
+//! I/O: the connections of a gateway to the counter nodes of its region: one to each that is configured, dialed again and
+//! again, and given up when it is silent.
+
+use crate::{
+    lanes::{Input, LinkId},
+    party::{End, HANDSHAKE, REDIAL, speak},
+    peer_stream::{Reader, Stream, read_frame},
+    remote::{Inner, Remote},
+};
+use protocol::{
+    peer::{FRAME_BYTES_MAX, Message, Refused},
+    producer::Read,
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    net::TcpStream,
+    sync::mpsc,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+
+/// Messages that wait for one connection; one that lags by so many is closed. Their bytes are bounded by the lanes.
+const MESSAGES_MAX: usize = 16_384;
+/// How often a replica is asked whether it is there.
+const PING: Duration = Duration::from_millis(500);
+/// A replica from which nothing has come for so long is given up.
+const SILENT_MS: u64 = 2_000;
+/// How often deadlines are looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+impl Remote {
+    /// Keeps the connections until `shutdown` completes.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let mut tasks = JoinSet::new();
+        let seeds = self.inner.config.seeds.len();
+        // Gateways with the same list do not all count at the same node.
+        let first = usize::try_from((self.inner.config.random_u64)() % seeds.max(1) as u64).unwrap_or_default();
+        for seed in 0..seeds {
+            tasks.spawn(Arc::clone(&self.inner).keep(seed, (seed + first) % seeds));
+        }
+        let inner = Arc::clone(&self.inner);
+        tasks.spawn(async move {
+            let mut ticks = interval(TICK);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                inner.drive(|_| vec![Input::Tick]);
+            }
+        });
+        shutdown.await;
+        tasks.shutdown().await;
+    }
+}
+
+impl Inner {
+    async fn keep(self: Arc<Inner>, seed: usize, rank: usize) {
+        let address = &self.config.seeds[seed];
+        let mut said = String::new();
+        loop {
+            let (sender, messages) = mpsc::channel(MESSAGES_MAX);
+            let end = match timeout(HANDSHAKE, self.greet(address)).await.unwrap_or(Err(End::Late)) {
+                Ok((stream, member)) => {
+                    let link = self.up(seed, rank, sender.clone());
+                    // The lanes hold the other one: when they drop it, the connection ends.
+                    let sender = sender.downgrade();
+                    tracing::info!(address, node = member, link, "counter node: connected");
+                    said.clear();
+                    let end = self.converse(link, stream, sender, messages).await;
+                    tracing::warn!(address, node = member, link, %end, "counter node: disconnected");
+                    self.down(seed, link, end.to_string());
+                    end
+                }
+                Err(end) => {
+                    self.state.lock().troubles[seed] = Some(end.to_string());
+                    end
+                }
+            };
+            // Once for each reason, for it is dialed twice a second.
+            let why = end.to_string();
+            if why != said {
+                tracing::warn!(address, %end, "counter node: not connected");
+                said = why;
+            }
+            sleep(REDIAL / 2 + REDIAL.mul_f64(((self.config.random_u64)() % 1000) as f64 / 1000.0)).await;
+        }
+    }
+
+    /// Connects, and is let in: only then the first question is answered.
+    async fn greet(&self, address: &str) -> Result<(Stream, String), End> {
+        let (mut stream, hello) = self.party.greet(TcpStream::connect(address).await?, Some(address)).await?;
+        if hello.producer {
+            return Err(End::Refused("it is a gateway, and no counter node".to_owned()));
+        }
+        stream.write(Message::Read(Read::default())).await?;
+        match stream.read(FRAME_BYTES_MAX).await? {
+            Some(Message::Answer(_)) => Ok((stream, format!("{}/{}", hello.region, hello.node))),
+            Some(Message::Refused(Refused { reason })) => Err(End::Refused(format!("it said: {reason:.200}"))),
+            _ => Err(End::Refused("it does not serve gateways: is it of an older version?".to_owned())),
+        }
+    }
+
+    async fn converse(&self, link: LinkId, stream: Stream, sender: mpsc::WeakSender<Message>, messages: mpsc::Receiver<Message>) -> End {
+        let heard_ms = AtomicU64::new((self.config.clock)().mono_ms);
+        tokio::select! {
+            end = self.listen(link, stream.reader, &heard_ms) => end,
+            end = speak(stream.writer, messages) => end,
+            end = self.watch_over(sender, &heard_ms) => end,
+        }
+    }
+
+    async fn listen(&self, link: LinkId, mut reader: Reader, heard_ms: &AtomicU64) -> End {
+        loop {
+            let heard = || heard_ms.store((self.config.clock)().mono_ms, Ordering::Relaxed);
+            let message = match read_frame(&mut reader, FRAME_BYTES_MAX, heard).await {
+                Ok(message) => message,
+                Err(unfit) => return unfit.into(),
+            };
+            heard();
+            match message {
+                Some(Message::Refused(Refused { reason })) => {
+                    // It ends the connection when it has answered what was asked.
+                    tracing::info!(link, "counter node: leaving, for {reason:.200}");
+                    self.drive(|_| vec![Input::Leaving(link)]);
+                }
+                Some(message) => self.received(link, message),
+                None => {}
+            }
+        }
+    }
+
+    async fn watch_over(&self, sender: mpsc::WeakSender<Message>, heard_ms: &AtomicU64) -> End {
+        loop {
+            sleep(PING).await;
+            if heard_ms.load(Ordering::Relaxed) + SILENT_MS < (self.config.clock)().mono_ms {
+                return End::Late;
+            }
+            let Some(sender) = sender.upgrade() else { return End::Closed };
+            // Its queue is full: then it has enough to answer.
+            _ = sender.try_send(Message::Read(Read::default()));
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! I/O: one end of a connection between nodes, a replica's or a gateway's: how both ends show each other that they belong
+//! to the same cluster. Both prove that they have the cluster's key, without showing it.
+
+use crate::{
+    peer_stream::{Stream, Unfit, Writer, write_frame},
+    peer_tls::PeerTls,
+};
+use hmac::{Hmac, KeyInit, Mac};
+use protocol::peer::{Hello, Message, Proof, Refused, STRANGER_FRAME_BYTES_MAX, VERSION};
+use sha2::Sha256;
+use std::{io, time::Duration};
+use tokio::{net::TcpStream, sync::mpsc};
+
+/// How long connecting, and then the first messages of both sides, may take.
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(3);
+/// How long a slice of a message may take to be written.
+pub(crate) const WRITE: Duration = Duration::from_secs(10);
+/// How often what is not connected is dialed, give or take half of it.
+pub(crate) const REDIAL: Duration = Duration::from_millis(500);
+
+/// Who one end of a connection is, and how it proves it.
+pub(crate) struct Party {
+    /// With the first half of every nonce, by which a node knows itself.
+    me: Hello,
+    key: Vec<u8>,
+    tls: Option<PeerTls>,
+    random_u64: fn() -> u64,
+}
+
+/// Why a connection ended or never began.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum End {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("it took too long")]
+    Late,
+    #[error("{0}")]
+    Refused(String),
+    #[error("this node itself is there")]
+    Myself,
+    #[error("there is another connection already")]
+    Second,
+    #[error("closed")]
+    Closed,
+}
+
+impl From<Unfit> for End {
+    fn from(unfit: Unfit) -> End {
+        match unfit {
+            Unfit::Io(error) => End::Io(error),
+            Unfit::Refused(reason) => End::Refused(reason),
+        }
+    }
+}
+
+impl Party {
+    /// `me` lacks what is made up here: the version and the nonce.
+    pub(crate) fn new(me: Hello, key: Vec<u8>, tls: Option<PeerTls>, random_u64: fn() -> u64) -> Party {
+        Party { me: Hello { version: VERSION, nonce: random_bytes(random_u64).into(), ..me }, key, tls, random_u64 }
+    }
+
+    /// Who this end is.
+    pub(crate) fn me(&self) -> &Hello {
+        &self.me
+    }
+
+    /// What is said on one connection: the second half of the nonce is new, so that no proof is good for another one.
+    fn hello(&self) -> Hello {
+        let nonce = [&self.me.nonce[..], &random_bytes(self.random_u64)].concat();
+        Hello { nonce: nonce.into(), ..self.me.clone() }
+    }
+
+    /// Learns who is at the other end, and that it belongs here. `dialed`: at which address, if it was by us.
+    pub(crate) async fn greet(&self, stream: TcpStream, dialed: Option<&str>) -> Result<(Stream, Hello), End> {
+        let mut stream = Stream::open(stream, self.tls.as_ref(), dialed).await?;
+        let me = self.hello();
+        stream.write(Message::Hello(me.clone())).await?;
+        let Some(Message::Hello(hello)) = stream.read(STRANGER_FRAME_BYTES_MAX).await? else {
+            return Err(End::Refused("it did not say who it is".to_owned()));
+        };
+        if (&hello.region, &hello.node) == (&self.me.region, &self.me.node) {
+            return Err(if hello.nonce.starts_with(&self.me.nonce) {
+                End::Myself
+            } else {
+                End::Refused("another node has this one's region and name".to_owned())
+            });
+        }
+        if hello.cluster != self.me.cluster {
+            let reason = format!("it belongs to the cluster {:?}, this node to {:?}", hello.cluster, self.me.cluster);
+            stream.write(Message::Refused(Refused { reason: reason.clone() })).await?;
+            return Err(End::Refused(reason));
+        }
+        stream
+            .write(Message::Proof(Proof { mac: self.proof(&hello, &me, &stream.channel).finalize().into_bytes().to_vec().into() }))
+            .await?;
+        match stream.read(STRANGER_FRAME_BYTES_MAX).await? {
+            Some(Message::Proof(proof)) => match self.proof(&me, &hello, &stream.channel).verify_slice(&proof.mac) {
+                Ok(()) => Ok((stream, hello)),
+                Err(_) => Err(End::Refused("it does not have this cluster's key".to_owned())),
+            },
+            Some(Message::Refused(Refused { reason })) => Err(End::Refused(format!("it said: {reason:.200}"))),
+            _ => Err(End::Refused("it did not prove that it has this cluster's key".to_owned())),
+        }
+    }
+
+    /// What shows the receiver of `theirs` that the sender of `mine` has the key, and is at the other end of this very
+    /// `channel`: not behind somebody between who has a certificate and passes on what is said.
+    fn proof(&self, theirs: &Hello, mine: &Hello, channel: &[u8]) -> Hmac<Sha256> {
+        // Keys may have any length.
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+        for hello in [theirs, mine] {
+            mac.update(&Message::Hello(hello.clone()).to_frame());
+        }
+        mac.update(channel);
+        mac
+    }
+}
+
+/// Writes what is to be said until nothing will be any more.
+pub(crate) async fn speak(mut writer: Writer, mut messages: mpsc::Receiver<Message>) -> End {
+    while let Some(message) = messages.recv().await {
+        if let Err(unfit) = write_frame(&mut writer, message, WRITE).await {
+            return unfit.into();
+        }
+    }
+    End::Closed
+}
+
+fn random_bytes(random_u64: fn() -> u64) -> Vec<u8> {
+    [random_u64().to_le_bytes(), random_u64().to_le_bytes()].concat()
+}
