@@ -3,6 +3,7 @@
 mod client;
 mod counters;
 mod crowd;
+mod faults;
 mod server;
 
 use clap::{Parser, Subcommand};
@@ -20,6 +21,8 @@ enum Benchmark {
     Crowd(crowd::Options),
     /// Additions over RESP beside Redis: rates, server CPU, memory of a counter, recovery.
     Counters(counters::Options),
+    /// Counters of several regions under killed, stopped, cut, full, failing and lost everything: that the sums are exact.
+    Faults(faults::Options),
 }
 
 #[tokio::main]
@@ -27,5 +30,6 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().benchmark {
         Benchmark::Crowd(options) => crowd::run(&options).await,
         Benchmark::Counters(options) => counters::run(&options).await,
+        Benchmark::Faults(options) => faults::run(&options).await,
     }
 }

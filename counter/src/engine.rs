@@ -317,6 +317,12 @@ impl Engine {
         Interest::new(Arc::clone(&self.shared.interests))
     }
 
+    /// Why additions are refused at the moment, if they are: the log cannot be written.
+    #[must_use]
+    pub fn failure(&self) -> Option<Arc<str>> {
+        self.shared.durable.borrow().failed.clone()
+    }
+
     /// Refuses further changes, makes pending ones durable, takes a snapshot and ends the log thread.
     pub async fn shutdown(&self) {
         self.shared.close(Closing::Snapshot);

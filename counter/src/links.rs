@@ -212,7 +212,7 @@ impl Links {
     /// How long ago news of an origin came last, in milliseconds; since ever for one that was never heard of.
     #[must_use]
     pub fn silence_ms(&self, origin: OriginIndex, now: Now) -> u64 {
-        now.mono_ms - self.heard_ms.get(&origin).copied().unwrap_or(0)
+        now.mono_ms.saturating_sub(self.heard_ms.get(&origin).copied().unwrap_or(0))
     }
 
     /// A message came in.

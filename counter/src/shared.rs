@@ -108,6 +108,13 @@ impl Shared {
         self.outputs.carry_out(out);
     }
 
+    /// Notes what has become of a connection, which it must know even while the log cannot be written and all else rests.
+    pub(crate) fn note(&self, note: impl FnOnce(&mut Links, Now)) {
+        if let Some(links) = &mut self.state.lock().links {
+            note(links, (self.config.clock)());
+        }
+    }
+
     /// A group is on disk.
     pub(crate) fn committed(&self, group: Group) {
         let mut out = Vec::new();

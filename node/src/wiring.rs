@@ -9,7 +9,7 @@ use crate::{
     failure::Failure,
     listeners::Listeners,
     pulse::Pulse,
-    readiness::{Phase, Readiness},
+    readiness::{Check, Health, Phase, Readiness},
     signals::Signals,
     telemetry,
 };
@@ -50,7 +50,12 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let gateway = gateway(&config, &node, counters.clone(), &registry)?;
     let metrics = NodeMetrics::register(&registry).context("registering metrics")?;
     let pulse = Arc::new(Pulse::default());
-    let readiness = Arc::new(Readiness::new(Vec::new()));
+    let checks: Vec<(&str, Check)> = vec![("counters", {
+        let counters = counters.clone();
+        // Reads go on and other nodes count on: clients are as welcome here as where there is room.
+        Box::new(move || counters.failure().map_or(Health::Ok, |why| Health::Degraded(why.to_string())))
+    })];
+    let readiness = Arc::new(Readiness::new(checks));
 
     // The tasks. None of them ends by itself: one that does takes the process with it, to be started anew.
     let mut tasks: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
