@@ -4,7 +4,7 @@
 use crate::{
     cell::Overflow,
     group::Group,
-    lives::Tending,
+    lives::{LIVES_FULL, Tending},
     record::{Fact, Malformed, Record, Use},
     replica::{AddRefusal, Located, Replica},
     table::BATCH,
@@ -52,7 +52,7 @@ pub enum AddError {
     /// Too many counters. Nothing changed; existing counters go on.
     #[error("too_many_counters: the table of counters is full")]
     KeysFull,
-    /// The log cannot be written. Refused before it changed anything, or not known to be durable: retry with the same token.
+    /// The log cannot be written, or this node can begin no other life. Refused before it changed anything, or not known to be durable: retry with the same token.
     #[error("storage_unavailable: {0}")]
     Storage(Arc<str>),
 }
@@ -82,6 +82,9 @@ impl Ledger {
         now: Now,
         out: &mut Group,
     ) -> Result<Changed, AddError> {
+        if !self.replica.can_write() {
+            return Err(AddError::Storage(LIVES_FULL.into()));
+        }
         let Some(token) = token else {
             return self.do_it(at, change, out).map(|value| Changed { value, duplicate: false });
         };
@@ -194,7 +197,7 @@ impl Ledger {
                     if tending.settled {
                         replica.begin_life(out);
                     }
-                } else {
+                } else if replica.can_write() {
                     let (seq, by) = replica.take_back(token, &used, out);
                     tokens.taken_back(used.origin, token, (by, seq));
                 }

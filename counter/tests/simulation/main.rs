@@ -9,6 +9,8 @@
 mod chance;
 mod clients;
 mod describe;
+mod hurry;
+mod lives;
 mod mutant;
 mod nemesis;
 mod node;
