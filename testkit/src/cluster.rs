@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 use tokio::{process::Command, time::timeout};
+use uuid::Uuid;
 
 /// How long whatever must happen may take.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -45,6 +46,8 @@ pub struct Cluster {
     /// The faults of each disk, where there may be some.
     pub faulty_disks: Vec<Option<FaultyDisk>>,
     options: ClusterOptions,
+    /// So that no node of another test is let in by mistake, on a port that was another's before.
+    key: Uuid,
     retired: BTreeSet<usize>,
     /// By who dials and who is dialed.
     proxies: BTreeMap<(usize, usize), Proxy>,
@@ -56,7 +59,7 @@ impl Cluster {
         let pairs = (0..count).flat_map(|from| (0..count).map(move |to| (from, to))).filter(|(from, to)| from != to);
         let proxies = pairs.map(|pair| (pair, Proxy::start(NOWHERE))).collect();
         let (nodes, small_disks, faulty_disks, retired) = (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
-        let mut cluster = Cluster { nodes, small_disks, faulty_disks, options, retired, proxies };
+        let mut cluster = Cluster { nodes, small_disks, faulty_disks, options, key: Uuid::new_v4(), retired, proxies };
         for _ in 0..count {
             cluster.add_node().await?;
         }
@@ -87,8 +90,9 @@ impl Cluster {
             self.proxies.iter().filter(|((from, _), _)| *from == at).map(|(_, proxy)| proxy.address.to_string()).collect();
         // Nobody is to learn a way around the proxies.
         let config_toml = format!(
-            "[node]\nname = \"c1\"\nregion = \"r{at}\"\n[counter]\nseeds = {}\nkey = \"the key of this cluster\"\naddress = \"{NOWHERE}\"\n",
-            json!(seeds)
+            "[node]\nname = \"c1\"\nregion = \"r{at}\"\n[counter]\nseeds = {}\nkey = \"the key of cluster {}\"\naddress = \"{NOWHERE}\"\n",
+            json!(seeds),
+            self.key
         );
         let env = faults.as_ref().map(FaultyDisk::env).unwrap_or_default();
         let node = Node::start(NodeOptions { config_toml, env, disk: disk.clone(), ..NodeOptions::default() }).await;

@@ -121,7 +121,6 @@ impl Load {
     }
 
     /// What they know so far.
-    #[must_use]
     pub fn tally(&self) -> MutexGuard<'_, Tally> {
         lock(&self.shared.tally)
     }

@@ -40,7 +40,7 @@ impl SmallDisk {
             command.args(["--user", "--map-root-user"]);
         }
         let script = "mount -t tmpfs -o size=\"$1\" tmpfs \"$2\" && mkdir \"$2\"/data && echo mounted && exec cat";
-        command.args(["--mount", "sh", "-c", &script, "sh", &bytes.to_string()]).arg(mount_point.path());
+        command.args(["--mount", "sh", "-c", script, "sh", &bytes.to_string()]).arg(mount_point.path());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut keeper = command.spawn().context("unshare, of util-linux, is needed for a disk of its own")?;
         let mut line = String::new();

@@ -35,10 +35,9 @@ pub(crate) struct Options {
 /// Runs everything and prints the report. Ends with a panic that tells what is wrong if something is.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let seed = options.seed.unwrap_or_else(drawn_seed);
-    let command = format!("headcount-bench faults --minutes {} --seed {seed} --lost-disks {}", options.minutes, options.lost_disks);
-    println!("{command}");
+    println!("seed {seed}");
     let mut text = String::from("# Counters under faults\n\n");
-    writeln!(text, "`{command}` on {}; headcount {}.\n", machine(), env!("CARGO_PKG_VERSION"))?;
+    writeln!(text, "headcount {} on {}.\n", env!("CARGO_PKG_VERSION"), machine())?;
     if options.minutes > 0 {
         nemesis::run(options.minutes, seed, &mut text).await?;
     }

@@ -8,8 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
-use testkit::{Chance, Cluster, ClusterOptions, Load, LoadOptions, Tally, cluster::PATIENCE, eventually};
-use tokio::time::sleep;
+use testkit::{
+    Chance, Cluster, ClusterOptions, Load, LoadOptions, Tally,
+    cluster::PATIENCE,
+    eventually,
+    resp::{Reply, Resp},
+};
+use tokio::time::{sleep, timeout};
 
 /// Replicas at the start, and at most.
 const REPLICAS: usize = 3;
@@ -18,6 +23,8 @@ const REPLICAS_MAX: usize = 5;
 const ROUND: Duration = Duration::from_secs(90);
 /// Room of each disk: for several segments of the log and a snapshot.
 const DISK_BYTES: u64 = 400 << 20;
+/// How long a node may take to answer the nemesis itself.
+const ANSWER: Duration = Duration::from_secs(5);
 /// How often the nemesis looks what is due; half a flap.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -100,10 +107,10 @@ pub(super) async fn run(minutes: u64, seed: u64, text: &mut String) -> anyhow::R
         writeln!(rows, "| {round} | {faults} | {live} | {} | {counted_s:.1} | {equal_s:.1} | {folded_s:.1} |", known.acknowledged)?;
         let load = Load::go_on(cluster.targets(), options(round), known.clone());
         (nemesis, tally) = (Nemesis { cluster, load, ..nemesis }, known);
-        nemesis.say(format!("round {round}: all is well, {}", describe(&tally)));
+        nemesis.say(&format!("round {round}: all is well, {}", describe(&tally)));
     }
     let faults: Vec<String> = nemesis.counts.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-    writeln!(text, "## Whatever may go wrong\n")?;
+    writeln!(text, "## Whatever may go wrong\n\n`headcount-bench faults --minutes {minutes} --seed {seed}`\n")?;
     writeln!(
         text,
         "{REPLICAS} to {REPLICAS_MAX} replicas of the released binary, a region each, connected through proxies, on disks of {} MiB of \
@@ -119,7 +126,7 @@ pub(super) async fn run(minutes: u64, seed: u64, text: &mut String) -> anyhow::R
     writeln!(text, "- A replica held {} MiB of memory at most.\n", nemesis.most_bytes >> 20)?;
     writeln!(
         text,
-        "| round | faults | live replicas | additions so far | tokens counted, s after mending | all equal, s | all folded, s |\n|---|---|---|---|---|---|---|"
+        "| round | faults | live replicas | additions so far | tokens counted, s after mending | all equal and right, s | all folded, s |\n|---|---|---|---|---|---|---|"
     )?;
     writeln!(text, "{rows}")?;
     writeln!(text, "<details><summary>What happened when</summary>\n\n```")?;
@@ -129,7 +136,7 @@ pub(super) async fn run(minutes: u64, seed: u64, text: &mut String) -> anyhow::R
 }
 
 impl Nemesis {
-    fn say(&mut self, what: String) {
+    fn say(&mut self, what: &str) {
         let line = format!("{:6.1} s  {what}", self.start.elapsed().as_secs_f64());
         println!("{line}");
         self.timeline.push(line);
@@ -209,11 +216,14 @@ impl Nemesis {
             "one-way cut" => self.cluster.silence(at, other),
             "slow link" => self.cluster.slow_down(at, other, Duration::from_millis(300)),
             "kill -9" => {
-                self.say(format!("kill -9: {name}"));
+                self.say(&format!("kill -9: {name}"));
                 self.cluster.nodes[at].restart().await;
             }
             "SIGSTOP" => self.cluster.nodes[at].pause().await,
-            "full disk" => self.cluster.small_disks[at].iter().try_for_each(|disk| disk.fill())?,
+            "full disk" => {
+                self.cluster.small_disks[at].iter().try_for_each(|disk| disk.fill())?;
+                self.use_up_what_is_reserved(at).await;
+            }
             "slow disk" => self.cluster.faulty_disks[at].iter().try_for_each(testkit::FaultyDisk::slow_down)?,
             "stalled disk" => self.cluster.faulty_disks[at].iter().try_for_each(testkit::FaultyDisk::stall)?,
             "failing sync" => self.cluster.faulty_disks[at].iter().try_for_each(testkit::FaultyDisk::fail_once)?,
@@ -222,10 +232,12 @@ impl Nemesis {
             "older disk" => return self.back_up(at).await,
             "replica added" => {
                 let added = self.cluster.join().await?;
-                self.say(format!("replica added: {}", Cluster::member(added)));
+                self.say(&format!("replica added: {}", Cluster::member(added)));
                 self.load.retarget(self.cluster.targets());
             }
-            _ => self.retire(at, other).await?,
+            "replica retired" => self.retire(at, other).await?,
+            // A flapping link: the next look begins it.
+            _ => {}
         }
         *self.counts.entry(kind).or_default() += 1;
         let ending = match kind {
@@ -236,15 +248,30 @@ impl Nemesis {
             _ => is_linked.then_some(Ending::Mend(at, other)),
         };
         if let Some(ending) = ending {
-            let with = if is_linked {
-                format!(" and {}", Cluster::member(other))
+            let mut with = String::new();
+            if is_linked {
+                with = format!(" and {}", Cluster::member(other));
             } else {
-                self.busy.insert(at).then_some(String::new()).unwrap_or_default()
-            };
-            self.say(format!("{kind}: {name}{with} for {seconds:.1} s"));
+                self.busy.insert(at);
+            }
+            self.say(&format!("{kind}: {name}{with} for {seconds:.1} s"));
             self.active.push((until, ending));
         }
         Ok(())
+    }
+
+    /// Additions to counters that nobody looks at, until the log needs more room than it had reserved.
+    async fn use_up_what_is_reserved(&mut self, at: usize) {
+        let Some(address) = self.cluster.nodes[at].resp else { return };
+        let mut connection = Resp::default();
+        for start in (0..50_000).step_by(500) {
+            let keys: Vec<String> = (start..start + 500).map(|number| format!("filler-{number}")).collect();
+            let commands: Vec<_> = keys.iter().map(|key| vec!["INCR", key.as_str()]).collect();
+            let replies = timeout(ANSWER, connection.pipeline(address, &commands)).await;
+            if !matches!(replies, Ok(Ok(replies)) if replies.iter().all(|reply| matches!(reply, Reply::Integer(_)))) {
+                return;
+            }
+        }
     }
 
     /// Copies what is on a disk, to be put back later.
@@ -252,7 +279,7 @@ impl Nemesis {
         let directory = tempfile::tempdir()?;
         self.cluster.back_up(at, &directory.path().join("counter")).await?;
         self.backups.insert(at, directory);
-        self.say(format!("copied the disk of {}", Cluster::member(at)));
+        self.say(&format!("copied the disk of {}", Cluster::member(at)));
         Ok(())
     }
 
@@ -270,16 +297,17 @@ impl Nemesis {
 
     async fn lose_disk(&mut self, at: usize, older: bool) -> anyhow::Result<()> {
         self.until_held_elsewhere(at).await?;
-        self.say(format!("{}: {}", if older { "older disk" } else { "lost disk" }, Cluster::member(at)));
+        self.say(&format!("{}: {}", if older { "older disk" } else { "lost disk" }, Cluster::member(at)));
         self.cluster.nodes[at].kill9().await;
         self.load.tally().lost(at);
-        let backup = self.backups.remove(&at).filter(|_| older).map(|directory| directory.path().join("counter"));
-        self.cluster.replace_disk(at, backup.as_deref()).await
+        let backup = if older { self.backups.remove(&at) } else { None };
+        let copied = backup.as_ref().map(|directory| directory.path().join("counter"));
+        self.cluster.replace_disk(at, copied.as_deref()).await
     }
 
     async fn retire(&mut self, at: usize, by: usize) -> anyhow::Result<()> {
         self.until_held_elsewhere(at).await?;
-        self.say(format!("replica retired: {}, told to {}", Cluster::member(at), Cluster::member(by)));
+        self.say(&format!("replica retired: {}, told to {}", Cluster::member(at), Cluster::member(by)));
         self.cluster.retire(at).await;
         self.load.tally().lost(at);
         self.load.retarget(self.cluster.targets());
