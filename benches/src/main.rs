@@ -3,6 +3,7 @@
 mod client;
 mod counters;
 mod crowd;
+mod faults;
 mod growth;
 mod latency;
 mod load;
@@ -45,6 +46,8 @@ enum Benchmark {
     /// process, which count its bytes, delay it and cut it off. All of it takes some ten minutes, and joining 10,000,000
     /// counters about 6 GiB of memory and of disk (TMPDIR names the place). For trying: --quick.
     Replication(replication::Options),
+    /// Counters of several regions under killed, stopped, cut, full, failing and lost everything: that the sums are exact.
+    Faults(faults::Options),
 }
 
 #[tokio::main]
@@ -53,6 +56,7 @@ async fn main() -> anyhow::Result<()> {
         match Arguments::parse().benchmark {
             Benchmark::Crowd(options) => crowd::run(&options).await,
             Benchmark::Counters(options) => counters::run(&options).await,
+            Benchmark::Faults(options) => faults::run(&options).await,
             Benchmark::Growth(options) => growth::run(&options).await,
             Benchmark::Replication(options) => replication::run(&options).await,
         }

@@ -209,9 +209,8 @@ impl Committer {
         self.snapshot = None;
         loop {
             let mut state = self.shared.state.lock();
-            if state.closing.is_none() {
-                self.shared.wake.wait_for(&mut state, START_OVER);
-            }
+            // Refused additions wake this thread, too.
+            self.shared.wake.wait_while_for(&mut state, |state| state.closing.is_none(), START_OVER);
             let closing = state.closing.is_some();
             drop(state);
             match self.start_over() {

@@ -63,6 +63,15 @@ impl Counters {
         Counters::Here(engine, interest)
     }
 
+    /// Why counters cannot be added to, or not be reached, now.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            Counters::Here(engine, _) => engine.failure().map(|why| why.to_string()),
+            Counters::Elsewhere(remote) => remote.trouble(),
+        }
+    }
+
     /// Adds `by` to `key` and returns once that is as safe as `ack` says. Dropping the future does not undo it.
     pub async fn add(&self, key: &CounterKey, by: i64, token: Option<Token>, ack: Option<Ack>) -> Result<Counted, AddError> {
         match self {

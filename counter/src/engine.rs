@@ -7,6 +7,7 @@ use crate::{
     interest::{Interest, Interests},
     ledger::{AddError, Change, Changed},
     links::Links,
+    lives::LIVES_FULL,
     log::{self, Log},
     metrics::Metrics,
     on_disk::{self, OnDisk},
@@ -174,7 +175,7 @@ impl Engine {
         let mut answers = Vec::with_capacity(ops.len());
         for (op, outcome) in ops.iter().zip(outcomes.iter()) {
             answers.push(match outcome {
-                Ok(changed) => self.acknowledge(Staged { changed, group: outcomes.group() }, op.ack).await,
+                Ok(changed) => self.acknowledge(Staged { changed, group: outcomes.group() }, op.token, op.ack).await,
                 Err(error) => Err(error.clone()),
             });
         }
@@ -299,6 +300,13 @@ impl Engine {
         Interest::new(Arc::clone(&self.shared.interests))
     }
 
+    /// Why additions are refused at the moment, or soon may be: the log cannot be written, or no other life can be known.
+    #[must_use]
+    pub fn failure(&self) -> Option<Arc<str>> {
+        let failed = self.shared.durable.borrow().failed.clone();
+        failed.or_else(|| self.shared.state.lock().ledger.replica.origins.is_full().then(|| LIVES_FULL.into()))
+    }
+
     /// Refuses further changes, makes pending ones durable, takes a snapshot and ends the log thread.
     pub async fn shutdown(&self) {
         self.shared.close(Closing::Snapshot);
@@ -348,11 +356,17 @@ impl Engine {
     async fn change(&self, key: &CounterKey, change: Change, token: Option<Token>, ack: Option<Ack>) -> Result<Added, AddError> {
         self.room().await;
         let staged = self.stage(key, change, token)?;
-        self.acknowledge(staged, ack).await
+        self.acknowledge(staged, token, ack).await
     }
 
-    async fn acknowledge(&self, staged: Staged, ack: Option<Ack>) -> Result<Added, AddError> {
-        let acked = self.settle(staged.group, ack).await?;
+    async fn acknowledge(&self, staged: Staged, token: Option<Token>, ack: Option<Ack>) -> Result<Added, AddError> {
+        let mut acked = self.settle(staged.group, ack).await?;
+        // What a retry has found may be another node's, and in no group of this one.
+        if let Some(token) = token.filter(|_| staged.changed.duplicate && acked == Ack::Replicated)
+            && !self.shared.is_on_two_disks(token, REPLICATED_DEADLINE).await
+        {
+            acked = Ack::Fsync;
+        }
         Ok(Added { value: staged.changed.value, duplicate: staged.changed.duplicate, acked })
     }
 }

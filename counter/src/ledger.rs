@@ -4,7 +4,7 @@
 use crate::{
     cell::Overflow,
     group::Group,
-    lives::Tending,
+    lives::{LIVES_FULL, Tending},
     marks::Marks,
     record::{Fact, Malformed, Record, Use},
     replica::{AddRefusal, Located, Replica},
@@ -53,7 +53,7 @@ pub enum AddError {
     /// Too many counters. Nothing changed; existing counters go on.
     #[error("too_many_counters: the table of counters is full")]
     KeysFull,
-    /// The log cannot be written. Refused before it changed anything, or not known to be durable: retry with the same token.
+    /// The log cannot be written, or this node can begin no other life. Refused before it changed anything, or not known to be durable: retry with the same token.
     #[error("storage_unavailable: {0}")]
     Storage(Arc<str>),
 }
@@ -86,6 +86,9 @@ impl Ledger {
         now: Now,
         out: &mut Group,
     ) -> Result<Changed, AddError> {
+        if !self.replica.can_write() {
+            return Err(AddError::Storage(LIVES_FULL.into()));
+        }
         match token {
             None => self.do_it(at, change, out).map(|value| Changed { value, duplicate: false }),
             Some(token) => self.do_once(at, change, token, now, out),
@@ -230,7 +233,7 @@ impl Ledger {
                     if tending.settled {
                         replica.begin_life(out);
                     }
-                } else {
+                } else if replica.can_write() {
                     let (seq, by) = replica.take_back(token, &used, out);
                     tokens.taken_back(used.origin, token, (by, seq));
                 }

@@ -66,6 +66,8 @@ pub struct Troubles {
     pub digest_mismatches: u64,
     /// Streams asked for again because something was missing.
     pub gaps: u64,
+    /// Streams that were offered and cannot be followed, because no other life can be known.
+    pub strangers: u64,
 }
 
 /// The state of all conversations.
@@ -200,6 +202,20 @@ impl Links {
         self.replicated.get(&own).copied().unwrap_or(0)
     }
 
+    /// Whether a connected peer has the stream of `origin` on its disk up to `seq`, beside this one.
+    #[must_use]
+    pub fn is_on_two_disks(&self, ledger: &Ledger, origin: OriginIndex, seq: u64) -> bool {
+        let (mut origin, mut seq) = (origin, seq);
+        let origins = &ledger.replica.origins;
+        // See `Origins::resolve`.
+        for _ in 0..origins.count() {
+            let Some((by, at, _)) = origins[origin].absorbed else { break };
+            (origin, seq) = (by, at);
+        }
+        let epoch = origins[origin].id.epoch;
+        origins[origin].durable_seq >= seq && self.links.values().any(|link| link.known.get(&epoch) >= Some(&seq))
+    }
+
     /// Members that are connected.
     pub fn connected(&self) -> impl Iterator<Item = &str> {
         self.links.values().map(|link| link.member.as_str())
@@ -208,6 +224,7 @@ impl Links {
     /// Puts into a reading what it knows of each region: of several nodes of a region, what the last one of them says.
     pub fn say_how_current(&self, ledger: &Ledger, now: Now, reading: &mut Reading) {
         let replica = &ledger.replica;
+        reading.complete &= self.troubles.strangers == 0;
         for (index, origin) in replica.origins.iter().filter(|(index, origin)| *index != replica.own && origin.is_live()) {
             let silence_ms = self.silence_ms(index, now);
             let as_of = reading.as_of.entry(origin.id.region.clone()).or_insert(origin.as_of_ms);
@@ -223,7 +240,7 @@ impl Links {
     /// How long ago news of an origin came last, in milliseconds; since ever for one that was never heard of.
     #[must_use]
     pub fn silence_ms(&self, origin: OriginIndex, now: Now) -> u64 {
-        now.mono_ms - self.heard_ms.get(&origin).copied().unwrap_or(0)
+        now.mono_ms.saturating_sub(self.heard_ms.get(&origin).copied().unwrap_or(0))
     }
 
     /// A message came in.
@@ -251,7 +268,10 @@ impl Links {
         let mut is_outdated = have.absorbed.contains(&own_epoch);
         for Stream { origin, seq, as_of_ms, retired, ahead } in &have.streams {
             let Some(id) = origin.as_ref().and_then(id_of) else { continue };
-            let Some(index) = ledger.meet(&id, group) else { continue };
+            let Some(index) = ledger.meet(&id, group) else {
+                self.troubles.strangers += 1;
+                continue;
+            };
             link.known.insert(id.epoch, *seq);
             is_outdated |= index == own && (*retired || *seq.max(ahead) > own_seq);
             let known = &mut ledger.replica.origins[index];

@@ -25,7 +25,14 @@ pub enum ForgetRefusal {
     /// A node cannot forget itself.
     #[error("a node cannot forget itself; run the command on another one")]
     Myself,
+    /// This node cannot count, nor take over what others have counted.
+    #[error("{LIVES_FULL}")]
+    Full,
 }
+
+/// What is wrong where no other life can be known.
+pub const LIVES_FULL: &str = "as many lives of counter nodes are known as there can be (65,534), so that no node can begin another one; see \
+                              headcount_counter_lives";
 
 /// What a replica needs to know to do what is due.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +111,9 @@ impl Replica {
             return Err(ForgetRefusal::Unknown(member.to_owned()));
         }
         let lives: Vec<_> = lives.into_iter().map(|(at, _)| at).collect();
+        if !self.can_write() {
+            return Err(ForgetRefusal::Full);
+        }
         self.ready_to_write(out);
         lives.into_iter().for_each(|at| self.say(Fact::Retired { origin: at, heir: &me }, out));
         Ok(())
@@ -113,8 +123,8 @@ impl Replica {
     pub fn tend(&mut self, tending: Tending<'_>, out: &mut Group) {
         let Tending { random, address, settled, .. } = tending;
         self.home.epoch = random;
-        if !self.origins[self.own].is_live() {
-            self.begin_life(out);
+        if !self.origins[self.own].is_live() && !self.begin_life(out) {
+            return;
         }
         // Peers that never speak must not hold up what others wait for.
         if self.provisional && settled && !self.is_at_rest() {
@@ -146,7 +156,12 @@ impl Replica {
         self.home.member()
     }
 
-    /// Begins a new life if the present one must not be written.
+    /// Whether this node may write: in its present life, or in a new one.
+    pub(crate) fn can_write(&self) -> bool {
+        !self.origins.is_full() || (!self.provisional && self.origins[self.own].is_live())
+    }
+
+    /// Begins a new life if the present one must not be written. Only where [`Replica::can_write`].
     pub(crate) fn ready_to_write(&mut self, out: &mut Group) {
         if self.provisional || !self.origins[self.own].is_live() {
             self.begin_life(out);

@@ -26,6 +26,7 @@ const LAG: &str = "headcount_counter_replica_silence_seconds";
 const LINKS: &str = "headcount_counter_peers";
 const UNREPLICATED: &str = "headcount_counter_unreplicated_changes";
 const ORIGINS: &str = "headcount_counter_origins";
+const LIVES: &str = "headcount_counter_lives";
 const POISONED: &str = "headcount_counter_poisoned_chunks_total";
 const DIGESTS: &str = "headcount_counter_digest_mismatches_total";
 const GAPS: &str = "headcount_counter_stream_gaps_total";
@@ -53,6 +54,7 @@ pub const METRICS: &[(&str, &str)] = &[
     (LINKS, "Members that are connected"),
     (UNREPLICATED, "Changes of this node that no peer has on its disk yet"),
     (ORIGINS, "Lives of nodes whose counts are kept apart; more than members for long means that one is missing"),
+    (LIVES, "Lives of nodes that were ever known, of 65534 that there can be; with as many, no node can begin another one"),
     (POISONED, "Chunks from peers that broke the rules; they are dropped and not passed on"),
     (DIGESTS, "Chunks after which a stream was not what its sender has; the whole of it is asked for again; must stay 0"),
     (GAPS, "Streams asked for again because something was missing"),
@@ -121,6 +123,7 @@ pub(crate) struct Replication {
     links: IntGauge,
     unreplicated: IntGauge,
     origins: IntGauge,
+    lives: IntGauge,
     poisoned: IntCounter,
     digests: IntCounter,
     gaps: IntCounter,
@@ -136,6 +139,7 @@ impl Replication {
             links: gauge(registry, LINKS)?,
             unreplicated: gauge(registry, UNREPLICATED)?,
             origins: gauge(registry, ORIGINS)?,
+            lives: gauge(registry, LIVES)?,
             poisoned: counter(registry, POISONED)?,
             digests: counter(registry, DIGESTS)?,
             gaps: counter(registry, GAPS)?,
@@ -160,6 +164,7 @@ impl Replication {
         self.links.set(number(links.connected().count() as u64));
         self.unreplicated.set(number(replica.own_seq().saturating_sub(links.replicated(replica.own()))));
         self.origins.set(number(replica.origins().iter().filter(|(_, origin)| origin.absorbed.is_none()).count() as u64));
+        self.lives.set(number(replica.origins().count() as u64));
         let troubles = links.troubles;
         for (metric, total) in
             [(&self.poisoned, troubles.poisoned), (&self.digests, troubles.digest_mismatches), (&self.gaps, troubles.gaps)]

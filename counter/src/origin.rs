@@ -173,6 +173,12 @@ impl Origins {
         self.list.len()
     }
 
+    /// Whether no index is left for another one: nobody who begins a new life is known any more.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.list.len() >= usize::from(ORIGINS_MAX)
+    }
+
     /// Whether there is such an index.
     #[must_use]
     pub fn contains(&self, index: OriginIndex) -> bool {
@@ -203,11 +209,12 @@ impl Origins {
         self[index].retired.values().map(|(_, heir)| heir.as_str()).filter(is_member).min()
     }
 
-    /// Whether a fact at `seq` of `by`'s stream is part of what `origin` has said after position `after`: in its own
-    /// stream, or in that of one that it has absorbed since.
+    /// Whether a fact at `seq` of `by`'s stream is part of what `origin` has said after position `after` and up to `upto`: in
+    /// its own stream, or in that of one that it has absorbed since. Positions in that other stream are not its own.
     #[must_use]
-    pub fn is_said_by(&self, origin: OriginIndex, after: u64, by: OriginIndex, seq: u64) -> bool {
-        if by == origin { seq > after } else { self.absorbed_at(by, origin).is_some_and(|seq| seq > after) }
+    pub fn is_said_by(&self, origin: OriginIndex, (after, upto): (u64, u64), by: OriginIndex, seq: u64) -> bool {
+        let at = if by == origin { Some(seq) } else { self.absorbed_at(by, origin) };
+        at.is_some_and(|at| after < at && at <= upto)
     }
 
     /// Where in the stream of `into` an origin, or one that had absorbed it before, became part of it.

@@ -199,7 +199,7 @@ impl Peers {
         };
         if matches!(ended, End::Myself) {
             if let Some(seed) = seed {
-                self.engine.shared().converse(|links, _, _, _, _| links.seed_is_myself(seed));
+                self.engine.shared().note(|links, _| links.seed_is_myself(seed));
             }
             // Stays busy: there is nothing to dial.
             return;
@@ -226,7 +226,7 @@ impl Peers {
         replaced.iter().for_each(|(link, _)| self.engine.shared().outputs.close(*link));
         let messages = self.engine.shared().outputs.open(link);
         let seed = dialed.flatten();
-        self.engine.shared().converse(|links, _, _, now, _| links.up(link, &member, seed, now));
+        self.engine.shared().note(|links, now| links.up(link, &member, seed, now));
         tracing::info!(peer = member, link, "counter peer: connected");
         let Stream { reader, writer, .. } = stream;
         let end = tokio::select! {
@@ -234,7 +234,7 @@ impl Peers {
             end = self.speak(link, writer, messages) => end,
         };
         self.engine.shared().outputs.close(link);
-        self.engine.shared().converse(|links, _, _, _, _| links.down(link));
+        self.engine.shared().note(|links, _| links.down(link));
         let mut connected = self.connected.lock();
         if connected.links.get(&member).is_some_and(|(current, _)| *current == link) {
             connected.links.remove(&member);
@@ -246,7 +246,7 @@ impl Peers {
     async fn listen(&self, link: LinkId, reader: Reader) -> End {
         let mut reader = reader;
         loop {
-            let heard = || self.engine.shared().converse(|links, _, _, now, _| links.heard(link, now));
+            let heard = || self.engine.shared().note(|links, now| links.heard(link, now));
             match read_frame(&mut reader, FRAME_BYTES_MAX, heard).await {
                 // Of a kind that only a newer version knows.
                 Ok(None) => {}
@@ -266,7 +266,7 @@ impl Peers {
         while let Some(message) = messages.recv().await {
             let size = Links::weight(&message);
             match write_frame(&mut writer, message, WRITE).await {
-                Ok(()) if size > 0 => self.engine.shared().converse(|links, _, _, _, _| links.drained(link, size)),
+                Ok(()) if size > 0 => self.engine.shared().note(|links, _| links.drained(link, size)),
                 Ok(()) => {}
                 Err(unfit) => return unfit.into(),
             }

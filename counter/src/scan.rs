@@ -61,7 +61,7 @@ impl Scan {
             *self = Scan::begin(replica, self.origin, self.after);
         }
         let (origin, after) = (self.origin, self.after);
-        let is_wanted = |by, seq| replica.origins.is_said_by(origin, after, by, seq);
+        let is_wanted = |by, seq| replica.origins.is_said_by(origin, (after, u64::MAX), by, seq);
         let mut piece = Piece { after, upto: after, ..Piece::default() };
         if std::mem::take(&mut self.is_first) {
             self.base = reach;
@@ -109,7 +109,7 @@ impl Scan {
         // What is dropped is not there to be absorbed once more by what follows.
         let mut records = Vec::new();
         ledger.replica.absorbed_by(self.origin, self.after).iter().for_each(|record| record.encode(&mut records));
-        let is_wanted = |by, seq| seq <= end && ledger.replica.origins.is_said_by(self.origin, self.after, by, seq);
+        let is_wanted = |by, seq| ledger.replica.origins.is_said_by(self.origin, (self.after, end), by, seq);
         ledger.replica.copy_notices(is_wanted, &mut records);
         records.extend_from_slice(&self.marks);
         if end <= self.base {
@@ -135,7 +135,7 @@ impl Scan {
 
     /// Appends the tokens of a counter that the scan has to send.
     fn copy_tokens(&self, ledger: &Ledger, id: CellId, upto: u64, out: &mut Vec<u8>) {
-        let is_wanted = |by, seq| seq <= upto && ledger.replica.origins.is_said_by(self.origin, self.after, by, seq);
+        let is_wanted = |by, seq| ledger.replica.origins.is_said_by(self.origin, (self.after, upto), by, seq);
         for token in self.tokens.get(&id).into_iter().flatten() {
             ledger.tokens.copy_uses(*token, &ledger.replica.table, is_wanted, out);
         }

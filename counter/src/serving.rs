@@ -19,6 +19,7 @@ use protocol::{
     peer::{Applied, Chunk, Follow, Have, Message, Stream},
     time::Now,
 };
+use std::collections::BTreeSet;
 
 impl Links {
     /// A group is on disk.
@@ -71,11 +72,13 @@ impl Links {
         }
         if self.due.tend_ms <= now_ms {
             self.due.tend_ms = now_ms + TEND_MS;
-            let live = ledger.replica.origins.iter().filter(|(_, origin)| origin.is_live()).count();
-            if live > self.members {
+            // Another life of a member is no new member: one that is started again and again must not hold up all others.
+            let live = ledger.replica.origins.iter().filter(|(_, origin)| origin.is_live());
+            let members = live.map(|(_, origin)| origin.member.as_str()).collect::<BTreeSet<_>>().len();
+            if members > self.members {
                 self.settled_ms = self.settled_ms.max(now_ms + SETTLE_MS);
             }
-            self.members = live;
+            self.members = members;
             let promises = self.due.promise_ms <= now_ms;
             if promises {
                 self.due.promise_ms = now_ms + PROMISE_MS;

@@ -11,6 +11,7 @@ use crate::{
     outcomes::Outcomes,
     outputs::Outputs,
     table::BATCH,
+    token::Token,
 };
 use parking_lot::{Condvar, Mutex};
 use protocol::time::Now;
@@ -20,11 +21,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::watch;
 
 /// Bytes at which a group that nobody waits for is written.
 const UNWANTED_BYTES: usize = 1 << 20;
+/// How often it is looked whether peers have what a retry has found; they say so twice a second.
+const LOOK: Duration = Duration::from_millis(50);
 /// Groups that wait for a peer's disk; at the bound the oldest go, and who waits for them is told that they are on this disk.
 const UNREPLICATED_MAX: usize = 1 << 16;
 
@@ -105,6 +109,13 @@ impl Shared {
             self.wake.notify_one();
         }
         self.outputs.carry_out(out);
+    }
+
+    /// Notes what has become of a connection, which it must know even while the log cannot be written and all else rests.
+    pub(crate) fn note(&self, note: impl FnOnce(&mut Links, Now)) {
+        if let Some(links) = &mut self.state.lock().links {
+            note(links, (self.config.clock)());
+        }
     }
 
     /// A group is on disk.
@@ -199,6 +210,21 @@ impl Shared {
             Ok(Durable { failed: Some(reason), .. }) => Err(AddError::Storage(Arc::clone(reason))),
             _ => Err(AddError::Storage("the log has ended".into())),
         }
+    }
+
+    /// Waits until some use of a token is on a peer's disk too; false if that is not so within `most`.
+    pub(crate) async fn is_on_two_disks(&self, token: Token, most: Duration) -> bool {
+        let look = || {
+            let State { ledger, links: Some(links), .. } = &*self.state.lock() else { return false };
+            let uses = ledger.tokens.uses_of(token.number());
+            uses.iter().any(|used| used.taken_back.is_none() && links.is_on_two_disks(ledger, used.origin, used.seq))
+        };
+        let waiting = async {
+            while !look() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(most, waiting).await.is_ok()
     }
 
     pub(crate) fn close(&self, closing: Closing) {

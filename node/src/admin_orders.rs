@@ -39,6 +39,7 @@ async fn forget(
             let (status, code) = match &refusal {
                 ForgetError::Refused(ForgetRefusal::Unknown(_)) => (StatusCode::NOT_FOUND, "unknown_member"),
                 ForgetError::Refused(ForgetRefusal::Myself) => (StatusCode::CONFLICT, "myself"),
+                ForgetError::Refused(ForgetRefusal::Full) => (StatusCode::SERVICE_UNAVAILABLE, "storage_unavailable"),
                 ForgetError::Connected(_) | ForgetError::Heard(_) => (StatusCode::CONFLICT, "member_alive"),
                 ForgetError::Storage(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage_unavailable"),
             };

@@ -168,14 +168,9 @@ async fn drain(gateway: Option<&Gateway>) {
 
 /// What `/readyz` tells of the parts.
 fn checks(counters: &Counters) -> Vec<(&'static str, Check)> {
-    match counters {
-        Counters::Here(..) => Vec::new(),
-        Counters::Elsewhere(remote) => {
-            let remote = remote.clone();
-            // Channels and presence go on; other gateways are no better off.
-            vec![("counters", Box::new(move || remote.trouble().map_or(Health::Ok, Health::Degraded)))]
-        }
-    }
+    let counters = counters.clone();
+    // Channels, presence and reads go on; other nodes are no better off, and clients are as welcome here as there.
+    vec![("counters", Box::new(move || counters.trouble().map_or(Health::Ok, Health::Degraded)))]
 }
 
 fn remote(config: &Config, node: &str, tls: Option<PeerTls>, registry: &Registry) -> Result<Remote, Failure> {

@@ -1,11 +1,25 @@
-//! I/O: for tests only: real nodes on free ports, faults between them, waiting for conditions, and the table of metrics.
+//! I/O: for tests only: real nodes on free ports and clusters of them, faults between them and of their disks, clients that
+//! add to counters and know what must come of it, waiting for conditions, and the table of metrics.
 
+pub mod chance;
+pub mod cluster;
+pub mod faulty_disk;
 pub mod http;
+pub mod load;
 pub mod metric_table;
 pub mod node;
 pub mod proxy;
+pub mod resp;
+pub mod small_disk;
+pub mod tally;
 pub mod wait;
 
+pub use chance::Chance;
+pub use cluster::{Cluster, ClusterOptions};
+pub use faulty_disk::FaultyDisk;
+pub use load::{Load, LoadOptions};
 pub use node::{Node, NodeOptions};
 pub use proxy::{Direction, Proxy};
+pub use small_disk::SmallDisk;
+pub use tally::Tally;
 pub use wait::eventually;

@@ -1,6 +1,6 @@
 //! I/O: the real binary as a child process, on free ports and in a directory of its own.
 
-use crate::{eventually, http};
+use crate::{SmallDisk, eventually, http};
 use anyhow::{Context, Result, anyhow};
 use core::net::SocketAddr;
 use serde_json::Value;
@@ -8,6 +8,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    sync::Arc,
     time::Duration,
 };
 use tempfile::TempDir;
@@ -27,6 +28,8 @@ pub struct NodeOptions {
     pub env: Vec<(String, String)>,
     /// `None`: a new directory that lives as long as the [`Node`].
     pub data_dir: Option<PathBuf>,
+    /// A disk of its own for `data_dir`, which is taken from there.
+    pub disk: Option<Arc<SmallDisk>>,
 }
 
 /// A running node. Dropping it kills it, and prints its log if the test is failing.
@@ -42,7 +45,7 @@ pub struct Node {
     pub admin: SocketAddr,
     /// Other nodes, if some are configured.
     pub peer: Option<SocketAddr>,
-    /// What outlives the process.
+    /// What outlives the process, as others see it.
     pub data_dir: PathBuf,
     options: NodeOptions,
     child: Child,
@@ -53,7 +56,10 @@ impl Node {
     /// Starts a node and waits until it is ready. Panics with its log if it does not become so.
     pub async fn start(options: NodeOptions) -> Node {
         let scratch = tempfile::tempdir().expect("a directory for the node");
-        let data_dir = options.data_dir.clone().unwrap_or_else(|| scratch.path().join("data"));
+        let data_dir = match &options.disk {
+            Some(disk) => disk.seen_from_outside(),
+            None => options.data_dir.clone().unwrap_or_else(|| scratch.path().join("data")),
+        };
         fs::write(scratch.path().join("config.toml"), &options.config_toml).expect("writing the node's configuration");
         let child = spawn(scratch.path(), &data_dir, &options).expect("starting the node");
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -105,6 +111,20 @@ impl Node {
         // No system call from here: that would need unsafe code or one more crate.
         let status = Command::new("sh").args(["-c", "kill -\"$1\" \"$2\"", "sh", signal, &pid]).status().await;
         assert!(status.expect("running kill").success(), "kill -{signal} {pid}");
+    }
+
+    /// Bytes of memory that the process holds now.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let status = self.child.id().and_then(|pid| fs::read_to_string(format!("/proc/{pid}/status")).ok()).unwrap_or_default();
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.expect("VmRSS of the node") * 1024
+    }
+
+    /// What a metric without labels shows; NaN for one that is not there, or while the node does not answer.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let body = http::get(self.admin, "/metrics").await.map(|answer| answer.body).unwrap_or_default();
+        body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()).unwrap_or(f64::NAN)
     }
 
     /// Waits until the process has ended by itself.
@@ -188,7 +208,11 @@ const LOG_FILE: &str = "log";
 
 fn spawn(scratch: &Path, data_dir: &Path, options: &NodeOptions) -> Result<Child> {
     let log = fs::File::options().create(true).append(true).open(scratch.join(LOG_FILE))?;
-    let mut command = Command::new(binary()?);
+    let mut command = match &options.disk {
+        Some(disk) => disk.run(&binary()?),
+        None => Command::new(binary()?),
+    };
+    let data_dir = options.disk.as_ref().map_or(data_dir, |disk| disk.path());
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("HEADCOUNT_")) {
             command.env_remove(name);

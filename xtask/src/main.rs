@@ -11,7 +11,9 @@ cargo xtask test [--only STEP[,STEP]] [--skip STEP[,STEP]]
                        everything that CI checks, in order, up to the first failure
 cargo xtask bench [BENCHMARK …]
                        measures the released binary; without arguments everything, into benches/reports/
-cargo xtask faults     fault injection
+cargo xtask faults [--minutes N] [--seed S] [--lost-disks N]
+                       replicas of the released binary under whatever may go wrong; without arguments for ten minutes, and
+                       a thousand lost disks, into benches/reports/
 cargo xtask soak       long runs
 
 Steps of `test`:
@@ -29,7 +31,7 @@ fn main() -> ExitCode {
             }
         },
         ["bench", options @ ..] => exit_code(&steps::bench(options)),
-        ["faults"] => exists_not_yet("faults", "the tests that kill a node are in `cargo xtask test --only rust`"),
+        ["faults", options @ ..] => exit_code(&steps::faults(options)),
         ["soak"] => exists_not_yet("soak", "the short runs are in `cargo xtask bench`"),
         ["help" | "--help" | "-h"] => {
             println!("{}", help());

@@ -74,6 +74,13 @@ pub(crate) fn bench(options: &[&str]) -> Result<(), String> {
     }
 }
 
+/// The same with the nemesis of `headcount-bench faults`.
+pub(crate) fn faults(options: &[&str]) -> Result<(), String> {
+    let whole = ["--minutes", "10", "--lost-disks", "1000", "--report", "benches/reports/faults.md"];
+    let options = if options.is_empty() { &whole[..] } else { options };
+    bench(&[&["faults"][..], options].concat())
+}
+
 fn cargo(arguments: &[&str]) -> Result<(), String> {
     // The very cargo that runs us, whatever is on the PATH.
     let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());

@@ -10,6 +10,8 @@ mod chance;
 mod clients;
 mod describe;
 mod gateways;
+mod hurry;
+mod lives;
 mod mutant;
 mod nemesis;
 mod node;
