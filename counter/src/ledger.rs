@@ -67,13 +67,15 @@ pub struct Ledger {
     pub tokens: Tokens,
     /// How far the producers have come.
     pub marks: Marks,
+    /// A gateway wants to know of batches for the own origin while that is in doubt.
+    pub(crate) is_asked: bool,
 }
 
 impl Ledger {
     /// A ledger that knows nothing. `seed` is random.
     #[must_use]
     pub fn new(seed: u64) -> Ledger {
-        Ledger { replica: Replica::new(seed), tokens: Tokens::default(), marks: Marks::default() }
+        Ledger { replica: Replica::new(seed), tokens: Tokens::default(), marks: Marks::default(), is_asked: false }
     }
 
     /// Does `change` once per token.
@@ -215,7 +217,7 @@ impl Ledger {
         if replica.absorptions != absorptions {
             self.settle_own_marks();
         }
-        let Ledger { replica, tokens, marks } = self;
+        let Ledger { replica, tokens, marks, .. } = self;
         if tending.promises && !replica.is_provisional() {
             let closed = marks.newest_closed();
             let newest = tokens.newest().iter().chain(&closed).filter(|(origin, _)| **origin != replica.own());

@@ -59,6 +59,7 @@ impl Ledger {
         let Some(origin) = self.replica.origins().find(epoch) else { return (Fate::Unknown, vec![]) };
         let known = self.marks.get(origin, producer);
         if !self.is_written(origin) {
+            self.is_asked |= origin == self.replica.own();
             return (self.fate_elsewhere(origin, known, number), vec![]);
         }
         // Not even those that were closed are forgotten while anybody may ask.
@@ -156,6 +157,10 @@ impl Ledger {
     /// Closes producers that nobody uses, and forgets those that nobody can ask for.
     pub(crate) fn tend_marks(&mut self, now: Now, tending: Tending<'_>, out: &mut Group) {
         self.marks.tick(now);
+        // A peer that never speaks must not leave a gateway in doubt for ever: another life is told of by all members.
+        if tending.settled && std::mem::take(&mut self.is_asked) && self.replica.is_provisional() {
+            self.replica.begin_life(out);
+        }
         if !tending.promises {
             return;
         }
@@ -263,6 +268,13 @@ mod tests {
         assert_eq!(produce(&mut ledger, batch(0), &mut group), Fate::Unknown);
         ledger.replica.trust();
         assert_eq!(produce(&mut ledger, batch(0), &mut group), Fate::Done);
+        ledger.replica.doubt();
+        assert_eq!(produce(&mut ledger, batch(1), &mut group), Fate::Unknown);
+        let tending = Tending { random: 1, address: None, settled: false, promises: false };
+        ledger.tend(Now::default(), tending, &mut group);
+        assert!(ledger.replica.is_provisional(), "its peers may speak yet");
+        ledger.tend(Now::default(), Tending { settled: true, ..tending }, &mut group);
+        assert!(!ledger.replica.is_provisional(), "rather a new life than a gateway that never hears");
         ledger.replica.doubt();
         assert_ne!(ledger.open(2, &mut group), Ok(EPOCH));
         assert_eq!(produce(&mut ledger, batch(1), &mut group), Fate::Unknown, "nobody knows what others hold of it");

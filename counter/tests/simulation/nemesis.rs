@@ -38,7 +38,7 @@ impl Plan {
             nodes: 2 + chance.index(3),
             resets: chance.percent(30),
             gone: chance.percent(15),
-            gateways: chance.index(3),
+            gateways: if chance.percent(50) { 1 + chance.index(2) } else { 0 },
         }
     }
 }
