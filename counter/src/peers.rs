@@ -81,8 +81,15 @@ struct Connected {
     busy: BTreeSet<String>,
 }
 
-/// Talks with peers until `shutdown` completes. The engine's own origin is in doubt, if it has peers, until they have spoken.
-pub async fn serve(listener: TcpListener, engine: Engine, config: PeersConfig, shutdown: impl Future<Output = ()>) {
+/// Talks with peers until `shutdown` completes. From this call on, before the future is polled, the engine's own origin is in
+/// doubt, if it has peers, until they have spoken: call it before anybody may count, or an older disk goes on in positions
+/// of its stream that others know already.
+pub fn serve<Shutdown: Future<Output = ()>>(
+    listener: TcpListener,
+    engine: Engine,
+    config: PeersConfig,
+    shutdown: Shutdown,
+) -> impl Future<Output = ()> + use<Shutdown> {
     let (region, node) = engine.identity();
     let me = Hello { cluster: config.cluster.clone(), region, node, producer: false, ..Hello::default() };
     let party = Party::new(me, config.key.clone(), config.tls.clone(), config.random_u64);
@@ -95,30 +102,34 @@ pub async fn serve(listener: TcpListener, engine: Engine, config: PeersConfig, s
         // It counts alone meanwhile, as without any peer.
         tracing::warn!(doubt, address = peers.config.address, "counter peer: others will refuse the certificate in tls.cert");
     }
-    let mut tasks = JoinSet::new();
-    tasks.spawn(Arc::clone(&peers).tick());
-    tasks.spawn(Arc::clone(&peers).dial());
-    tokio::pin!(shutdown);
-    loop {
-        tokio::select! {
-            () = &mut shutdown => break,
-            Some(_) = tasks.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => _ = tasks.spawn(Arc::clone(&peers).accepted(stream)),
-                Err(error) => {
-                    tracing::warn!(%error, "counter peer: a connection could not be accepted");
-                    sleep(REDIAL).await;
-                }
-            },
-        }
-    }
-    peers.leaving.send_replace(true);
-    // Gateways get their last answers, in bounded time.
-    peers.leaving.closed().await;
-    tasks.shutdown().await;
+    peers.run(listener, shutdown)
 }
 
 impl Peers {
+    async fn run(self: Arc<Peers>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&self).tick());
+        tasks.spawn(Arc::clone(&self).dial());
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(_) = tasks.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => _ = tasks.spawn(Arc::clone(&self).accepted(stream)),
+                    Err(error) => {
+                        tracing::warn!(%error, "counter peer: a connection could not be accepted");
+                        sleep(REDIAL).await;
+                    }
+                },
+            }
+        }
+        self.leaving.send_replace(true);
+        // Gateways get their last answers, in bounded time.
+        self.leaving.closed().await;
+        tasks.shutdown().await;
+    }
+
     async fn tick(self: Arc<Peers>) {
         let mut ticks = interval(Duration::from_millis(FLUSH_MS));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

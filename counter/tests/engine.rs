@@ -7,6 +7,7 @@ use counter::{
     engine::SNAPSHOT_LOG_BYTES,
     group::Group,
     ledger::Change,
+    peers::{self, PeersConfig},
     recovery::{Recovered, Recovery},
 };
 use prometheus::Registry;
@@ -70,6 +71,24 @@ async fn what_was_acknowledged_survives_a_kill_and_a_retry_after_it_counts_once(
     assert_eq!(retried, Ok(Added { value: 3, duplicate: true, acked: Ack::Fsync }));
     assert_eq!(engine.entries(&likes)["eu/c1"].increments, 5);
     assert_eq!(engine.session(), "1.7-3", "the node goes on in the same life");
+}
+
+/// An older disk may have been put back. Positions that the others know already must not be written again, however soon
+/// after the start somebody adds.
+#[tokio::test]
+async fn a_node_with_peers_counts_as_a_new_one_from_the_start_until_they_have_spoken() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).add(&key("a"), 1, None, None).await.unwrap();
+    let copy = killed(dir.path());
+    let engine = Engine::open(EngineConfig { epoch: 8, ..config(copy.path()) }, &Registry::new()).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (cluster, key_of_all, seeds) = ("main".to_owned(), b"the key".to_vec(), vec!["127.0.0.1:9".to_owned()]);
+    let peers = PeersConfig { cluster, key: key_of_all, tls: None, seeds, address: String::new(), producers: vec![], random_u64: || 9 };
+    // Not polled yet, as when a client is quicker than the runtime.
+    let talking = peers::serve(listener, engine.clone(), peers, std::future::pending());
+    engine.add(&key("a"), 1, None, None).await.unwrap();
+    assert_eq!(engine.session(), "1.7-1.8-2", "the first life as it was, and another one: its retirement, and the addition");
+    drop(talking);
 }
 
 #[tokio::test]
