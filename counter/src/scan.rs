@@ -53,12 +53,14 @@ impl Scan {
     /// which reaches to `reach`.
     pub fn step(&mut self, ledger: &Ledger, feed: &Feed, reach: u64, budget: &mut usize) -> Option<Piece> {
         let replica = &ledger.replica;
-        if replica.is_folding() || *budget == 0 {
-            return None;
-        }
         if self.absorptions != replica.absorptions {
             // What was sent and what would be now do not go together.
             *self = Scan::begin(replica, self.origin, self.after);
+        }
+        // The slots of what was absorbed a moment ago are newer than all that may be sent.
+        let absorbs = |other| replica.origins.absorbed_at(other, self.origin).is_some_and(|seq| seq > reach);
+        if replica.is_folding() || *budget == 0 || (self.is_first && replica.origins.iter().any(|(other, _)| absorbs(other))) {
+            return None;
         }
         let (origin, after) = (self.origin, self.after);
         let is_wanted = |by, seq| replica.origins.is_said_by(origin, (after, u64::MAX), by, seq);
