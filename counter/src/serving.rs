@@ -19,7 +19,6 @@ use protocol::{
     peer::{Applied, Chunk, Follow, Have, Message, Stream},
     time::Now,
 };
-use std::collections::BTreeSet;
 
 impl Links {
     /// A group is on disk.
@@ -72,13 +71,11 @@ impl Links {
         }
         if self.due.tend_ms <= now_ms {
             self.due.tend_ms = now_ms + TEND_MS;
-            // Another life of a member is no new member: one that is started again and again must not hold up all others.
-            let live = ledger.replica.origins.iter().filter(|(_, origin)| origin.is_live());
-            let members = live.map(|(_, origin)| origin.member.as_str()).collect::<BTreeSet<_>>().len();
-            if members > self.members {
+            let lives = ledger.replica.origins.iter().filter(|(_, origin)| origin.is_live()).count();
+            if lives > self.members {
                 self.settled_ms = self.settled_ms.max(now_ms + SETTLE_MS);
             }
-            self.members = members;
+            self.members = lives;
             let promises = self.due.promise_ms <= now_ms;
             if promises {
                 self.due.promise_ms = now_ms + PROMISE_MS;
