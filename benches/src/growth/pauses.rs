@@ -6,12 +6,12 @@ use crate::{
     redis,
 };
 use anyhow::{Context, bail};
-use std::time::Duration;
+use std::{collections::BTreeSet, ffi::OsString, path::Path, time::Duration};
 use testkit::Node;
 use tokio::time::{Instant, interval};
 
 /// How often it is looked whether a snapshot is being written.
-const LOOK: Duration = Duration::from_millis(1);
+const LOOK: Duration = Duration::from_millis(5);
 /// How long snapshots are to be watched, one after the other if they are short, as long as [`REPEATING`] allows.
 const ENOUGH: Duration = Duration::from_secs(5);
 const REPEATING: Duration = Duration::from_secs(30);
@@ -27,8 +27,7 @@ const ENDLESS: usize = 2_000_000_000;
 /// Adds at random to `keys` counters until a snapshot has been written, and times clients beside that.
 pub(super) async fn measure(node: &Node, keys: usize) -> anyhow::Result<Pauses> {
     let address = node.resp.context("no resp listener")?;
-    // Is there as long as a snapshot is being written.
-    let unfinished = node.data_dir.join("counter").join("snapshot.tmp");
+    let counters = node.data_dir.join("counter");
     let mut load = tokio::spawn(async move { redis::benchmark(address, 64, ENDLESS, keys).await });
     let probe = Probe::start(address).await?;
     let (mut snapshots, mut writing_since): (Vec<(Instant, Instant)>, _) = (Vec::new(), None);
@@ -36,7 +35,7 @@ pub(super) async fn measure(node: &Node, keys: usize) -> anyhow::Result<Pauses> 
     let is_cut_off = loop {
         looks.tick().await;
         let now = Instant::now();
-        match (unfinished.exists(), writing_since) {
+        match (is_written(&counters), writing_since) {
             (true, None) => writing_since = Some(now),
             (false, Some(since)) => {
                 snapshots.push((since, now));
@@ -79,4 +78,12 @@ pub(super) async fn measure(node: &Node, keys: usize) -> anyhow::Result<Pauses> 
         snapshots_s: snapshots.iter().map(|(from, to)| (*to - *from).as_secs_f64()).collect(),
         is_cut_off,
     })
+}
+
+/// Whether a snapshot is being written, or the one before it removed: then there are parts of two, or of one and no manifest.
+fn is_written(counters: &Path) -> bool {
+    let names = || std::fs::read_dir(counters).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let generation = |name: OsString| Some(name.to_str()?.strip_prefix("snapshot-")?.split_once('-')?.0.to_owned());
+    let generations: BTreeSet<String> = names().filter_map(generation).collect();
+    generations.len() > usize::from(counters.join("snapshot").exists())
 }
