@@ -1,9 +1,8 @@
 //! Pure: how a gateway without counters of its own counts at the replicas of its region, exactly. Ops are gathered while
 //! batches before them are under way, and go to one replica as the numbered batches of one producer: a lane. Each level of
-//! acknowledgement has its own. When that
-//! replica does not answer, new ops go to another one through a new lane at once. What became of the old lane's batches is
-//! then asked everywhere, until somebody knows: a batch is sent elsewhere only after a replica has said that the origin it
-//! was for never will count it.
+//! acknowledgement has its own. When that replica does not answer, new ops go to another one through a new lane at once. What
+//! became of the old lane's batches is then asked everywhere, until somebody knows: a batch is sent elsewhere only after a
+//! replica has said that the origin it was for never will count it.
 
 use crate::{
     engine::Ack,

@@ -8,7 +8,7 @@ use crate::{
     engine::Op,
     group::Group,
     ledger::{AddError, Changed, Ledger},
-    lives::Tending,
+    lives::{LIVES_FULL, Tending},
     marks::{MARKS_MAX, Mark},
     record::Fact,
     table::BATCH,
@@ -35,6 +35,9 @@ pub enum OpenRefusal {
     /// The producer's number is not new.
     #[error("there is such a producer already; make up another number")]
     Taken,
+    /// This node cannot count.
+    #[error("{LIVES_FULL}")]
+    Lives,
 }
 
 impl Ledger {
@@ -42,6 +45,9 @@ impl Ledger {
     pub fn open(&mut self, producer: u64, out: &mut Group) -> Result<u64, OpenRefusal> {
         if self.marks.count() >= MARKS_MAX {
             return Err(OpenRefusal::Full);
+        }
+        if !self.replica.can_write() {
+            return Err(OpenRefusal::Lives);
         }
         self.replica.ready_to_write(out);
         let own = self.replica.own();

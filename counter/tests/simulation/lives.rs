@@ -10,6 +10,7 @@ use counter::{
     group::Group,
     ledger::{AddError, Change, Changed, Ledger},
     links::{Links, Output},
+    producer::OpenRefusal,
     record::Record,
     table::ORIGINS_MAX,
 };
@@ -210,6 +211,7 @@ fn where_no_other_life_can_be_known_it_is_said_and_nothing_is_counted_in_vain() 
     let (mut links, mut out) = (Links::start(&mut ledger, 1, Now::default()), Vec::new());
     let bytes = group.records().len();
     assert!(matches!(add(&mut ledger, &mut group), Err(AddError::Storage(why)) if why.contains("65,534")), "in doubt of its present life");
+    assert_eq!(ledger.open(1, &mut group), Err(OpenRefusal::Lives), "nor may a gateway count here");
     assert_eq!((group.records().len(), ledger.value(key.by_ref())), (bytes, Ok(1)), "nothing changed");
     let stranger = OriginName { region: "n2".to_owned(), node: "n2".to_owned(), epoch: u64::from(ORIGINS_MAX) };
     let streams = vec![Stream { origin: Some(stranger), seq: 1, ..Stream::default() }];
