@@ -87,7 +87,8 @@ pub struct Links {
     pub(crate) refollowed: BTreeSet<OriginIndex>,
     pub(crate) doubts: Doubts,
     pub(crate) next_follow: u64,
-    pub(crate) members: usize,
+    /// Live origins at the last look.
+    pub(crate) lives: usize,
     pub(crate) settled_ms: u64,
     pub(crate) due: Due,
     /// How far the own stream, and those of own lives before it, are on a peer's disk.

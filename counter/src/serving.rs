@@ -72,10 +72,10 @@ impl Links {
         if self.due.tend_ms <= now_ms {
             self.due.tend_ms = now_ms + TEND_MS;
             let lives = ledger.replica.origins.iter().filter(|(_, origin)| origin.is_live()).count();
-            if lives > self.members {
+            if lives > self.lives {
                 self.settled_ms = self.settled_ms.max(now_ms + SETTLE_MS);
             }
-            self.members = lives;
+            self.lives = lives;
             let promises = self.due.promise_ms <= now_ms;
             if promises {
                 self.due.promise_ms = now_ms + PROMISE_MS;
