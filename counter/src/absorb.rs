@@ -31,6 +31,7 @@ impl Replica {
         self.fold_all();
         let mut buffer = [0; 256];
         let floored: Vec<CellId> = self.floored.iter().copied().collect();
+        let mut said = Vec::new();
         for id in &floored {
             let cell = Cell::new(&self.table, *id);
             let (slot, floor) = (cell.slot(at), cell.floor(at));
@@ -42,10 +43,16 @@ impl Replica {
             let key = self.table.key(*id, &mut buffer);
             self.say(Fact::AbsorbedKey { origin: at, key, sums }, out);
             self.say(Fact::Floor { origin: at, key, sums: floor }, out);
+            said.push(*id);
         }
         let upto = self.origins[at].seq;
         self.say(Fact::Absorbed { origin: at, upto }, out);
         out.seal_facts();
+        // Every slot with the absorbed one in it is as new as that; see `inclusion`.
+        for id in said {
+            let slot = Cell::new(&self.table, id).slot(self.own);
+            self.put_own(id, self.table.key(id, &mut buffer).to_owned().as_str(), slot, out);
+        }
         // What the absorbed one had still to make up for is this origin's task now.
         floored.into_iter().for_each(|id| self.make_up(id, out));
     }
@@ -140,6 +147,7 @@ impl Replica {
 
     fn set_absorbed(&mut self, at: OriginIndex, absorbed: (OriginIndex, u64, u64)) {
         self.origins[at].absorbed = Some(absorbed);
+        self.inclusions.retain(|inclusion| inclusion.origin != at);
         self.absorptions += 1;
         // What it had absorbed behind the end of its stream, as only a lost disk knew, it has not.
         for (_, origin) in self.origins.iter_mut() {

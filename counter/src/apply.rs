@@ -3,6 +3,7 @@
 
 use crate::{
     cell::{Cell, Floor, OriginIndex, Slot},
+    inclusion::Inclusion,
     origin::{Held, OriginId, weight},
     record::{Fact, Malformed, Record},
     replica::Replica,
@@ -46,6 +47,11 @@ impl Replica {
                 self.known(by)?;
                 self.drop_absorbed(origin, (by, seq, upto));
             }
+            Record::Included { origin, by, seq } => {
+                self.known(origin)?;
+                self.known(by)?;
+                self.include(Inclusion { origin, by, seq });
+            }
             Record::Forgotten { .. } => {}
         }
         Ok(())
@@ -56,10 +62,14 @@ impl Replica {
             Fact::Slot { key, sums } => {
                 if self.origins[by].absorbed.is_none() {
                     let (id, slot) = (self.table.insert(self.table.hash(key), key, by), Slot { p: sums.p, n: sums.n, seq });
+                    if self.is_included(id, by) {
+                        return;
+                    }
                     self.settle(id);
                     let by_law = self.law.merge(Cell::new(&self.table, id), by, slot);
                     self.merge_slot(id, key, by, slot);
                     self.law.compare(by_law, Cell::new(&self.table, id));
+                    self.drop_included(id, by, seq);
                 }
             }
             Fact::Floor { origin, key, sums } => {
@@ -79,6 +89,7 @@ impl Replica {
                 let id = self.table.insert(self.table.hash(key), key, by);
                 self.merge_slot(id, key, by, Slot { p: sums.p, n: sums.n, seq });
                 self.drop_slot(id, origin);
+                self.drop_included(id, by, seq);
             }
             Fact::Absorbed { origin, upto } => self.absorb(origin, (by, seq, upto)),
             Fact::Address(address) => {
@@ -103,6 +114,7 @@ impl Replica {
                 Record::Dropped { origin, by, seq, upto }.encode(out);
             }
         }
+        self.inclusions.iter().for_each(|inclusion| inclusion.record().encode(out));
         self.copy_notices(|_, _| true, out);
     }
 

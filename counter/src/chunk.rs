@@ -53,6 +53,7 @@ pub fn chunk(origins: &Origins, origin: OriginIndex, piece: &Piece) -> Chunk {
                 Record::Fact { by: index(by), seq, fact }.encode(&mut facts);
             }
             Record::Dropped { origin, seq, upto, .. } => Record::Dropped { origin: index(origin), by: 0, seq, upto }.encode(&mut facts),
+            Record::Included { origin, seq, .. } => Record::Included { origin: index(origin), by: 0, seq }.encode(&mut facts),
             _ => {}
         }
     }
@@ -130,8 +131,9 @@ impl Ledger {
         out.push(&cursor);
         _ = self.apply(&cursor);
         let known = &self.replica.origins[origin];
-        // Parts of a state that never came whole leave slots behind that are newer than the position.
-        let digest_differs = known.ahead <= known.seq && chunk.digest.is_some_and(|digest| digest != known.digest());
+        // Parts of a state that never came whole leave slots behind that are newer than the position, or take some away.
+        let is_whole = known.ahead <= known.seq && !self.replica.is_partly_included(origin);
+        let digest_differs = is_whole && chunk.digest.is_some_and(|digest| digest != known.digest());
         Received::Applied { origin, digest_differs }
     }
 
@@ -168,9 +170,7 @@ impl Ledger {
                         if about == self.replica.own || about == origin {
                             return poisoned("it absorbs the living");
                         }
-                        // Parts of a state that never came whole may have it in them already.
-                        let has_parts = self.replica.origins[origin].ahead > self.replica.origins[origin].seq;
-                        if absorbed.absorbed.is_none() && (absorbed.seq != upto || has_parts) && !dropped.contains(&about) {
+                        if absorbed.absorbed.is_none() && absorbed.seq != upto && !dropped.contains(&about) {
                             return Err(Received::WholeNeeded);
                         }
                     }
@@ -181,6 +181,10 @@ impl Ledger {
                         dropped.push(*about);
                         Record::Dropped { origin: *about, by: origin, seq, upto }
                     }
+                    _ => return poisoned("it absorbs the living"),
+                },
+                Record::Included { origin: about, by: 0, seq } if is_partial => match indices.get(usize::from(about)) {
+                    Some(about) if *about != self.replica.own && *about != origin => Record::Included { origin: *about, by: origin, seq },
                     _ => return poisoned("it absorbs the living"),
                 },
                 _ => return poisoned("a record out of place"),

@@ -15,7 +15,7 @@ const HOLDS: u8 = 9;
 const ABSORBED_KEY: u8 = 10;
 const ABSORBED: u8 = 11;
 const ADDRESS: u8 = 12;
-// 13 is a record that is no fact.
+// 13 and 15 are records that are no facts.
 const PRODUCED: u8 = 14;
 
 /// What an origin says in its stream.

@@ -9,7 +9,8 @@ use crate::{
     record::{Fact, Malformed, Record, Use},
     replica::{AddRefusal, Located, Replica},
     table::BATCH,
-    token::{Standing, Token, TokenRefusal, Tokens, Used},
+    token::Token,
+    tokens::{Standing, TokenRefusal, Tokens, Used},
 };
 use protocol::{name::NameRef, time::Now};
 use std::{collections::BTreeSet, sync::Arc};
@@ -99,7 +100,7 @@ impl Ledger {
 
     fn do_once(&mut self, at: Located<'_>, change: Change, token: Token, now: Now, out: &mut Group) -> Result<Changed, AddError> {
         let by = if let Change::Add(by) = change { Some(by) } else { None };
-        match self.tokens.judge(token, self.replica.cell_id(at), by, now) {
+        match self.tokens.judge(token, self.replica.own(), self.replica.cell_id(at), by, now) {
             Ok(Standing::New) => {}
             Ok(Standing::Duplicate) => return Ok(Changed { value: self.value(at.key).map_err(AddError::Overflow)?, duplicate: true }),
             Err(TokenRefusal::Expired) => return Err(AddError::TokenExpired { server_time_ms: now.wall_ms }),

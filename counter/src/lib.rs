@@ -33,6 +33,7 @@ pub mod fact;
 pub mod feed;
 pub mod group;
 pub mod import;
+pub mod inclusion;
 pub mod inspect;
 mod interest;
 mod lane;
@@ -72,6 +73,7 @@ mod shared;
 mod snapshot;
 pub mod table;
 pub mod token;
+pub mod tokens;
 mod watches;
 
 pub use counters::{Counters, ReadError, Seen, Wanted};

@@ -13,7 +13,7 @@ use crate::{
     origin::{Held, Origin, OriginId},
     record::{Fact, Record},
     replica::Replica,
-    token::Used,
+    tokens::Used,
 };
 
 /// Why a member is not forgotten; nothing changed.
@@ -213,6 +213,7 @@ impl Replica {
         let says_so = |by: OriginIndex| origin.holds.get(&by).is_some_and(|(_, said)| *said == held);
         self.origins.heir(at) == Some(&me)
             && origin.durable_seq == origin.seq
+            && !self.includes_some(at)
             && self.origins.iter().all(|(by, other)| !other.is_live() || says_so(by))
     }
 

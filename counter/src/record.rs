@@ -55,6 +55,15 @@ pub enum Record<'a> {
         /// How long the retired origin's stream was.
         upto: u64,
     },
+    /// A retired origin is part of another one's slots, as far as those are at least so new; see [`crate::inclusion`].
+    Included {
+        /// The retired origin.
+        origin: OriginIndex,
+        /// Who absorbed it.
+        by: OriginIndex,
+        /// Where in the absorber's stream.
+        seq: u64,
+    },
     /// Tokens minted before this are forgotten.
     Forgotten {
         /// Milliseconds since 1970.
@@ -71,6 +80,7 @@ const ORIGIN: u8 = 1;
 const CURSOR: u8 = 2;
 const FORGOTTEN: u8 = 3;
 const DROPPED: u8 = 13;
+const INCLUDED: u8 = 15;
 
 /// Where the sums stand in a slot's record: after kind, origin and position.
 const SUMS_AT: usize = 1 + 2 + 8;
@@ -93,6 +103,10 @@ impl<'a> Record<'a> {
                 put(out, DROPPED, origin, seq);
                 out.extend_from_slice(&by.to_le_bytes());
                 out.extend_from_slice(&upto.to_le_bytes());
+            }
+            Record::Included { origin, by, seq } => {
+                put(out, INCLUDED, origin, seq);
+                out.extend_from_slice(&by.to_le_bytes());
             }
             Record::Forgotten { before_ms } => put(out, FORGOTTEN, 0, before_ms),
             Record::Fact { by, seq, fact } => fact.encode(by, seq, out),
@@ -124,6 +138,7 @@ impl<'a> Record<'a> {
                 by: OriginIndex::from_le_bytes(take(bytes)?),
                 upto: u64::from_le_bytes(take(bytes)?),
             },
+            INCLUDED => Record::Included { origin: index, seq: number, by: OriginIndex::from_le_bytes(take(bytes)?) },
             FORGOTTEN => Record::Forgotten { before_ms: number },
             kind => Record::Fact { by: index, seq: number, fact: Fact::decode(kind, bytes)? },
         })
@@ -209,6 +224,7 @@ mod tests {
             Record::Origin { index: 7, own: true, epoch: u64::MAX, region: "eu", node: "c1" },
             Record::Cursor { origin: 7, seq: 9, as_of_ms: 8 },
             Record::Dropped { origin: 7, by: 6, seq: 5, upto: 4 },
+            Record::Included { origin: 7, by: 6, seq: 5 },
             Record::Forgotten { before_ms: 6 },
         ];
         own.into_iter().chain((1..).zip(facts).map(|(seq, fact)| Record::Fact { by: 7, seq, fact })).collect()

@@ -5,6 +5,7 @@ use crate::{
     absorb::Folding,
     cell::{Cell, Floor, OriginIndex, Overflow, Slot},
     group::{Cut, Group},
+    inclusion::Inclusion,
     law::Law,
     origin::{OriginId, Origins},
     record::Fact,
@@ -57,6 +58,8 @@ pub struct Replica {
     pub(crate) absorptions: u64,
     /// An absorbed origin whose slots are still there.
     pub(crate) folding: Option<Folding>,
+    /// Origins that are part of others' slots, of which only some are here.
+    pub(crate) inclusions: Vec<Inclusion>,
     /// The counters that were reset, where floors are.
     pub(crate) floored: BTreeSet<CellId>,
     pub(crate) law: Law,
@@ -76,6 +79,7 @@ impl Replica {
             home,
             absorptions: 0,
             folding: None,
+            inclusions: Vec::new(),
             floored: BTreeSet::new(),
             law: Law::default(),
         }

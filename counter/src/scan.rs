@@ -2,8 +2,8 @@
 //! are of different moments, but what is said of one counter, its slot and the tokens used on it, stands in one part, so
 //! that whoever gets only some of the parts knows no token without what it did. Of the own stream, what is still on its way
 //! to the disk is left out; it comes with the last part, which brings everything that became durable since the first. Only
-//! that one moves the follower's position, and only then does it drop the origins that this one has absorbed: until then it
-//! may hold the only copy, and counts them twice. The marks of producers come with the last part, too: as of the first one,
+//! that one moves the follower's position. What this one has absorbed the follower drops counter by counter, with the slots
+//! that have it in them, which the first part says: so it holds everything once, whatever part is the last to come. The marks of producers come with the last part, too: as of the first one,
 //! and then as they changed, so that the follower never knows of less than its slots hold, nor of more.
 
 use crate::{
@@ -67,6 +67,7 @@ impl Scan {
         let mut piece = Piece { after, upto: after, ..Piece::default() };
         if std::mem::take(&mut self.is_first) {
             self.base = reach;
+            replica.inclusions_of(origin, after).iter().for_each(|inclusion| inclusion.record().encode(&mut piece.records));
             self.tokens = ledger.tokens.wanted(is_wanted);
             ledger.marks.copy(|by, seq| is_wanted(by, seq) && (by != origin || seq <= reach), &mut self.marks);
             // Newer ones are in the feed by then.

@@ -8,7 +8,7 @@ use crate::{
 use counter::{
     Token,
     ledger::{AddError, Change, Ledger},
-    token::Used,
+    tokens::Used,
 };
 use std::collections::BTreeSet;
 

@@ -21,6 +21,8 @@ pub(crate) enum Mutant {
     TokensDoNotTravel,
     /// A chunk is taken in although something before it is missing.
     GapsAreIgnored,
+    /// Parts of a state do not say which origins are in them.
+    InclusionsAreNotSaid,
     /// An origin is absorbed although not every member holds all of it.
     PromisesAreForged,
     /// The marks of producers are not on disk with what their batches did.
@@ -34,7 +36,7 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Mutant; 12] = [
+    pub(crate) const ALL: [Mutant; 13] = [
         Mutant::AckBeforeSync,
         Mutant::NotYetDurableIsSent,
         Mutant::EpochSurvivesItsDisk,
@@ -42,6 +44,7 @@ impl Mutant {
         Mutant::TokensAreNotWritten,
         Mutant::TokensDoNotTravel,
         Mutant::GapsAreIgnored,
+        Mutant::InclusionsAreNotSaid,
         Mutant::PromisesAreForged,
         Mutant::MarksAreNotWritten,
         Mutant::MarksDoNotTravel,
@@ -83,6 +86,9 @@ impl Mutant {
                 {
                     chunk.after = chunk.after.min(process.ledger.replica.origins()[origin].seq);
                 }
+            }
+            Mutant::InclusionsAreNotSaid => {
+                chunk.facts = changed(&chunk.facts, |record| (!matches!(record, Record::Included { .. })).then_some(record)).into();
             }
             Mutant::PromisesAreForged => forge(&mut chunk, world, to),
             _ => {}
