@@ -1,7 +1,8 @@
 //! Pure: the map of this crate. A channel has a slot ([`slot`]), a slot a Redis node ([`table`]), by one document
 //! ([`document`]) that everybody holds a copy of. While the document changes, [`view`] says who publishes and who listens
-//! where.
+//! where. The document is changed by the [`coordinator`] alone.
 
+pub mod coordinator;
 pub mod document;
 pub mod slot;
 pub mod table;

@@ -1,0 +1,260 @@
+//! Pure: what the coordinator is told and what it orders: the words between it and its edge.
+
+use crate::document::{Document, Layout, Node};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// What lies in etcd under `gw/<gateway>`, for as long as its lease lives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Gateway {
+    /// `HOST:PORT`, for people.
+    #[serde(default)]
+    pub address: String,
+    /// Its version, for people.
+    #[serde(default)]
+    pub version: String,
+    /// When it started, in wall time.
+    #[serde(default)]
+    pub started_ms: u64,
+    /// The document it goes by.
+    #[serde(default)]
+    pub epoch: u64,
+    /// The highest epoch of which it has done all that is its part; see `agent.rs`.
+    #[serde(default)]
+    pub acked: u64,
+}
+
+/// What a gateway thinks of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Opinion {
+    /// Its canary comes back.
+    Up,
+    /// It does not answer.
+    Down,
+}
+
+/// What lies in etcd under `votes/<node>/<gateway>`; written when an opinion changes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Vote {
+    /// The opinion.
+    pub vote: Opinion,
+    /// Since when, in wall time, for people.
+    #[serde(default)]
+    pub since_ms: u64,
+    /// Why, for people.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// All of the region's part of etcd as it was at one revision. It must be a consistent cut: whoever sees an
+/// acknowledgement also sees each gateway that registered before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The ring, with the revision at which it was written last.
+    pub document: Option<(Arc<Document>, i64)>,
+    /// The registered gateways by their names.
+    pub gateways: BTreeMap<String, Gateway>,
+    /// Votes by node, then by gateway.
+    pub votes: BTreeMap<String, BTreeMap<String, Vote>>,
+}
+
+/// A fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// etcd has changed, or was read again.
+    Seen(Seen),
+    /// The stream of changes has broken; the next [`Input::Seen`] ends the gap.
+    Stale,
+    /// This coordinator leads now.
+    Elected,
+    /// It does not lead any more.
+    Deposed,
+    /// [`Output::Probe`] came back.
+    Probed {
+        /// The node's id.
+        node: String,
+        /// It answered, and takes writes.
+        well: bool,
+    },
+    /// The node refuses all who publish into the slots that it loses by an epoch below this one.
+    Fenced {
+        /// The node's id.
+        node: String,
+        /// Of [`Output::Fence`].
+        epoch: u64,
+    },
+    /// [`Output::Sweep`] has ended.
+    Swept {
+        /// The old owner.
+        from: String,
+        /// The new one.
+        to: String,
+        /// Of [`Output::Sweep`].
+        epoch: u64,
+        /// Nothing is left at the old owner that the new one does not have.
+        whole: bool,
+    },
+    /// [`Output::Write`] was refused, or nobody knows: the document is whatever etcd shows next.
+    NotWritten,
+    /// Somebody wants the ring to look so.
+    Wanted {
+        /// Which [`Output::Answer`] is meant for him.
+        wanted: u64,
+        /// The document that he went by.
+        base: u64,
+        /// What he wants. Incarnations are given by the coordinator.
+        layout: Layout,
+    },
+    /// Somebody wants the change under way dropped.
+    Abort {
+        /// Which [`Output::Answer`] is meant for him.
+        wanted: u64,
+    },
+    /// Somebody has seen that etcd lost documents, and wants the newest known one published again.
+    Publish {
+        /// Which [`Output::Answer`] is meant for him.
+        wanted: u64,
+    },
+    /// The time of [`Output::WakeAt`] has come.
+    Timer,
+}
+
+/// An order. Those about nodes are given again until their fact comes back, and do no harm when carried out twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Write the document if etcd still has the one of this revision (0: none), and this coordinator still leads.
+    Write {
+        /// The document.
+        document: Document,
+        /// The revision it is to replace.
+        revision: i64,
+    },
+    /// Set `min_epoch` of the slots to at least `epoch`.
+    Fence {
+        /// A node that loses slots.
+        node: Node,
+        /// Those.
+        slots: Vec<u16>,
+        /// The least epoch that may still publish there.
+        epoch: u64,
+    },
+    /// Hand over all that channels of these slots have kept; where the new owner has something already, that stays.
+    Sweep {
+        /// The old owner.
+        from: Node,
+        /// The new one.
+        to: Node,
+        /// The slots.
+        slots: Vec<u16>,
+        /// Of the document.
+        epoch: u64,
+    },
+    /// Delete, paced, all keys of the slots, but not those that hold fences.
+    Clean {
+        /// A node that does not own them.
+        node: Node,
+        /// The slots.
+        slots: Vec<u16>,
+        /// Of the document; the order is void once there is a newer one.
+        epoch: u64,
+    },
+    /// Delete the gateway's key: it must come back as a new one.
+    Expel {
+        /// Its name.
+        gateway: String,
+    },
+    /// Ask the node whether it is well.
+    Probe {
+        /// The node.
+        node: Node,
+    },
+    /// Let somebody else lead: this coordinator cannot do what is due, and others may.
+    Resign,
+    /// The answer to who wanted something.
+    Answer {
+        /// He.
+        wanted: u64,
+        /// The epoch with which it began, or why nothing changed.
+        result: Result<u64, Refusal>,
+    },
+    /// What is wrong has changed: this is wrong now.
+    Alarms(BTreeSet<Alarm>),
+    /// Come back at this time of the monotonic clock, if nothing happens before.
+    WakeAt(u64),
+}
+
+/// Why the ring was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// This coordinator does not lead, or has just begun to.
+    #[error("this coordinator does not lead yet; ask the one that does, or again in some seconds")]
+    NotLeading,
+    /// A change is under way, or another one waits.
+    #[error("a change of the ring is under way; wait until it is done, or abort it, then ask again")]
+    Busy,
+    /// The document is another one by now.
+    #[error("the ring was at epoch {base} when this was planned and is at {epoch} now; plan again")]
+    Outdated {
+        /// What the plan went by.
+        base: u64,
+        /// What there is.
+        epoch: u64,
+    },
+    /// A node that is to take slots cannot be reached.
+    #[error("node {0} does not answer the coordinator, or takes no writes; nothing was changed")]
+    Unreachable(String),
+    /// Nobody would own anything.
+    #[error("no node would take slots; leave at least one")]
+    NothingServes,
+    /// The layout breaks a rule of the document.
+    #[error("{0}")]
+    Invalid(String),
+    /// There is no change, or it has gone too far.
+    #[error("no change is under way that could still be dropped")]
+    NothingToAbort,
+    /// A node was lost before the change had gone far; it was dropped.
+    #[error("node {0} was lost, so the change was dropped; ask again")]
+    Dropped(String),
+    /// Nothing was lost.
+    #[error("etcd has the newest known document already; nothing was changed")]
+    NothingToPublish,
+    /// See [`Alarm::WentBack`].
+    #[error("etcd holds an older ring than is known here; look at it, then publish the newest one again")]
+    WentBack,
+}
+
+/// Something that a person should look at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Alarm {
+    /// etcd holds an older document than this process knows (or another of the same epoch, or none): it was restored.
+    /// Nothing is changed until somebody publishes the newest one.
+    WentBack {
+        /// What etcd has.
+        seen: u64,
+        /// What is known.
+        known: u64,
+    },
+    /// So many nodes look down that it is more likely the network; none is removed.
+    Frozen,
+    /// The nodes that look down are the last that serve.
+    LastNodes,
+    /// A node looks down, and as many as may be were removed in the last minute.
+    Throttled,
+}
+
+impl Alarm {
+    /// The label of its metric.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Alarm::WentBack { .. } => "went_back",
+            Alarm::Frozen => "frozen",
+            Alarm::LastNodes => "last_nodes",
+            Alarm::Throttled => "throttled",
+        }
+    }
+}
