@@ -114,6 +114,13 @@ pub enum Input {
         /// Which [`Output::Answer`] is meant for him.
         wanted: u64,
     },
+    /// Somebody knows that these nodes are lost, and does not want to wait for votes.
+    Remove {
+        /// Which [`Output::Answer`] is meant for him.
+        wanted: u64,
+        /// Their ids.
+        nodes: BTreeSet<String>,
+    },
     /// Somebody has seen that etcd lost documents, and wants the newest known one published again.
     Publish {
         /// Which [`Output::Answer`] is meant for him.

@@ -32,6 +32,8 @@ pub struct Timing {
     pub admit_ms: u64,
     /// Between two probes of a node.
     pub probe_every_ms: u64,
+    /// The leader looks around so often.
+    pub tick_ms: u64,
     /// An order that was not confirmed is given again after so long; a write of which nothing is known counts as lost.
     pub again_ms: u64,
 }
@@ -53,6 +55,7 @@ impl Default for Timing {
             fence_max_ms: 5_000,
             admit_ms: 5_000,
             probe_every_ms: 1_000,
+            tick_ms: 100,
             again_ms: 2_000,
         }
     }
