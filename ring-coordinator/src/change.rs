@@ -60,7 +60,7 @@ pub enum Refusal {
         pins: Vec<u16>,
     },
     /// The node that a slot is to be pinned to takes no slots.
-    #[error("{id:?} is {state:?} and takes no slots", state = .state)]
+    #[error("{id:?} is {}", takes_none(.state))]
     TakesNone {
         /// The node.
         id: String,
@@ -172,5 +172,12 @@ fn slots(pins: &[u16]) -> String {
         (1, one) => format!("slot {one} is"),
         (2..=10, all) => format!("slots {all} are"),
         (count, some) => format!("slots {some} and {} more are", count - 10),
+    }
+}
+
+fn takes_none(state: &NodeState) -> &'static str {
+    match state {
+        NodeState::Down => "down and takes no slots; it comes back by itself once it has been well for a while",
+        NodeState::Drained | NodeState::Serving => "drained and takes no slots; `headcount ring undrain` gives it some again",
     }
 }

@@ -70,7 +70,7 @@ impl Document {
     /// Its JSON, which [`Document::parse`] reads.
     #[must_use]
     pub fn to_json(&self) -> String {
-        serde_json::json!(self).to_string()
+        serde_json::to_string(self).expect("text, numbers, and keys that are either")
     }
 
     /// Tells the first value that cannot be.

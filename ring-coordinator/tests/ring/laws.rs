@@ -82,7 +82,7 @@ proptest! {
     #[test]
     fn the_order_of_nodes_and_what_takes_no_slots_make_no_difference(layout in layouts(), seed in any::<u64>()) {
         let table = owners(&layout, VNODES);
-        let mut other = layout.clone();
+        let mut other = layout;
         other.nodes.sort_by_key(|node| xxhash_rust::xxh3::xxh3_64_with_seed(node.id.as_bytes(), seed));
         prop_assert_eq!(&owners(&other, VNODES), &table);
         other.nodes.retain(|node| node.state == NodeState::Serving);

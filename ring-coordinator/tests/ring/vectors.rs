@@ -1,1 +1,1 @@
-//! vectors
+//! Golden vectors.
