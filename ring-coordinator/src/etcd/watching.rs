@@ -270,7 +270,8 @@ mod tests {
 
     #[test]
     fn one_that_answers_is_asked_again_and_again_and_read_anew_now_and_then() {
-        let mut watching = watching();
+        let mut watching = Watching::default();
+        watching.handle(LISTED, 0, 7_000);
         let (mut asked, mut now_ms) = (0, 0);
         let relisted_ms = loop {
             now_ms += 1_000;
