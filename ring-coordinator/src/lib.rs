@@ -5,6 +5,7 @@
 pub mod change;
 pub mod coordinator;
 pub mod document;
+pub mod etcd;
 pub mod plan;
 pub mod slot;
 pub mod table;
