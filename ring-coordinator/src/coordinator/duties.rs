@@ -6,7 +6,7 @@ use super::{
     phases::{self, Progress},
 };
 use crate::{
-    document::{Document, Node, NodeState, Phase, VNODES},
+    document::{Document, Layout, Node, NodeState, Phase, VNODES},
     slot::Slot,
     view::View,
 };
@@ -104,8 +104,10 @@ impl Coordinator {
     }
 
     pub(super) fn take_out(&mut self, document: &Document, lost: &BTreeSet<String>, now: u64, out: &mut Vec<Output>) {
-        let ids: Vec<&str> = lost.iter().map(String::as_str).collect();
-        self.refuse_wanted(Refusal::Dropped(ids.join(", ")), out);
+        if matches!(document.phase, Phase::Stable | Phase::Prepare) {
+            let ids: Vec<&str> = lost.iter().map(String::as_str).collect();
+            self.refuse_wanted(Refusal::Dropped(format!("node {} was lost", ids.join(", "))), out);
+        }
         self.write(phases::remove(document, lost), now, out);
     }
 
@@ -141,15 +143,16 @@ impl Coordinator {
     }
 
     /// The layout that is wanted, once all its nodes answer.
-    fn due_layout(&mut self, now: u64, out: &mut Vec<Output>) -> Option<crate::document::Layout> {
+    fn due_layout(&mut self, now: u64, out: &mut Vec<Output>) -> Option<Layout> {
         let wanted = self.wanted.as_ref()?;
-        let current = self.newest.as_ref().map(|document| &document.current);
-        if wanted.of.as_ref() != current {
+        let empty = Layout::default();
+        let current = self.newest.as_ref().map_or(&empty, |document| &document.current);
+        if wanted.of != *current {
             let epoch = self.epoch();
             self.refuse_wanted(Refusal::Outdated { base: epoch.saturating_sub(1), epoch }, out);
             return None;
         }
-        let serves = |id: &str| current.and_then(|layout| layout.node(id)).is_some_and(|node| node.state == NodeState::Serving);
+        let serves = |id: &str| current.node(id).is_some_and(|node| node.state == NodeState::Serving);
         let is_well = |id: &str| self.watches.get(id).is_some_and(super::Watch::is_well);
         let silent = wanted.layout.serving().find(|node| !serves(&node.id) && !is_well(&node.id)).map(|node| node.id.clone());
         match silent {
@@ -164,7 +167,7 @@ impl Coordinator {
 
     fn begin(&mut self, document: Document, now: u64, out: &mut Vec<Output>) {
         if let Some(wanted) = &mut self.wanted {
-            wanted.begun = Some(document.clone());
+            wanted.begun = true;
         }
         self.write(document, now, out);
     }
@@ -173,7 +176,7 @@ impl Coordinator {
         let joining = document.next.iter().flat_map(|next| next.serving());
         let mut joining = joining.filter(|node| document.current.node(&node.id).is_none_or(|node| node.state != NodeState::Serving));
         let fails = |node: &Node| self.watches.get(&node.id).is_some_and(|watch| watch.fails_for(self.timing.down_ms, now));
-        if self.wanted.is_some() || joining.any(fails) {
+        if self.wanted.as_ref().is_some_and(|wanted| !wanted.begun) || joining.any(fails) {
             if let Some(document) = phases::abort(document) {
                 self.write(document, now, out);
             }

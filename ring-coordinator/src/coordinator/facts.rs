@@ -1,61 +1,23 @@
 //! Pure: what the coordinator is told and what it orders: the words between it and its edge.
 
-use crate::document::{Document, Layout, Node};
-use serde::{Deserialize, Serialize};
+use crate::{
+    change,
+    document::{Document, Layout, Node},
+    etcd::record::{Gateway, Vote},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-/// What lies in etcd under `gw/<gateway>`, for as long as its lease lives.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Gateway {
-    /// `HOST:PORT`, for people.
-    #[serde(default)]
-    pub address: String,
-    /// Its version, for people.
-    #[serde(default)]
-    pub version: String,
-    /// When it started, in wall time.
-    #[serde(default)]
-    pub started_ms: u64,
-    /// The document it goes by.
-    #[serde(default)]
-    pub epoch: u64,
-    /// The highest epoch of which it has done all that is its part; see `agent.rs`.
-    #[serde(default)]
-    pub acked: u64,
-}
-
-/// What a gateway thinks of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Opinion {
-    /// Its canary comes back.
-    Up,
-    /// It does not answer.
-    Down,
-}
-
-/// What lies in etcd under `votes/<node>/<gateway>`; written when an opinion changes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Vote {
-    /// The opinion.
-    pub vote: Opinion,
-    /// Since when, in wall time, for people.
-    #[serde(default)]
-    pub since_ms: u64,
-    /// Why, for people.
-    #[serde(default)]
-    pub reason: String,
-}
-
 /// All of the region's part of etcd as it was at one revision. It must be a consistent cut: whoever sees an
 /// acknowledgement also sees each gateway that registered before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// The ring, with the revision at which it was written last.
-    pub document: Option<(Arc<Document>, i64)>,
+    /// The ring, if there is one that can be read.
+    pub document: Option<Arc<Document>>,
+    /// The revision at which its key was written last; 0 if there is none.
+    pub revision: i64,
     /// The registered gateways by their names.
     pub gateways: BTreeMap<String, Gateway>,
     /// Votes by node, then by gateway.
@@ -100,13 +62,13 @@ pub enum Input {
     },
     /// [`Output::Write`] was refused, or nobody knows: the document is whatever etcd shows next.
     NotWritten,
-    /// Somebody wants the ring to look so.
+    /// Somebody wants the ring to look so. It may be told again, and to a successor: what is done already is not done twice.
     Wanted {
         /// Which [`Output::Answer`] is meant for him.
         wanted: u64,
         /// The document that he went by.
         base: u64,
-        /// What he wants. Incarnations are given by the coordinator.
+        /// What he wants; incarnations and who is down say nothing.
         layout: Layout,
     },
     /// Somebody wants the change under way dropped.
@@ -185,7 +147,7 @@ pub enum Output {
     Answer {
         /// He.
         wanted: u64,
-        /// The epoch with which it began, or why nothing changed.
+        /// The epoch with which it was done, or why the ring is not as wanted.
         result: Result<u64, Refusal>,
     },
     /// What is wrong has changed: this is wrong now.
@@ -214,17 +176,17 @@ pub enum Refusal {
     /// A node that is to take slots cannot be reached.
     #[error("node {0} does not answer the coordinator, or takes no writes; nothing was changed")]
     Unreachable(String),
-    /// Nobody would own anything.
-    #[error("no node would take slots; leave at least one")]
-    NothingServes,
-    /// The layout breaks a rule of the document.
+    /// Not a layout that the ring can go over to.
+    #[error(transparent)]
+    Layout(#[from] change::Refusal),
+    /// These nodes cannot be taken out.
     #[error("{0}")]
-    Invalid(String),
+    NotThose(String),
     /// There is no change, or it has gone too far.
     #[error("no change is under way that could still be dropped")]
     NothingToAbort,
-    /// A node was lost before the change had gone far; it was dropped.
-    #[error("node {0} was lost, so the change was dropped; ask again")]
+    /// Something came between before the change had gone far.
+    #[error("{0}, so the change was dropped; ask again")]
     Dropped(String),
     /// Nothing was lost.
     #[error("etcd has the newest known document already; nothing was changed")]
@@ -245,6 +207,8 @@ pub enum Alarm {
         /// What is known.
         known: u64,
     },
+    /// The document in etcd cannot be read, and no other is known. Nothing is written over it.
+    Unreadable,
     /// So many nodes look down that it is more likely the network; none is removed.
     Frozen,
     /// The nodes that look down are the last that serve.
@@ -259,6 +223,7 @@ impl Alarm {
     pub fn reason(&self) -> &'static str {
         match self {
             Alarm::WentBack { .. } => "went_back",
+            Alarm::Unreadable => "unreadable",
             Alarm::Frozen => "frozen",
             Alarm::LastNodes => "last_nodes",
             Alarm::Throttled => "throttled",

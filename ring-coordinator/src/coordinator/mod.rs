@@ -13,7 +13,8 @@ pub mod timing;
 pub mod votes;
 
 use crate::{
-    document::{Document, Layout, NODES_MAX, Node, NodeState, Phase, WEIGHT_MAX},
+    change::{self, Change},
+    document::{Document, Layout, Node, NodeState, Phase, VNODES},
     view::View,
 };
 use facts::{Alarm, Input, Output, Refusal, Seen};
@@ -85,10 +86,10 @@ struct Wanted {
     wanted: u64,
     layout: Layout,
     /// What it is a change of.
-    of: Option<Layout>,
+    of: Layout,
     since: u64,
-    /// The document that was written for it.
-    begun: Option<Document>,
+    /// A document was written for it.
+    begun: bool,
 }
 
 impl Coordinator {
@@ -187,7 +188,7 @@ impl Coordinator {
     }
 
     fn revision(&self) -> i64 {
-        self.seen.document.as_ref().map_or(0, |(_, revision)| *revision)
+        self.seen.revision
     }
 
     /// Whatever is concluded from time passing begins anew: there was a time that nobody watched.
@@ -207,8 +208,7 @@ impl Coordinator {
 
     fn see(&mut self, seen: Seen, now: u64, out: &mut Vec<Output>) {
         self.fresh_since.get_or_insert(now);
-        let document = seen.document.as_ref().map(|(document, _)| document);
-        if let Some(document) = document.filter(|document| document.epoch > self.epoch()) {
+        if let Some(document) = seen.document.as_ref().filter(|document| document.epoch > self.epoch()) {
             self.adopt(document.clone(), now, out);
         }
         self.seen = seen;
@@ -239,9 +239,11 @@ impl Coordinator {
             let is_gone = |node: &&Node| document.nodes().all(|left| left.id != node.id);
             self.left_behind = before.nodes().filter(is_gone).cloned().collect();
         }
-        let begun = self.wanted.as_ref().is_some_and(|wanted| wanted.begun.as_ref() == Some(&*document));
-        if let Some(wanted) = self.wanted.take_if(|_| begun) {
-            out.push(Output::Answer { wanted: wanted.wanted, result: Ok(document.epoch) });
+        let is_done = |wanted: &Wanted| wanted.begun && document.phase == Phase::Stable;
+        if let Some(wanted) = self.wanted.take_if(|wanted| is_done(wanted)) {
+            let is_as_wanted = phases::is_as_wanted(&document.current, &wanted.layout);
+            let dropped = || Refusal::Dropped("somebody else has changed the ring, or a new node was lost".to_owned());
+            out.push(Output::Answer { wanted: wanted.wanted, result: is_as_wanted.then_some(document.epoch).ok_or_else(dropped) });
         }
         let wanted = self.wanted.iter().flat_map(|wanted| &wanted.layout.nodes);
         let known: BTreeSet<&str> = document.nodes().chain(wanted).map(|node| node.id.as_str()).collect();
@@ -255,49 +257,53 @@ impl Coordinator {
     }
 
     fn want(&mut self, wanted: u64, base: u64, layout: Layout, now: u64, out: &mut Vec<Output>) {
-        if let Some(refusal) = self.refusal(base, &layout) {
-            out.push(Output::Answer { wanted, result: Err(refusal) });
-            return;
+        match self.judge(base, layout) {
+            Err(refusal) => out.push(Output::Answer { wanted, result: Err(refusal) }),
+            Ok((_, true)) if self.newest.as_ref().is_some_and(|document| document.phase == Phase::Stable) => {
+                out.push(Output::Answer { wanted, result: Ok(self.epoch()) });
+            }
+            Ok((layout, begun)) => {
+                for node in layout.serving() {
+                    self.watches.entry(node.id.clone()).or_default();
+                }
+                self.count(now);
+                // It is to be known at once whether new nodes answer.
+                self.probed_at = None;
+                let of = self.newest.as_ref().map(|document| document.current.clone()).unwrap_or_default();
+                self.wanted = Some(Wanted { wanted, layout, of, since: now, begun });
+            }
         }
-        for node in layout.serving() {
-            self.watches.entry(node.id.clone()).or_default();
-        }
-        self.count(now);
-        // It is to be known at once whether new nodes answer.
-        self.probed_at = None;
-        let of = self.newest.as_ref().map(|document| document.current.clone());
-        self.wanted = Some(Wanted { wanted, layout, of, since: now, begun: None });
     }
 
-    fn refusal(&self, base: u64, layout: &Layout) -> Option<Refusal> {
+    /// The layout that follows from what is wanted, and whether the ring has gone over to it already, or is about to.
+    fn judge(&self, base: u64, layout: Layout) -> Result<(Layout, bool), Refusal> {
         if self.leading_since.is_none() || self.fresh_since.is_none() {
-            return Some(Refusal::NotLeading);
+            return Err(Refusal::NotLeading);
         }
         if self.went_back().is_some() {
-            return Some(Refusal::WentBack);
+            return Err(Refusal::WentBack);
         }
-        // What the coordinator does by itself gives way to what a person wants.
-        let gives_way = self.newest.as_ref().is_some_and(|document| document.phase == Phase::Prepare && phases::is_readmission(document));
-        let is_stable = self.newest.as_ref().is_none_or(|document| document.phase == Phase::Stable);
-        if self.wanted.is_some() || !(is_stable || gives_way) {
-            return Some(Refusal::Busy);
+        if self.wanted.is_some() {
+            return Err(Refusal::Busy);
         }
         let epoch = self.epoch();
+        let Some(document) = self.newest.as_ref() else {
+            let refusal = (base != 0).then_some(Refusal::Outdated { base, epoch });
+            return refusal.map_or_else(|| Ok((Change::Whole(layout).apply(&Layout::default(), VNODES, 1)?, false)), Err);
+        };
+        let coming = document.next.as_ref().unwrap_or(&document.current);
+        if base < epoch && phases::is_as_wanted(coming, &layout) {
+            return Ok((layout, true));
+        }
+        // What the coordinator does by itself gives way to what a person wants.
+        let gives_way = document.phase == Phase::Prepare && phases::is_readmission(document);
+        if document.phase != Phase::Stable && !gives_way {
+            return Err(Refusal::Busy);
+        }
         if base != epoch && !(gives_way && base + 1 == epoch) {
-            return Some(Refusal::Outdated { base, epoch });
+            return Err(Refusal::Outdated { base, epoch });
         }
-        if layout.serving().next().is_none() {
-            return Some(Refusal::NothingServes);
-        }
-        let mut ids = BTreeSet::new();
-        if let Some(node) = layout.nodes.iter().find(|node| node.id.is_empty() || !ids.insert(&node.id)) {
-            return Some(Refusal::Invalid(format!("node {:?} has no name of its own; give each node another one", node.id)));
-        }
-        if let Some(node) = layout.nodes.iter().find(|node| !(1..=WEIGHT_MAX).contains(&node.weight)) {
-            return Some(Refusal::Invalid(format!("node {} has the weight {}; it must be 1 to {WEIGHT_MAX}", node.id, node.weight)));
-        }
-        let many = layout.nodes.len() > NODES_MAX;
-        many.then(|| Refusal::Invalid(format!("{} nodes are too many; at most {NODES_MAX}", layout.nodes.len())))
+        Ok((Change::Whole(layout).apply(&document.current, document.vnodes, epoch + 1)?, false))
     }
 
     fn abort(&mut self, wanted: u64, now: u64, out: &mut Vec<Output>) {
@@ -321,8 +327,9 @@ impl Coordinator {
         let result = match (&document, serving) {
             (Some(document), Some(serving)) => match nodes.iter().find(|node| !serving.contains(node)) {
                 _ if self.writing.is_some() => Err(Refusal::Busy),
-                Some(node) => Err(Refusal::Invalid(format!("node {node} takes no slots"))),
-                None if nodes.len() == serving.len() => Err(Refusal::NothingServes),
+                Some(node) => Err(Refusal::NotThose(format!("node {node} takes no slots, so it cannot be lost"))),
+                None if nodes.is_empty() => Err(Refusal::NotThose("no node is named".to_owned())),
+                None if nodes.len() == serving.len() => Err(change::Refusal::LastNode.into()),
                 None => {
                     self.take_out(document, nodes, now, out);
                     Ok(document.epoch + 1)
@@ -362,11 +369,11 @@ impl Coordinator {
         out.push(Output::Write { document, revision: self.revision() });
     }
 
-    /// etcd does not hold what was seen before. Its epoch counts, not its revision: a restored etcd has both lower, but a
-    /// new cluster may have the revision higher.
+    /// etcd does not hold what was seen before. The epoch counts, not the revision: a restored etcd has both lower, but a new
+    /// cluster may have the revision higher.
     fn went_back(&self) -> Option<Alarm> {
-        let known = self.newest.as_ref()?;
-        let seen = self.seen.document.as_ref().map(|(document, _)| document);
+        let seen = self.seen.document.as_ref();
+        let Some(known) = &self.newest else { return (self.seen.revision > 0).then_some(Alarm::Unreadable) };
         (seen != Some(known)).then(|| Alarm::WentBack { seen: seen.map_or(0, |seen| seen.epoch), known: known.epoch })
     }
 }

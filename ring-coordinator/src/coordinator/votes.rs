@@ -1,9 +1,7 @@
 //! Pure: whether a node is down: what the gateways say, what the leader's own probe says, and for how long.
 
-use super::{
-    facts::{Gateway, Opinion, Vote},
-    timing::Timing,
-};
+use super::timing::Timing;
+use crate::etcd::record::{Gateway, Opinion, Vote};
 use std::collections::BTreeMap;
 
 /// What the registered gateways say of a node.

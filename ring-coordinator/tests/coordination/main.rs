@@ -3,8 +3,10 @@
 mod world;
 
 use ring_coordinator::{
+    change,
     coordinator::facts::{Alarm, Input, Refusal},
     document::{NodeState, Phase},
+    etcd::record::Opinion,
 };
 use world::{Faults, World, layout, serving};
 
@@ -27,7 +29,7 @@ fn a_node_is_added_in_four_steps_and_what_moved_is_swept_and_cleaned() {
     world.want(7, serving(&["a", "b", "c"]));
     assert!(world.run_until(20_000, |world| world.epoch() == 5));
     assert_eq!(phases(&world), [Phase::Stable, Phase::Prepare, Phase::Fence, Phase::Switch, Phase::Stable]);
-    assert_eq!((world.states().as_str(), world.answers.as_slice()), ("a b c", &[(7, Ok(2))][..]));
+    assert_eq!((world.states().as_str(), world.answers.as_slice()), ("a b c", &[(7, Ok(5))][..]));
     assert_eq!(world.ring().current.node("c").map(|node| node.incarnation), Some(2));
     let to_c = world.sweeps.iter().filter(|(_, to, epoch)| to == "c" && *epoch == 4).count();
     assert_eq!(to_c, 2, "{:?}", world.sweeps);
@@ -125,12 +127,11 @@ fn votes_without_the_own_probe_and_a_probe_without_votes_remove_nobody() {
     assert_eq!((world.epoch(), world.alarms.len()), (1, 0));
     world.unreachable.clear();
     for vote in world.votes.get_mut("a").unwrap().values_mut() {
-        vote.vote = ring_coordinator::coordinator::facts::Opinion::Down;
+        vote.vote = Opinion::Down;
     }
     // The gateways of the world would change their minds; this one is shown once and stays.
-    let votes = world.votes.clone();
-    let (document, gateways) = (world.document.clone(), world.registered.clone());
-    world.tell(Input::Seen(ring_coordinator::coordinator::facts::Seen { document, gateways, votes }));
+    let seen = world.seen();
+    world.tell(Input::Seen(seen));
     world.stale_until = Some(u64::MAX);
     world.run(60_000);
     assert_eq!(world.epoch(), 1);
@@ -239,7 +240,7 @@ fn a_lost_node_can_be_taken_out_by_hand_at_once_and_in_any_phase() {
     world.tell(Input::Remove { wanted: 3, nodes: ["a", "b"].map(str::to_owned).into() });
     assert_eq!((world.states().as_str(), world.answers.last()), ("-a -b c", Some(&(3, Ok(2)))));
     world.tell(Input::Remove { wanted: 4, nodes: ["c".to_owned()].into() });
-    assert_eq!(world.answers.last(), Some(&(4, Err(Refusal::NothingServes))));
+    assert_eq!(world.answers.last(), Some(&(4, Err(change::Refusal::LastNode.into()))));
 }
 
 #[test]
@@ -249,9 +250,9 @@ fn what_cannot_be_done_is_refused_with_the_reason_and_changes_nothing() {
     heavy.nodes[0].weight = 17;
     for (base, layout, expected) in [
         (3, serving(&["a"]), "the ring was at epoch 3 when this was planned and is at 1 now; plan again"),
-        (1, layout(&[("a", Drained)]), "no node would take slots; leave at least one"),
-        (1, heavy, "node a has the weight 17; it must be 1 to 16"),
-        (1, serving(&["a", "a"]), "node \"a\" has no name of its own; give each node another one"),
+        (1, layout(&[("a", Drained)]), "no node would be left that takes slots; add one, or undrain one, first"),
+        (1, heavy, "nodes[0].weight = 17: is 1 to 16"),
+        (1, serving(&["a", "b"]), "nothing to change: the ring has this layout"),
     ] {
         world.tell(Input::Wanted { wanted: 1, base, layout });
         let refusal = world.answers.pop().map(|(_, result)| result.unwrap_err().to_string());
@@ -316,8 +317,10 @@ fn a_successor_goes_on_from_any_phase() {
         let mut world = settled(&["a", "b"], 3);
         world.kill_at = Some(epoch);
         world.want(1, serving(&["a", "b", "c"]));
+        assert!(world.run_until(60_000, |world| world.leaders == 2), "killed at {epoch}");
+        world.tell(Input::Wanted { wanted: 2, base: 1, layout: serving(&["a", "b", "c"]) });
         assert!(world.run_until(60_000, |world| world.epoch() == 5), "killed at {epoch}");
-        assert_eq!(world.leaders, 2);
+        assert_eq!(world.answers, [(2, Ok(5))], "it knows whose change it ends");
         assert_eq!((world.states().as_str(), world.ring().phase), ("a b c", Phase::Stable));
     }
 }

@@ -5,11 +5,12 @@ use protocol::time::Now;
 use ring_coordinator::{
     coordinator::{
         Coordinator,
-        facts::{Alarm, Gateway, Input, Opinion, Output, Refusal, Seen, Vote},
+        facts::{Alarm, Input, Output, Refusal, Seen},
         phases,
         timing::Timing,
     },
     document::{Document, Layout, Node, NodeState, Phase},
+    etcd::record::{Gateway, Opinion, Vote},
     view::View,
 };
 use std::{
@@ -213,9 +214,14 @@ impl World {
     /// Shows etcd as it is to the leader.
     pub(crate) fn show(&mut self) {
         if self.stale_until.is_none() {
-            let (document, gateways, votes) = (self.document.clone(), self.registered.clone(), self.votes.clone());
-            self.tell(Input::Seen(Seen { document, gateways, votes }));
+            let seen = self.seen();
+            self.tell(Input::Seen(seen));
         }
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        let (document, revision) = self.document.clone().map_or((None, 0), |(document, revision)| (Some(document), revision));
+        Seen { document, revision, gateways: self.registered.clone(), votes: self.votes.clone() }
     }
 
     /// Gateways notice a dead node after 3 s, and one that is back at once.
