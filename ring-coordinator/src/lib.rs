@@ -1,8 +1,15 @@
 //! Pure: the map of this crate. A channel has a slot ([`slot`]), a slot a Redis node ([`table`]), by one document
 //! ([`document`]) that everybody holds a copy of. While the document changes, [`view`] says who publishes and who listens
-//! where.
+//! where. The document is changed by the [`coordinator`] alone; what each gateway does then is its [`agent`]'s to say.
 
+pub mod agent;
+pub mod change;
+pub mod coordinator;
 pub mod document;
+pub mod etcd;
+pub mod plan;
 pub mod slot;
 pub mod table;
+pub mod validate;
 pub mod view;
+pub mod wanted;

@@ -1,0 +1,248 @@
+//! I/O: the connection to etcd: made when it is first needed, by whoever needs it, and again by itself; every call has a
+//! deadline, a metric and an error that says what is wrong.
+
+use super::metrics::Metrics;
+use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
+use protocol::time::Clock;
+use std::{error::Error as _, fmt, fs, path::PathBuf, sync::Arc, time::Duration};
+use tokio::{sync::Mutex, time::timeout};
+
+/// How long one call may take. Longer than etcd needs to elect a leader, shorter than half a lease.
+pub const CALL: Duration = Duration::from_millis(2_500);
+/// How often a connection is asked whether it is there …
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
+/// … and how long it may take to answer. A hung server is noticed by nothing else.
+const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(2);
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// Where etcd is, and who we are there.
+#[derive(Clone)]
+pub struct EtcdConfig {
+    /// `http://HOST:PORT` or `https://HOST:PORT`, at least one.
+    pub endpoints: Vec<String>,
+    /// Whose keys these are: 1–64 bytes without `/`.
+    pub region: String,
+    /// If etcd asks for one, with `password`.
+    pub username: Option<String>,
+    /// Goes with `username`.
+    pub password: Option<String>,
+    /// A PEM file with the authorities that have signed the servers' certificates; needed for `https`.
+    pub ca: Option<PathBuf>,
+    /// A PEM file with our certificate, if etcd asks for one; goes with `key`.
+    pub cert: Option<PathBuf>,
+    /// A PEM file with our certificate's key.
+    pub key: Option<PathBuf>,
+    /// The name in the servers' certificates, where it is not the host of the endpoint.
+    pub domain: Option<String>,
+    /// What time it is.
+    pub clock: Clock,
+    /// Random numbers, for waits.
+    pub random_u64: fn() -> u64,
+}
+
+impl fmt::Debug for EtcdConfig {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let EtcdConfig { endpoints, region, username, ca, cert, .. } = self;
+        write!(formatter, "EtcdConfig {{ {endpoints:?}, region: {region:?}, username: {username:?}, ca: {ca:?}, cert: {cert:?} }}")
+    }
+}
+
+/// Why etcd cannot be used as it is configured. Nothing was tried.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("etcd.{key} = {path:?} cannot be read: {error}")]
+    Unreadable {
+        /// The key of the section.
+        key: &'static str,
+        /// Its value.
+        path: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// Keys do not go together.
+    #[error("{0}")]
+    Unfit(String),
+    /// Its metrics are registered already.
+    #[error("registering the metrics of etcd: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Why a call has failed. Whether it has changed anything is not known, unless it is said.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("etcd: {op}: {text}")]
+pub struct CallError {
+    /// What was tried.
+    pub op: &'static str,
+    /// The kind, as metrics name it: `deadline`, `transport`, or the code of gRPC in `snake_case`.
+    pub code: &'static str,
+    /// All that is known, down to the cause.
+    pub text: String,
+}
+
+/// The connection. Clones share it.
+#[derive(Clone)]
+pub(super) struct Connection {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: EtcdConfig,
+    options: ConnectOptions,
+    client: Mutex<Option<Client>>,
+    metrics: Metrics,
+}
+
+impl Connection {
+    /// Checks the configuration and reads its files. Nothing is connected yet.
+    pub(super) fn new(config: EtcdConfig, metrics: Metrics) -> Result<Connection, ConfigError> {
+        let options = options(&config)?;
+        Ok(Connection { inner: Arc::new(Inner { config, options, client: Mutex::new(None), metrics }) })
+    }
+
+    pub(super) fn config(&self) -> &EtcdConfig {
+        &self.inner.config
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// Milliseconds of the clock that never goes back.
+    pub(super) fn mono_ms(&self) -> u64 {
+        (self.inner.config.clock)().mono_ms
+    }
+
+    pub(super) fn random(&self) -> u64 {
+        (self.inner.config.random_u64)()
+    }
+
+    /// Makes one call, within [`CALL`].
+    pub(super) async fn call<T>(
+        &self,
+        op: &'static str,
+        call: impl AsyncFnOnce(&mut Client) -> Result<T, etcd_client::Error>,
+    ) -> Result<T, CallError> {
+        let timer = self.inner.metrics.requests.with_label_values(&[op]).start_timer();
+        let outcome = timeout(CALL, async {
+            let mut client = self.client().await?;
+            call(&mut client).await
+        })
+        .await;
+        timer.observe_duration();
+        let error = match outcome {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => CallError { op, code: code(&error), text: text(&error) },
+            Err(_) => CallError { op, code: "deadline", text: format!("no answer within {CALL:?}") },
+        };
+        self.failed(&error);
+        Err(error)
+    }
+
+    /// Counts what has failed outside of [`Connection::call`].
+    pub(super) fn failed(&self, error: &CallError) {
+        self.inner.metrics.errors.with_label_values(&[error.op, error.code]).inc();
+    }
+
+    /// The client. It heals its connections by itself; only the first contact, where a password is checked, is ours to
+    /// repeat.
+    pub(super) async fn client(&self) -> Result<Client, etcd_client::Error> {
+        let mut client = self.inner.client.lock().await;
+        if client.is_none() {
+            *client = Some(Client::connect(&self.inner.config.endpoints, Some(self.inner.options.clone())).await?);
+        }
+        client.clone().ok_or_else(|| etcd_client::Error::Internal("no client".to_owned()))
+    }
+}
+
+/// The error of a stream, as a call's error.
+pub(super) fn stream_error(op: &'static str, error: &etcd_client::Error) -> CallError {
+    CallError { op, code: code(error), text: text(error) }
+}
+
+fn options(config: &EtcdConfig) -> Result<ConnectOptions, ConfigError> {
+    let unfit = |text: &str| Err(ConfigError::Unfit(text.to_owned()));
+    let mut options = ConnectOptions::new()
+        .with_keep_alive(KEEP_ALIVE, KEEP_ALIVE_ANSWER)
+        .with_connect_timeout(CONNECT)
+        // A member without a leader refuses, instead of leaving a watch without news.
+        .with_require_leader(true)
+        .with_auto_token_refresh(true);
+    match (&config.username, &config.password) {
+        (Some(username), Some(password)) => options = options.with_user(username, password),
+        (None, None) => {}
+        _ => return unfit("etcd.username and etcd.password go together: set both, or none"),
+    }
+    if config.endpoints.is_empty() {
+        return unfit("etcd.endpoints is empty");
+    }
+    let is_tls = config.endpoints.iter().filter(|endpoint| endpoint.starts_with("https://")).count();
+    let is_plain = config.endpoints.iter().filter(|endpoint| endpoint.starts_with("http://")).count();
+    if is_tls != config.endpoints.len() && is_plain != config.endpoints.len() {
+        return unfit("etcd.endpoints: all begin with http://, or all with https://");
+    }
+    if is_plain > 0 {
+        let has_files = config.ca.is_some() || config.cert.is_some() || config.key.is_some();
+        return if has_files { unfit("etcd.ca, cert and key go with endpoints that begin with https://") } else { Ok(options) };
+    }
+    let Some(ca) = &config.ca else {
+        return unfit("etcd.ca is missing: endpoints that begin with https:// need the authorities to trust");
+    };
+    let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(pem("ca", ca)?));
+    match (&config.cert, &config.key) {
+        (Some(cert), Some(key)) => tls = tls.identity(Identity::from_pem(pem("cert", cert)?, pem("key", key)?)),
+        (None, None) => {}
+        _ => return unfit("etcd.cert and etcd.key go together: set both, or none"),
+    }
+    if let Some(domain) = &config.domain {
+        tls = tls.domain_name(domain);
+    }
+    Ok(options.with_tls(tls))
+}
+
+fn pem(key: &'static str, path: &PathBuf) -> Result<Vec<u8>, ConfigError> {
+    fs::read(path).map_err(|error| ConfigError::Unreadable { key, path: path.clone(), error })
+}
+
+/// The kind of an error; a few words only, for it is a label.
+fn code(error: &etcd_client::Error) -> &'static str {
+    use etcd_client::Error;
+    match error {
+        Error::GRpcStatus(status) => match status.code() as i32 {
+            1 => "cancelled",
+            3 => "invalid_argument",
+            4 => "deadline",
+            5 => "not_found",
+            7 => "permission_denied",
+            8 => "resource_exhausted",
+            9 => "failed_precondition",
+            11 => "out_of_range",
+            14 => "unavailable",
+            16 => "unauthenticated",
+            _ => "unknown",
+        },
+        Error::TransportError(_) | Error::IoError(_) => "transport",
+        Error::LeaseKeepAliveError(_) => "not_found",
+        _ => "client",
+    }
+}
+
+/// The error and what caused it: "transport error" alone says nothing of the certificate that was refused.
+fn text(error: &etcd_client::Error) -> String {
+    use etcd_client::Error;
+    let (mut text, mut source) = match error {
+        // Its own text has all of the metadata.
+        Error::GRpcStatus(status) => (format!("{}: {}", code(error), status.message()), status.source()),
+        Error::TransportError(transport) => (transport.to_string(), transport.source()),
+        other => (other.to_string(), None),
+    };
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text.chars().take(500).collect()
+}
