@@ -133,11 +133,20 @@ impl Connection {
         timer.observe_duration();
         let error = match outcome {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => CallError { op, code: code(&error), text: text(&error) },
+            Ok(Err(error)) => self.explained(stream_error(op, &error)),
             Err(_) => CallError { op, code: "deadline", text: format!("no answer within {CALL:?}") },
         };
         self.failed(&error);
         Err(error)
+    }
+
+    /// By TLS 1.3 a client has no answer before it is judged, and a server that wants another certificate just closes.
+    fn explained(&self, mut error: CallError) -> CallError {
+        let is_tls = self.inner.config.ca.is_some();
+        if is_tls && error.code == "transport" && !error.text.contains("certificate") {
+            error.text += " (has the server refused the certificate of etcd.cert? its log says so)";
+        }
+        error
     }
 
     /// Counts what has failed outside of [`Connection::call`].
@@ -210,7 +219,8 @@ fn code(error: &etcd_client::Error) -> &'static str {
     use etcd_client::Error;
     match error {
         Error::GRpcStatus(status) => match status.code() as i32 {
-            1 => "cancelled",
+            // We cancel none; hyper calls it so when a connection closes.
+            1 => "transport",
             3 => "invalid_argument",
             4 => "deadline",
             5 => "not_found",
@@ -233,7 +243,7 @@ fn text(error: &etcd_client::Error) -> String {
     use etcd_client::Error;
     let (mut text, mut source) = match error {
         // Its own text has all of the metadata.
-        Error::GRpcStatus(status) => (format!("{}: {}", code(error), status.message()), status.source()),
+        Error::GRpcStatus(status) => (status.message().to_owned(), status.source()),
         Error::TransportError(transport) => (transport.to_string(), transport.source()),
         other => (other.to_string(), None),
     };
