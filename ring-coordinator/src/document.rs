@@ -11,6 +11,10 @@ pub const VNODES: u32 = 512;
 pub const NODES_MAX: usize = 1000;
 /// The greatest weight.
 pub const WEIGHT_MAX: u32 = 16;
+/// The greatest number of points of a node of weight 1.
+pub const VNODES_MAX: u32 = 4096;
+/// Pins in one layout: whoever wants more of them wants other weights.
+pub const PINS_MAX: usize = 1024;
 
 /// How slots are given to nodes; see [`crate::table`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -65,7 +69,8 @@ pub struct Node {
     /// Whether it takes slots.
     #[serde(default)]
     pub state: NodeState,
-    /// How often it was taken in. What it has kept from an earlier time does not count.
+    /// Greater each time that it is taken in, and never greater than the document's epoch: so a node that was removed and
+    /// comes back under its old id has another one too. What it has kept from an earlier time does not count.
     #[serde(default)]
     pub incarnation: u64,
 }
@@ -82,7 +87,8 @@ pub struct Layout {
 }
 
 /// The ring, and a change under way.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "Written")]
 pub struct Document {
     /// How slots are given to nodes.
     pub format: Format,
@@ -91,17 +97,49 @@ pub struct Document {
     /// How far a change has come.
     pub phase: Phase,
     /// Points of a node of weight 1. Another number moves nearly every slot.
-    #[serde(default = "vnodes")]
     pub vnodes: u32,
     /// The layout by which gateways publish.
     #[serde(flatten)]
     pub current: Layout,
     /// What it will be; in the phases `prepare` and `fence`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<Layout>,
     /// What it was; in the phase `switch`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub prev: Option<Layout>,
+}
+
+/// The document as it is read: with a flattened layout serde would let unknown keys pass, and find no number in a pin's key.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    format: Format,
+    epoch: u64,
+    phase: Phase,
+    #[serde(default = "vnodes")]
+    vnodes: u32,
+    nodes: Vec<Node>,
+    #[serde(default)]
+    pins: BTreeMap<u16, String>,
+    #[serde(default)]
+    next: Option<Layout>,
+    #[serde(default)]
+    prev: Option<Layout>,
+}
+
+impl From<Written> for Document {
+    fn from(written: Written) -> Document {
+        let Written { format, epoch, phase, vnodes, nodes, pins, next, prev } = written;
+        Document { format, epoch, phase, vnodes, current: Layout { nodes, pins }, next, prev }
+    }
+}
+
+/// No nodes, and nothing changes.
+impl Default for Document {
+    fn default() -> Document {
+        let (format, phase) = (Format::RingV1, Phase::Stable);
+        Document { format, epoch: 0, phase, vnodes: VNODES, current: Layout::default(), next: None, prev: None }
+    }
 }
 
 impl Layout {

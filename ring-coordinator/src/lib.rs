@@ -2,8 +2,12 @@
 //! ([`document`]) that everybody holds a copy of. While the document changes, [`view`] says who publishes and who listens
 //! where.
 
+pub mod change;
 pub mod document;
 pub mod etcd;
+pub mod plan;
 pub mod slot;
 pub mod table;
+pub mod validate;
 pub mod view;
+pub mod wanted;

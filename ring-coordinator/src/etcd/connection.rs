@@ -218,9 +218,9 @@ fn pem(key: &'static str, path: &PathBuf) -> Result<Vec<u8>, ConfigError> {
 fn code(error: &etcd_client::Error) -> &'static str {
     use etcd_client::Error;
     match error {
+        // A status with a cause was made here, of an error of the connection; those of the server have none.
+        Error::GRpcStatus(status) if status.source().is_some() => "transport",
         Error::GRpcStatus(status) => match status.code() as i32 {
-            // We cancel none; hyper calls it so when a connection closes.
-            1 => "transport",
             3 => "invalid_argument",
             4 => "deadline",
             5 => "not_found",

@@ -108,6 +108,14 @@ async fn a_gateway_is_expelled_and_a_wish_is_asked_for_and_answered() {
     store.answer(asked, b"{\"done\":1}", &leadership).await.unwrap();
     let read = store.read().await.unwrap();
     assert_eq!((read.wanted, read.wanted_result.unwrap().value.as_ref()), (None, b"{\"done\":1}".as_slice()));
-    store.ask(b"{}").await.unwrap();
+    let again = store.ask(b"{}").await.unwrap();
     assert_eq!(store.read().await.unwrap().wanted_result, None, "an old answer is not taken for the new one");
+
+    // The document and the answer are written together, or neither is.
+    let refused = store.write_and_answer(&ring(1), 0, again - 1, b"{}", &leadership).await;
+    assert_eq!(refused, Err(WriteError::Changed { expected: 0, revision: 0 }));
+    assert_eq!(store.read().await.unwrap().ring_revision, 0);
+    let written = store.write_and_answer(&ring(1), 0, again, b"{}", &leadership).await.unwrap();
+    let read = store.read().await.unwrap();
+    assert_eq!((read.ring_revision, read.wanted.is_none(), read.wanted_result.unwrap().mod_revision), (written, true, written));
 }
