@@ -193,7 +193,7 @@ impl Sources {
         match (&self.applied, &self.alarm) {
             (None, _) if has_answered => Standing::None("there is no ring yet: make one with `headcount ring apply`"),
             (None, _) if self.best.is_some() && !self.may_be_stale => {
-                Standing::None("etcd does not answer, and a copy of the ring may not be gone by (etcd.allow_stale_ring = false)")
+                Standing::None("etcd does not answer, and this node may not go by a copy of the ring")
             }
             (None, _) => Standing::None("etcd does not answer, and there is no copy of the ring"),
             (Some(_), Some(alarm)) => Standing::Disputed(alarm.clone()),

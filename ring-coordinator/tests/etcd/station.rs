@@ -4,7 +4,7 @@ use prometheus::Registry;
 use protocol::time::Now;
 use ring_coordinator::{
     document::Document,
-    etcd::{Etcd, EtcdConfig, Leadership, Snapshot, lease::Tenure},
+    etcd::{Access, Etcd, EtcdConfig, Leadership, Snapshot, lease::Tenure},
 };
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -60,18 +60,11 @@ pub(crate) fn now() -> Now {
 }
 
 pub(crate) fn config(endpoints: Vec<String>) -> EtcdConfig {
-    EtcdConfig {
-        endpoints,
-        region: "eu".to_owned(),
-        username: None,
-        password: None,
-        ca: None,
-        cert: None,
-        key: None,
-        domain: None,
-        clock: now,
-        random_u64: || RandomState::new().build_hasher().finish(),
-    }
+    with(Access { endpoints, ..Access::default() })
+}
+
+pub(crate) fn with(access: Access) -> EtcdConfig {
+    EtcdConfig { access, region: "eu".to_owned(), clock: now, random_u64: || RandomState::new().build_hasher().finish() }
 }
 
 pub(crate) fn etcd(endpoint: String) -> Etcd {
