@@ -5,10 +5,12 @@
 pub mod agent;
 pub mod change;
 pub mod coordinator;
+pub mod disk;
 pub mod document;
 pub mod etcd;
 pub mod plan;
 pub mod slot;
+pub mod source;
 pub mod table;
 pub mod validate;
 pub mod view;
