@@ -1,0 +1,36 @@
+//! Pure: the map of the connections to the ring's Redis nodes. Of the `redis` crate this takes the words: commands, scripts
+//! and addresses; the loops around the sockets are our own, because a hung or dead node must be noticed, queues bounded,
+//! and what was certainly not executed told from what may have been.
+//!
+//! | file | what |
+//! |---|---|
+//! | `nodes` | all nodes of the document: what callers use |
+//! | `access`, `stream`, `greeting` | where a node is and how one is let in; the socket; the first words on it |
+//! | `life` | which process with which data answers |
+//! | `reply`, `script`, `failure` | what is read, what is called, and what becomes of a call that failed |
+//! | `pipeline`, `link`, `commanding` | commands: the queue, what callers hold, the connection |
+//! | `subscriber`, `hearing`, `listening` | subscriptions: what is wanted and confirmed, what was heard, the connection |
+//! | `canary`, `opinion` | the proof of the round trip, and what a node is voted |
+//! | `fence` | `min_epoch`: who may no longer publish |
+
+mod access;
+mod failure;
+mod fence;
+mod hearing;
+mod life;
+mod link;
+mod nodes;
+mod opinion;
+mod reply;
+mod script;
+
+pub use access::{Access, BadAccess, Secret};
+pub use failure::{CallError, NotSent};
+pub use fence::{fence, fence_key, fences};
+pub use hearing::{Heard, Hearing, What};
+pub use life::Life;
+pub use link::Link;
+pub use nodes::{Health, Nodes, NodesConfig};
+pub use opinion::{Opinion, Vote};
+pub use reply::Reply;
+pub use script::Script;
