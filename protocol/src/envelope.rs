@@ -19,8 +19,9 @@ use prost::Message;
 pub const HEAD_BYTES: usize = 34;
 /// Bytes of a stream's epoch.
 pub const EPOCH_BYTES: usize = 8;
-/// Bytes of an envelope: four times what a client message may have by default. A larger one is neither sent nor read.
-pub const ENVELOPE_BYTES_MAX: usize = 4 * crate::limits::MESSAGE_BYTES_MAX;
+/// Bytes of an envelope: the largest message that can be configured, and room for who sent it. A larger one is neither sent
+/// nor read.
+pub const ENVELOPE_BYTES_MAX: usize = 16 * 1024 * 1024 + 64 * 1024;
 
 const VERSION: u8 = 1;
 const REPEATED: u8 = 1;

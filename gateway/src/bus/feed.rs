@@ -121,7 +121,6 @@ impl Feed {
     pub fn start(&mut self, epoch: Arc<str>, top: u64, now_ms: u64, out: &mut Vec<Order>) {
         if self.place == Place::Unknown {
             self.go_to(epoch, top);
-            self.in_doubt = false;
             self.follow(out);
             self.look(now_ms, out);
         }
