@@ -2,7 +2,6 @@
 
 use crate::{
     api,
-    bus::embedded::PublishError,
     bus::stream::{Range, Recovery},
     gateway::Gateway,
     hub::{outbox::Outbox, topic::ConnectionId},
@@ -66,7 +65,7 @@ impl Gateway {
     pub async fn publish(
         &self,
         channel: &Channel,
-        post: crate::bus::embedded::Post,
+        post: crate::bus::Post,
     ) -> Result<protocol::message::StreamPosition, ErrorCode> {
         let namespace = self.rules.namespaces.of_channel(channel).map_err(|_| ErrorCode::UnknownChannel)?;
         let position = self.bus.publish(channel, namespace, post, (self.clock)()).await?;
@@ -133,14 +132,6 @@ fn answered(reply: Reply) -> Outcome {
 fn called<T: Serialize>(result: &T) -> Reply {
     let data = Bytes::from(serde_json::to_vec(result).unwrap_or_default());
     Reply { rpc: Some(RpcResult { data }), ..Reply::default() }
-}
-
-impl From<PublishError> for ErrorCode {
-    fn from(error: PublishError) -> ErrorCode {
-        match error {
-            PublishError::TooManyStreams => ErrorCode::LimitExceeded,
-        }
-    }
 }
 
 fn unread(error: &ReadError) -> ErrorCode {

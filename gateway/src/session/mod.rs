@@ -15,7 +15,7 @@ mod tests;
 
 use crate::{
     auth::{ConnectionClaims, SubOptions, SubscriptionClaims, TokenError},
-    bus::embedded::Post,
+    bus::Post,
     bus::stream::{Range, Recovery},
 };
 use bytes::Bytes;
