@@ -3,6 +3,7 @@
 //! where.
 
 pub mod document;
+pub mod key;
 pub mod redis;
 pub mod slot;
 pub mod table;

@@ -12,10 +12,12 @@
 //! | `subscriber`, `hearing`, `listening` | subscriptions: what is wanted and confirmed, what was heard, the connection |
 //! | `canary`, `opinion` | the proof of the round trip, and what a node is voted |
 //! | `fence` | `min_epoch`: who may no longer publish |
+//! | `handover` | a channel's stream goes to the node that its slot has moved to |
 
 mod access;
 mod failure;
 mod fence;
+mod handover;
 mod hearing;
 mod life;
 mod link;
@@ -27,6 +29,7 @@ mod script;
 pub use access::{Access, BadAccess, Secret};
 pub use failure::{CallError, NotSent};
 pub use fence::{fence, fence_key, fences};
+pub use handover::{HandOverError, HandedOver, Swept, forget, hand_over, handover_scripts, sweep};
 pub use hearing::{Heard, Hearing, What};
 pub use life::Life;
 pub use link::Link;
