@@ -94,6 +94,8 @@ pub enum Note {
     Lost,
     /// The stream began anew, and nothing was lost.
     Renewed,
+    /// The stream began anew, and something may be lost.
+    Replaced,
 }
 
 impl Feed {
@@ -194,6 +196,7 @@ impl Feed {
         let Place::At(here, before) = self.place.clone() else { return };
         let Piece { epoch, top, publications } = piece;
         if epoch != here {
+            out.push(Order::Note(Note::Replaced));
             self.lose(epoch, top, out);
             return self.look(now_ms, out);
         }

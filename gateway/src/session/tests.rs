@@ -146,7 +146,9 @@ fn a_channel_granted_by_the_connection_token_is_joined_on_connecting() {
     let orders = done(&mut session, Outcome::Connection(Ok(claims)));
     assert!(matches!(&orders[..], [Order::Begin(Task::Subscribe(wanted))] if wanted[0].channel.as_str() == "$token:room"));
     let orders = done(&mut session, started(3));
-    let [Order::Connected, Order::Reply(reply), Order::Open { after: StreamPosition { offset: 3, .. }, .. }] = &orders[..] else { panic!("{orders:?}") };
+    let [Order::Connected, Order::Reply(reply), Order::Open { after: StreamPosition { offset: 3, .. }, .. }] = &orders[..] else {
+        panic!("{orders:?}")
+    };
     assert_eq!(reply.connect.as_ref().unwrap().subs.len(), 1);
     assert!(matches!(
         &send(&mut session, r#"{"id":2,"publish":{"channel":"$token:room","data":1}}"#)[..],

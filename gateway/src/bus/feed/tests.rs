@@ -74,7 +74,7 @@ fn a_new_stream_is_a_loss_unless_everything_was_heard() {
     assert_eq!((delivered(&out), feed.wanted()), (vec![], Some(1)));
     out.clear();
     feed.read(piece("g", 1..=1, 1), 0, &mut out);
-    assert_eq!(out, [Order::Note(Note::Lost), Order::Lost("g".into(), 1)]);
+    assert_eq!(out, [Order::Note(Note::Replaced), Order::Note(Note::Lost), Order::Lost("g".into(), 1)]);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 -- Milliseconds for which idempotency keys are remembered.
 local ONCE_MS = 300000
--- Idempotency keys of one channel; beyond it those that have expired are forgotten, or else all.
+-- Idempotency keys of one channel; at the bound those that have expired are forgotten, and others until half are left.
 local ONCE_MAX = 4096
 -- Publications among which a retry is looked for.
 local RETRY_LOOK = 1000
