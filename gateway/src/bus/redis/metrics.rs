@@ -9,7 +9,7 @@ use ring_coordinator::redis::{CallError, HandedOver};
 pub const METRICS: [(&str, &str); 11] = [
     ("headcount_redis_publish_total", "Tries to publish, by node and result"),
     ("headcount_redis_publish_duration_seconds", "Time of a try to publish, by node"),
-    ("headcount_redis_messages_dropped_total", "Messages from nodes that reached nobody, by node and reason"),
+    ("headcount_delivery_dropped_total", "Messages from nodes that reached nobody, by node and reason"),
     ("headcount_pubsub_lag_seconds", "Time from the publisher to this gateway, by their clocks"),
     ("headcount_delivery_gaps_total", "Gaps in a channel's publications, by how they were resolved"),
     ("headcount_delivery_duplicates_dropped_total", "Publications that came twice and were dropped"),
