@@ -48,7 +48,8 @@ pub enum CallError {
     /// Redis in the middle of a script leaves what came before it.
     #[error("{code} {detail}")]
     Refused {
-        /// The first word: `ERR`, `NOPERM`, `WRONGTYPE` or a code of the script's own.
+        /// The first word: `ERR`, `NOPERM`, `WRONGTYPE` or a code of the script's own (Redis puts `ERR` before an `error_reply`
+        /// of one word).
         code: String,
         /// The rest.
         detail: String,

@@ -58,7 +58,7 @@ async fn errors_of_scripts_keep_their_codes_and_change_nothing_about_the_connect
     assert_eq!(link.call(&fail, &[], &[b"STALERING 7"]).await, Err(CallError::StaleRing { epoch: 7 }));
     let refused = |code: &str, detail: &str| Err(CallError::Refused { code: code.to_owned(), detail: detail.to_owned() });
     assert_eq!(link.call(&fail, &[], &[b"MOVED 2"]).await, refused("MOVED", "2"));
-    assert_eq!(link.call(&fail, &[], &[b"NEEDPULL"]).await, refused("NEEDPULL", ""));
+    assert_eq!(link.call(&fail, &[], &[b"NEEDPULL old"]).await, refused("NEEDPULL", "old"));
     assert_eq!(link.command(redis::cmd("ECHO").arg("x")).await, Ok(Reply::Bulk("x".into())));
     assert_eq!(gateway.link().await.life(), link.life());
 }
