@@ -55,6 +55,18 @@ pub enum NodeState {
     Down,
 }
 
+impl NodeState {
+    /// As people and metrics read it.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            NodeState::Serving => "serving",
+            NodeState::Drained => "drained",
+            NodeState::Down => "down",
+        }
+    }
+}
+
 /// One Redis node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod document;
 pub mod etcd;
 pub mod key;
+pub mod member;
 pub mod plan;
 pub mod redis;
 pub mod slot;

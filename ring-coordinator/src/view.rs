@@ -5,7 +5,7 @@ use crate::{
     slot::Slot,
     table::Table,
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A document and what follows from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,14 @@ impl View {
             let (from, to) = if is_switched { (other, one) } else { (one, other) };
             (from != to).then_some((slot, from, to))
         })
+    }
+
+    /// How many slots each node owns by the present layout.
+    #[must_use]
+    pub fn shares(&self) -> BTreeMap<Arc<str>, usize> {
+        let mut shares = BTreeMap::new();
+        Slot::all().filter_map(|slot| self.owner(slot)).for_each(|owner| *shares.entry(Arc::clone(owner)).or_default() += 1);
+        shares
     }
 
     fn other_owner(&self, slot: Slot) -> Option<&Arc<str>> {
