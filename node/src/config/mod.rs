@@ -1,6 +1,7 @@
 //! Pure: the typed configuration. Texts come in, a checked [`Config`] or every problem comes out; nothing is read from
 //! disk or environment here. The table of keys, with their units and meaning, is `default.toml`.
 
+mod etcd;
 pub mod layers;
 mod namespace;
 pub mod reader;
@@ -19,6 +20,7 @@ use self::{
 };
 use core::net::SocketAddr;
 use protocol::namespace::Namespaces;
+use ring_coordinator::etcd::Access;
 use std::{fmt, path::PathBuf};
 
 /// Everything that was configured, checked. Keys of `default.toml` under the same names; sections whose features this
@@ -32,6 +34,8 @@ pub struct Config {
     pub namespaces: Namespaces,
     pub presence: Presence,
     pub counter: Counter,
+    /// `None`: there is none.
+    pub etcd: Option<Access>,
     pub limits: Limits,
     /// `None`: counter nodes talk in the clear.
     pub tls: Option<Tls>,

@@ -1,7 +1,7 @@
 //! Pure: each section of the configuration, key by key, each value checked by itself.
 
 use super::{
-    Auth, Config, Counter, KeySet, Limits, Listen, Log, LogFormat, Node, Presence, Roles, Shutdown, namespace,
+    Auth, Config, Counter, KeySet, Limits, Listen, Log, LogFormat, Node, Presence, Roles, Shutdown, etcd, namespace,
     reader::{Reader, choice, text},
     secret::Secret,
     tls::Tls,
@@ -25,7 +25,7 @@ impl Config {
         let auth = auth(reader);
         let namespaces = namespace::read(reader, auth.development);
         for (keys, feature) in [
-            (["etcd.endpoints", "presence.lease_ttl_s"].as_slice(), "etcd"),
+            (["presence.lease_ttl_s"].as_slice(), "presence in Redis"),
             (&["redis.username", "redis.password", "redis.tls"], "Redis"),
             (&["regions.peers"], "regions"),
         ] {
@@ -39,6 +39,7 @@ impl Config {
             namespaces,
             presence: Presence { grace_ms: reader.seconds_as_ms("presence.grace_s", 0..=300) },
             counter,
+            etcd: etcd::read(reader),
             limits: limits(reader),
             tls: Tls::read(reader),
             log: log(reader),

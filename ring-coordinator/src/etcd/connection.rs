@@ -165,9 +165,9 @@ fn options(access: &Access) -> Result<ConnectOptions, ConfigError> {
         options = options.with_user(username, password);
     }
     let Some(ca) = &access.ca else { return Ok(options) };
-    let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(pem("ca", ca)?));
+    let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(pem("ca", ca, "CERTIFICATE")?));
     if let (Some(cert), Some(key)) = (&access.cert, &access.key) {
-        tls = tls.identity(Identity::from_pem(pem("cert", cert)?, pem("key", key)?));
+        tls = tls.identity(Identity::from_pem(pem("cert", cert, "CERTIFICATE")?, pem("key", key, "PRIVATE KEY")?));
     }
     if let Some(domain) = &access.domain {
         tls = tls.domain_name(domain);
@@ -175,8 +175,11 @@ fn options(access: &Access) -> Result<ConnectOptions, ConfigError> {
     Ok(options.with_tls(tls))
 }
 
-fn pem(key: &'static str, path: &PathBuf) -> Result<Vec<u8>, ConfigError> {
-    fs::read(path).map_err(|error| ConfigError::Unreadable { key, path: path.clone(), error })
+/// What the file holds, which must be a `what` as PEM text.
+fn pem(key: &'static str, path: &PathBuf, what: &str) -> Result<Vec<u8>, ConfigError> {
+    let text = fs::read(path).map_err(|error| ConfigError::Unreadable { key, path: path.clone(), error })?;
+    let is_one = String::from_utf8_lossy(&text).lines().any(|line| line.starts_with("-----BEGIN ") && line.contains(what));
+    if is_one { Ok(text) } else { Err(ConfigError::Unfit(key, format!("{path:?} holds no {what} as PEM text"))) }
 }
 
 /// The kind of an error; a few words only, for it is a label.
