@@ -3,9 +3,12 @@
 //! where.
 
 pub mod change;
+pub mod disk;
 pub mod document;
+pub mod etcd;
 pub mod plan;
 pub mod slot;
+pub mod source;
 pub mod table;
 pub mod validate;
 pub mod view;

@@ -1,8 +1,10 @@
-//! I/O: for tests only: real nodes on free ports and clusters of them, faults between them and of their disks, clients that
+//! I/O: for tests only: real nodes and etcd servers on free ports and clusters of them, faults between them and of their disks, clients that
 //! add to counters and know what must come of it, waiting for conditions, and the table of metrics.
 
+pub mod authority;
 pub mod chance;
 pub mod cluster;
+pub mod etcd;
 pub mod faulty_disk;
 pub mod http;
 pub mod load;
@@ -14,8 +16,10 @@ pub mod small_disk;
 pub mod tally;
 pub mod wait;
 
+pub use authority::{Authority, Identity};
 pub use chance::Chance;
 pub use cluster::{Cluster, ClusterOptions};
+pub use etcd::{EtcdCluster, EtcdOptions, EtcdServer};
 pub use faulty_disk::FaultyDisk;
 pub use load::{Load, LoadOptions};
 pub use node::{Node, NodeOptions};

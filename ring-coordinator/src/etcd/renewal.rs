@@ -1,0 +1,77 @@
+//! I/O: one lease: had, renewed, given back.
+
+use super::connection::{CallError, Connection};
+use etcd_client::LeaseTimeToLiveOptions;
+use std::time::Duration;
+
+/// A lease that etcd has granted.
+pub(super) struct Renewal {
+    connection: Connection,
+    pub(super) id: i64,
+    ttl_ms: u64,
+    /// When it was last asked to be renewed with success, in milliseconds of the clock that never goes back. It lasts at
+    /// least its TTL from then on.
+    pub(super) renewed_ms: u64,
+}
+
+/// Why a lease was not renewed.
+#[derive(Debug)]
+pub(super) enum NotRenewed {
+    /// It is over, and everything that hung on it is gone.
+    Gone,
+    /// Nobody knows.
+    Unknown(CallError),
+}
+
+impl Renewal {
+    /// A new lease that lasts `ttl` after each renewal.
+    pub(super) async fn grant(connection: &Connection, ttl: Duration) -> Result<Renewal, CallError> {
+        let renewed_ms = connection.mono_ms();
+        let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
+        let granted = connection.call("lease_grant", async |client| client.lease_grant(seconds, None).await).await?;
+        // A server may grant more than was asked for, and that would be known to it alone.
+        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        Ok(Renewal { connection: connection.clone(), id: granted.id(), ttl_ms, renewed_ms })
+    }
+
+    /// Until when it lasts at least.
+    pub(super) fn until_ms(&self) -> u64 {
+        self.renewed_ms.saturating_add(self.ttl_ms)
+    }
+
+    /// Renews it. Each time over a stream of its own: one that has gone quiet is then no trouble, and another member may
+    /// answer.
+    pub(super) async fn renew(&mut self) -> Result<(), NotRenewed> {
+        let asked_ms = self.connection.mono_ms();
+        let id = self.id;
+        match self.connection.call("lease_keep_alive", async |client| client.lease_keep_alive(id).await).await {
+            Ok(_) => {
+                self.renewed_ms = asked_ms;
+                Ok(())
+            }
+            Err(error) => Err(unknown_or_gone(error)),
+        }
+    }
+
+    /// The names of the keys that hang on it.
+    pub(super) async fn attached(&self) -> Result<Vec<Vec<u8>>, NotRenewed> {
+        let (id, options) = (self.id, LeaseTimeToLiveOptions::new().with_keys());
+        let lease = self.connection.call("lease_time_to_live", async |client| client.lease_time_to_live(id, Some(options)).await).await;
+        match lease.map_err(unknown_or_gone)? {
+            lease if lease.ttl() <= 0 => Err(NotRenewed::Gone),
+            lease => Ok(lease.keys().to_vec()),
+        }
+    }
+
+    /// Gives it back; if etcd does not answer, it ends by itself.
+    pub(super) async fn revoke(connection: &Connection, id: i64) {
+        if let Err(error) = connection.call("lease_revoke", async |client| client.lease_revoke(id).await).await {
+            tracing::debug!(error = error.text, "etcd: a lease was not given back, and will run out");
+        }
+    }
+}
+
+/// What an error says of the lease.
+pub(super) fn unknown_or_gone(error: CallError) -> NotRenewed {
+    if error.code == "not_found" { NotRenewed::Gone } else { NotRenewed::Unknown(error) }
+}
