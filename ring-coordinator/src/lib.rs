@@ -9,6 +9,7 @@ pub mod etcd;
 pub mod plan;
 pub mod slot;
 pub mod source;
+pub mod status;
 pub mod table;
 pub mod validate;
 pub mod view;
