@@ -41,10 +41,17 @@ impl Access {
     pub fn flaws(&self) -> Vec<(&'static str, String)> {
         let mut flaws = Vec::new();
         let mut flaw = |key: &'static str, reason: &str| flaws.push((key, reason.to_owned()));
+        let is_set = [self.ca.is_some(), self.cert.is_some(), self.key.is_some(), self.username.is_some(), self.password.is_some()];
+        let mut set = ["ca", "cert", "key", "username", "password"].into_iter().zip(is_set).filter(|(_, is_set)| *is_set);
+        if self.endpoints.is_empty() {
+            match set.next() {
+                Some((key, _)) => flaw(key, "needs etcd.endpoints"),
+                None => flaw("endpoints", "must name a server"),
+            }
+            return flaws;
+        }
         if let Some(endpoint) = self.endpoints.iter().find(|endpoint| !is_endpoint(endpoint)) {
             flaw("endpoints", &format!("{endpoint:?} is not http://HOST:PORT or https://HOST:PORT"));
-        } else if self.endpoints.is_empty() {
-            flaw("endpoints", "must name a server");
         } else if self.is_tls() && self.endpoints.iter().any(|endpoint| endpoint.starts_with("http://")) {
             flaw("endpoints", "must all begin with http://, or all with https://");
         }
@@ -61,8 +68,10 @@ impl Access {
         if self.is_tls() && self.ca.is_none() {
             flaw("ca", "must be set with https:// in etcd.endpoints: no authority is trusted by itself");
         }
-        if !self.is_tls() && (self.ca.is_some() || self.cert.is_some()) {
-            flaw("endpoints", "must begin with https:// where etcd.ca or etcd.cert is set");
+        if !self.is_tls()
+            && let Some((key, _)) = set.next().filter(|(key, _)| ["ca", "cert", "key"].contains(key))
+        {
+            flaw(key, "needs https:// in etcd.endpoints");
         }
         flaws
     }
@@ -106,7 +115,9 @@ mod tests {
             (Access { cert: Some("c".into()), ..tls() }, Some(("key", "must be set with etcd.cert"))),
             (Access { key: Some("k".into()), ..tls() }, Some(("cert", "must be set with etcd.key"))),
             (Access { ca: None, ..tls() }, Some(("ca", "must be set with https://"))),
-            (Access { ca: Some("ca.pem".into()), ..plain() }, Some(("endpoints", "must begin with https://"))),
+            (Access { ca: Some("ca.pem".into()), ..plain() }, Some(("ca", "needs https://"))),
+            (Access { ca: Some("ca.pem".into()), ..of(&[]) }, Some(("ca", "needs etcd.endpoints"))),
+            (Access { username: Some("a".into()), password: Some("b".into()), ..of(&[]) }, Some(("username", "needs etcd.endpoints"))),
         ] {
             match (access.flaws().as_slice(), expected) {
                 ([], None) => {}

@@ -55,6 +55,9 @@ pub enum Skipped {
 }
 
 impl Skipped {
+    /// All of them.
+    pub const ALL: [Skipped; 3] = [Skipped::Undecodable, Skipped::Unknown, Skipped::Full];
+
     /// As metrics name it.
     #[must_use]
     pub fn label(self) -> &'static str {
