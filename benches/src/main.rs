@@ -12,6 +12,7 @@ mod probe;
 mod redis;
 mod replication;
 mod resp;
+mod ring;
 mod room;
 mod server;
 
@@ -46,6 +47,11 @@ enum Benchmark {
     /// process, which count its bytes, delay it and cut it off. All of it takes some ten minutes, and joining 10,000,000
     /// counters about 6 GiB of memory and of disk (TMPDIR names the place). For trying: --quick.
     Replication(replication::Options),
+    /// The ring of Redis nodes beside other ways to give channels to nodes: balance, what moves when nodes come and go,
+    /// time and memory.
+    ///
+    /// Starts no servers; takes some five minutes. For trying: --channels 20000.
+    Ring(ring::Options),
     /// Counters of several regions under killed, stopped, cut, full, failing and lost everything: that the sums are exact.
     Faults(faults::Options),
 }
@@ -58,6 +64,7 @@ async fn main() -> anyhow::Result<()> {
             Benchmark::Counters(options) => counters::run(&options).await,
             Benchmark::Faults(options) => faults::run(&options).await,
             Benchmark::Growth(options) => growth::run(&options).await,
+            Benchmark::Ring(options) => ring::run(&options),
             Benchmark::Replication(options) => replication::run(&options).await,
         }
     };
