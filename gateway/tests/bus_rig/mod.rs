@@ -111,8 +111,7 @@ pub fn embedded() -> Rig {
 /// Over Redis, without a ring yet.
 pub fn gateway(name: &str) -> Rig {
     let (hub, registry) = (Arc::new(Hub::default()), prometheus::Registry::new());
-    let config =
-        NodesConfig { gateway: name.to_owned(), access: Access::default(), scripts: scripts(), clock: now, random_u64 };
+    let config = NodesConfig { gateway: name.to_owned(), access: Access::default(), scripts: scripts(), clock: now, random_u64 };
     let (nodes, hearing) = Nodes::new(config, &registry).unwrap();
     let bus = Arc::new(RedisBus::new(hub.clone(), nodes, now, random_u64, &registry).unwrap());
     let running = tokio::spawn({

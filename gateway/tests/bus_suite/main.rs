@@ -1,6 +1,6 @@
 //! What every bus does, in one process and over Redis: the same tests against both.
 
-#![allow(clippy::unwrap_used)] // All of this is a test, also what stands outside of #[test] functions.
+#![allow(clippy::unwrap_used, unreachable_pub)] // All of this is a test, also what stands outside of #[test] functions.
 
 #[path = "../bus_rig/mod.rs"]
 mod bus_rig;
@@ -40,4 +40,3 @@ both! {
     whoever_subscribes_under_load_has_neither_gap_nor_double,
     everything_of_a_publication_arrives,
 }
-

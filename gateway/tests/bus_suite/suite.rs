@@ -24,13 +24,10 @@ pub async fn offsets_follow_each_other_and_history_reads_them(rig: Rig) {
     assert_ne!(other.epoch, first.epoch);
     let (publications, top) = rig.bus.history(&a, Range { limit: 100, ..Range::default() }, "", now()).await.unwrap().unwrap();
     assert_eq!(top, StreamPosition { offset: 5, epoch: first.epoch.clone() });
-    assert_eq!(publications.iter().map(|publication| (publication.offset, number(publication))).collect::<Vec<_>>(), [
-        (1, 1),
-        (2, 2),
-        (3, 3),
-        (4, 4),
-        (5, 5)
-    ]);
+    assert_eq!(
+        publications.iter().map(|publication| (publication.offset, number(publication))).collect::<Vec<_>>(),
+        [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]
+    );
     assert_eq!(rig.bus.history(&a, Range::default(), "another", now()).await, Ok(None));
     let (_, empty) = rig.bus.history(&channel("c"), Range::default(), "", now()).await.unwrap().unwrap();
     assert_eq!((empty.offset, empty.epoch.len()), (0, 8), "a stream begins when it is read");
