@@ -13,6 +13,7 @@ pub mod failure;
 pub mod listeners;
 pub mod pulse;
 pub mod readiness;
+pub mod ring;
 pub mod signals;
 pub mod telemetry;
 pub mod token;

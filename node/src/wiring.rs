@@ -11,6 +11,7 @@ use crate::{
     listeners::Listeners,
     pulse::Pulse,
     readiness::{Check, Health, Phase, Readiness},
+    ring::Ring,
     signals::Signals,
     telemetry,
 };
@@ -45,8 +46,10 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 pub async fn run(config: Config) -> Result<(), Failure> {
     let mut signals = Signals::catch().context("catching signals")?;
 
-    // Whom peers believe, and this node them.
+    // Whom peers believe, and this node them; how the Redis nodes are to be talked to.
     let peer_tls = config.tls.as_ref().map(|tls| tls.open(|path| std::fs::read(path))).transpose()?;
+
+    let access = config.redis.access(|path| std::fs::read(path))?;
 
     // Where the rest of the region is to be found.
     let registry = Registry::new();
@@ -61,13 +64,29 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     // The parts.
     let engine = config.node.roles.counter.then(|| engine(&config, &data_dir, &node, &registry)).transpose()?;
     let counters = match &engine {
-        Some(engine) => Counters::here(engine.clone()),
-        None => Counters::Elsewhere(remote(&config, &node, peer_tls.clone(), &registry)?),
+        Some(engine) => Some(Counters::here(engine.clone())),
+        None if config.node.roles.gateway => Some(Counters::Elsewhere(remote(&config, &node, peer_tls.clone(), &registry)?)),
+        None => None,
     };
-    let gateway = config.node.roles.gateway.then(|| gateway(&config, &node, counters.clone(), &registry)).transpose()?;
+    let hub = Arc::new(Hub::default());
+    let ring = match (&etcd, addresses.client) {
+        (Some(etcd), Some(address)) => {
+            let me = (node.as_str(), address.to_string());
+            Some(Ring::open(&config, (me.0, &me.1), etcd, access, hub.clone(), &data_dir, &registry)?)
+        }
+        _ => None,
+    };
+    let bus = match &ring {
+        Some(ring) => Bus::Redis(ring.bus.clone()),
+        None => Bus::Embedded(EmbeddedBus::new(hub.clone(), rand::random)),
+    };
+    let gateway = match &counters {
+        Some(counters) if config.node.roles.gateway => Some(gateway(&config, &node, (hub, bus), counters.clone(), &registry)?),
+        _ => None,
+    };
     let metrics = NodeMetrics::register(&registry).context("registering metrics")?;
     let pulse = Arc::new(Pulse::default());
-    let readiness = Arc::new(Readiness::new(checks(&counters, etcd.as_ref())));
+    let readiness = Arc::new(Readiness::new(checks(counters.as_ref(), etcd.as_ref(), ring.as_ref())));
 
     // The tasks. None of them ends by itself: one that does takes the process with it, to be started anew.
     let mut tasks: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
@@ -87,10 +106,13 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     if let Some(etcd) = &etcd {
         tasks.spawn(named("etcd", etcd.clone().run(until(ended.clone()))));
     }
+    if let Some(ring) = ring {
+        tasks.spawn(named("ring", ring.run(until(ended.clone()))));
+    }
     if let Some(gateway) = &gateway {
         tasks.spawn(named("gateway", Arc::clone(gateway).run(until(ended.clone()))));
     }
-    if let Counters::Elsewhere(remote) = &counters {
+    if let Some(Counters::Elsewhere(remote)) = &counters {
         // To the very end, for what is under way.
         tasks.spawn(named("counter_nodes", remote.clone().run(std::future::pending())));
         if let Some(etcd) = &etcd {
@@ -165,7 +187,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     {
         replying.retain(|task| ended.as_ref().is_ok_and(|(ended, _)| ended != task));
     }
-    if let Counters::Elsewhere(remote) = &counters {
+    if let Some(Counters::Elsewhere(remote)) = &counters {
         remote.shutdown(SETTLE).await;
     }
     tasks.shutdown().await;
@@ -186,12 +208,14 @@ async fn drain(gateway: Option<&Gateway>) {
 }
 
 /// What `/readyz` tells of the parts.
-fn checks(counters: &Counters, etcd: Option<&Etcd>) -> Vec<(&'static str, Check)> {
-    let counters = counters.clone();
-    // Channels, presence and reads go on; other nodes are no better off, and clients are as welcome here as there.
-    let mut checks: Vec<(&'static str, Check)> =
-        vec![("counters", Box::new(move || counters.trouble().map_or(Health::Ok, Health::Degraded)))];
+fn checks(counters: Option<&Counters>, etcd: Option<&Etcd>, ring: Option<&Ring>) -> Vec<(&'static str, Check)> {
+    let mut checks: Vec<(&'static str, Check)> = Vec::new();
+    if let Some(counters) = counters.cloned() {
+        // Channels, presence and reads go on; other nodes are no better off, and clients are as welcome here as there.
+        checks.push(("counters", Box::new(move || counters.trouble().map_or(Health::Ok, Health::Degraded))));
+    }
     checks.extend(etcd.map(|etcd| ("etcd", etcd::check(etcd))));
+    checks.extend(etcd.zip(ring).map(|(etcd, ring)| ("ring", ring.check(etcd))));
     checks
 }
 
@@ -227,7 +251,13 @@ fn engine(config: &Config, data_dir: &DataDir, node: &str, registry: &Registry) 
     Ok(Engine::open(engine, registry)?)
 }
 
-fn gateway(config: &Config, node: &str, counters: Counters, registry: &Registry) -> Result<Arc<Gateway>, Failure> {
+fn gateway(
+    config: &Config,
+    node: &str,
+    (hub, bus): (Arc<Hub>, Bus),
+    counters: Counters,
+    registry: &Registry,
+) -> Result<Arc<Gateway>, Failure> {
     let Config { auth, limits, .. } = config;
     let secret = |secret: &config::secret::Secret| Secret::new(secret.expose().to_owned());
     let mut hmac_secrets: Vec<Secret> = auth.hmac_secrets.iter().map(secret).collect();
@@ -244,9 +274,8 @@ fn gateway(config: &Config, node: &str, counters: Counters, registry: &Registry)
     })
     .map_err(|error| Failure::Usage(error.to_string()))?;
     let anyone = |namespace: &Namespace| Right::ALL.iter().any(|right| namespace.grants.of(*right) == Grant::Anyone);
-    let hub = Arc::new(Hub::default());
     let parts = Parts {
-        bus: Bus::Embedded(EmbeddedBus::new(hub.clone(), rand::random)),
+        bus,
         hub,
         settings: Settings {
             region: config.node.region.clone(),

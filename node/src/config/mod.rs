@@ -5,6 +5,7 @@ mod etcd;
 pub mod layers;
 mod namespace;
 pub mod reader;
+pub mod redis;
 mod relations;
 pub mod secret;
 mod sections;
@@ -15,6 +16,7 @@ pub mod tls;
 use self::{
     layers::{Layers, Problem},
     reader::Reader,
+    redis::Redis,
     secret::Secret,
     tls::Tls,
 };
@@ -36,6 +38,7 @@ pub struct Config {
     pub counter: Counter,
     /// `None`: there is none.
     pub etcd: Option<Access>,
+    pub redis: Redis,
     pub limits: Limits,
     /// `None`: counter nodes talk in the clear.
     pub tls: Option<Tls>,
@@ -54,6 +57,8 @@ pub struct Roles {
     pub gateway: bool,
     /// It holds counters.
     pub counter: bool,
+    /// It stands for election as the coordinator of the ring.
+    pub coordinator: bool,
 }
 
 /// `[node]`

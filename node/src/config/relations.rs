@@ -1,6 +1,6 @@
 //! Pure: what the values of several keys must be to each other.
 
-use super::{Config, reader::Reader};
+use super::{Config, Roles, reader::Reader};
 use core::net::SocketAddr;
 
 /// Notes every relation that does not hold.
@@ -18,6 +18,17 @@ pub(super) fn check(config: &Config, reader: &mut Reader) {
     let public = [("listen.client", listen.client), ("listen.api", listen.api), ("listen.resp", listen.resp)];
     one_listener_per_address(reader, public.into_iter().chain([("listen.admin", listen.admin), ("listen.peer", listen.peer)]));
     counters_belong_together(config, reader);
+    if config.etcd.is_none() {
+        let Roles { gateway, counter, coordinator } = config.node.roles;
+        if coordinator && !(gateway && counter) {
+            reader.refuse("node.roles", "\"coordinator\" needs etcd.endpoints: the coordinator is elected, and the ring kept, in etcd");
+        }
+        for (key, is_set) in [("redis.password", config.redis.password.is_some()), ("redis.tls", config.redis.tls.is_some())] {
+            if is_set {
+                reader.refuse(key, "needs etcd.endpoints: which Redis nodes there are is kept in etcd");
+            }
+        }
+    }
     if config.auth.development {
         development_stays_on_this_machine(config, reader, public);
     }
@@ -29,6 +40,7 @@ fn counters_belong_together(config: &Config, reader: &mut Reader) {
     let needs = match (node.roles.gateway, node.roles.counter) {
         (true, false) => "for a gateway whose counters are elsewhere",
         (false, true) => "for a node with counters alone",
+        (false, false) => return,
         _ if !counter.seeds.is_empty() => "with counter.seeds",
         _ if !counter.producers.is_empty() => "with counter.producers",
         _ => return,

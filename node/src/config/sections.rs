@@ -3,6 +3,7 @@
 use super::{
     Auth, Config, Counter, KeySet, Limits, Listen, Log, LogFormat, Node, Presence, Roles, Shutdown, etcd, namespace,
     reader::{Reader, choice, text},
+    redis::Redis,
     secret::Secret,
     tls::Tls,
 };
@@ -24,11 +25,7 @@ impl Config {
         let listen = listen(reader, node.roles, &counter);
         let auth = auth(reader);
         let namespaces = namespace::read(reader, auth.development);
-        for (keys, feature) in [
-            (["presence.lease_ttl_s"].as_slice(), "presence in Redis"),
-            (&["redis.username", "redis.password", "redis.tls"], "Redis"),
-            (&["regions.peers"], "regions"),
-        ] {
+        for (keys, feature) in [(["presence.lease_ttl_s"].as_slice(), "presence in Redis"), (&["regions.peers"], "regions")] {
             keys.iter().for_each(|key| reader.not_yet(key, feature));
         }
         Config {
@@ -40,6 +37,7 @@ impl Config {
             presence: Presence { grace_ms: reader.seconds_as_ms("presence.grace_s", 0..=300) },
             counter,
             etcd: etcd::read(reader),
+            redis: Redis::read(reader),
             limits: limits(reader),
             tls: Tls::read(reader),
             log: log(reader),
@@ -71,13 +69,12 @@ fn roles(reader: &mut Reader) -> Roles {
     if let Some(role) = roles.iter().find(|role| !["all", "gateway", "counter", "coordinator"].contains(&role.as_str())) {
         reader.refuse("node.roles", format!("{role:?} is no role; the roles are \"all\", \"gateway\", \"counter\", \"coordinator\""));
     } else if roles.is_empty() {
-        reader.refuse("node.roles", "must name a role: \"all\", or some of \"gateway\", \"counter\"");
-    } else if has("coordinator") {
-        reader.refuse("node.roles", "\"coordinator\" looks after the ring of Redis nodes, which this version of headcount does not have");
+        reader.refuse("node.roles", "must name a role: \"all\", or some of \"gateway\", \"counter\", \"coordinator\"");
     } else if has("all") && roles.len() > 1 {
         reader.refuse("node.roles", "\"all\" stands alone: write [\"all\"], or name the roles");
     }
-    Roles { gateway: has("all") || has("gateway"), counter: has("all") || has("counter") }
+    let [gateway, counter, coordinator] = ["gateway", "counter", "coordinator"].map(|role| has("all") || has(role));
+    Roles { gateway, counter, coordinator }
 }
 
 fn listen(reader: &mut Reader, roles: Roles, counter: &Counter) -> Listen {

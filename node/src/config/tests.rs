@@ -56,10 +56,13 @@ fn bad_input_is_told_with_place_key_value_and_reason() {
         ),
         (
             "[node]\nroles = [\"coordinator\"]",
-            "hc.toml:2: node.roles = [\"coordinator\"]: \"coordinator\" looks after the ring of Redis nodes, which this version of headcount \
-             does not have",
+            "hc.toml:2: node.roles = [\"coordinator\"]: \"coordinator\" needs etcd.endpoints: the coordinator is elected, and the ring kept, in \
+             etcd",
         ),
-        ("[node]\nroles = []", "hc.toml:2: node.roles = []: must name a role: \"all\", or some of \"gateway\", \"counter\""),
+        (
+            "[node]\nroles = []",
+            "hc.toml:2: node.roles = []: must name a role: \"all\", or some of \"gateway\", \"counter\", \"coordinator\"",
+        ),
         (
             "[node]\nroles = [\"all\", \"counter\"]",
             "hc.toml:2: node.roles = [\"all\", \"counter\"]: \"all\" stands alone: write [\"all\"], or name the roles",
@@ -103,10 +106,13 @@ fn bad_input_is_told_with_place_key_value_and_reason() {
             "[etcd]\nendpoints = [\"http://e\"]",
             "hc.toml:2: etcd.endpoints = [\"http://e\"]: \"http://e\" is not http://HOST:PORT or https://HOST:PORT",
         ),
+        ("[redis]\npassword = \"hunter2\"", "hc.toml:2: redis.password: needs etcd.endpoints: which Redis nodes there are is kept in etcd"),
+        ("[redis]\nca = \"ca.pem\"", "hc.toml:2: redis.ca = \"ca.pem\": needs redis.tls = true"),
         (
-            "[redis]\npassword = \"hunter2\"",
-            "hc.toml:2: redis.password: needs Redis, which this version of headcount does not have; leave it unset",
+            "[etcd]\nendpoints = [\"http://e:2379\"]\n[redis]\ntls = true",
+            "default: redis.ca = \"\": must be set with redis.tls: no authority is trusted by itself",
         ),
+        ("[etcd]\nendpoints = [\"http://e:2379\"]\n[redis]\nusername = \"hc\"", "default: redis.password: must be set with redis.username"),
         (
             "[regions]\npeers = [\"x\"]",
             "hc.toml:2: regions.peers = [\"x\"]: needs regions, which this version of headcount does not have; leave it unset",

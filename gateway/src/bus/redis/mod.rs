@@ -114,6 +114,17 @@ impl RedisBus {
         self.acked.subscribe()
     }
 
+    /// The highest epoch that a node has asked for: it refuses who goes by an older ring.
+    #[must_use]
+    pub fn demanded(&self) -> watch::Receiver<u64> {
+        self.routes.demanded.subscribe()
+    }
+
+    /// Others may have gone on without this gateway: every channel is compared with its history.
+    pub fn doubt(&self) {
+        self.listener.doubt();
+    }
+
     /// Publishes, and says where in the channel's stream; (0, "") where the namespace keeps no history. It is tried again
     /// for 10 s, and published once.
     pub async fn publish(&self, channel: &Channel, namespace: &Namespace, post: Post, now: Now) -> Result<StreamPosition, BusError> {

@@ -31,6 +31,8 @@ pub(super) struct Routes {
     pub(super) view: ArcSwap<View>,
     /// The epoch of `view`, told after it.
     pub(super) newest: watch::Sender<u64>,
+    /// The highest epoch that a node has asked for.
+    pub(super) demanded: watch::Sender<u64>,
     pub(super) flights: Flights,
     pub(super) metrics: Metrics,
     pub(super) clock: Clock,
@@ -44,6 +46,7 @@ impl Routes {
             nodes,
             view: ArcSwap::from_pointee(View::new(Default::default())),
             newest: watch::Sender::new(0),
+            demanded: watch::Sender::new(0),
             flights: Flights::default(),
             metrics,
             clock,
@@ -73,7 +76,10 @@ impl Routes {
             let left_ms = deadline_ms.saturating_sub((self.clock)().mono_ms);
             let pause_ms = match error {
                 // Only a newer ring helps.
-                CallError::StaleRing { .. } => left_ms,
+                CallError::StaleRing { epoch } => {
+                    self.demand(epoch);
+                    left_ms
+                }
                 _ => self.pause_ms(tries).min(left_ms),
             };
             tries += 1;
@@ -138,6 +144,14 @@ impl Routes {
         tracing::warn!(%channel, from = %previous, "the old owner does not give the channel's stream; it begins anew");
         self.metrics.handed_over(None);
         Ok(())
+    }
+
+    fn demand(&self, epoch: u64) {
+        self.demanded.send_if_modified(|demanded| {
+            let is_higher = *demanded < epoch;
+            *demanded = epoch.max(*demanded);
+            is_higher
+        });
     }
 
     fn pause_ms(&self, tries: u32) -> u64 {
