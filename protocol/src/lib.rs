@@ -3,6 +3,7 @@
 
 pub mod code;
 pub mod counting;
+pub mod envelope;
 pub mod frame;
 pub mod limits;
 pub mod message;

@@ -8,7 +8,7 @@ use super::{
     messages, pattern,
 };
 use crate::{
-    bus::{embedded::Post, stream::Range},
+    bus::{Post, stream::Range},
     gateway::Gateway,
     hub::outbox::Control,
     live,
