@@ -1,5 +1,5 @@
-//! I/O: the connections of a gateway to the counter nodes of its region: one to each that is configured, dialed again and
-//! again, and given up when it is silent.
+//! I/O: the connections of a gateway to the counter nodes of its region: one to each address that is configured or was
+//! learned, dialed again and again, and given up when it is silent.
 
 use crate::{
     lanes::{Input, LinkId},
@@ -12,6 +12,7 @@ use protocol::{
     producer::Read,
 };
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -38,12 +39,6 @@ impl Remote {
     /// Keeps the connections until `shutdown` completes.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let mut tasks = JoinSet::new();
-        let seeds = self.inner.config.seeds.len();
-        // Gateways with the same list do not all count at the same node.
-        let first = usize::try_from((self.inner.config.random_u64)() % seeds.max(1) as u64).unwrap_or_default();
-        for seed in 0..seeds {
-            tasks.spawn(Arc::clone(&self.inner).keep(seed, (seed + first) % seeds));
-        }
         let inner = Arc::clone(&self.inner);
         tasks.spawn(async move {
             let mut ticks = interval(TICK);
@@ -53,31 +48,64 @@ impl Remote {
                 inner.drive(|_| vec![Input::Tick]);
             }
         });
-        shutdown.await;
+        tokio::pin!(shutdown);
+        loop {
+            for address in self.inner.take_new() {
+                // At random, so that gateways with the same list do not all count at the same node.
+                let rank = usize::try_from((self.inner.config.random_u64)() >> 32).unwrap_or_default();
+                tasks.spawn(Arc::clone(&self.inner).keep(address, rank));
+            }
+            tokio::select! {
+                () = self.inner.learns.notified() => {}
+                Some(_) = tasks.join_next() => {}
+                () = &mut shutdown => break,
+            }
+        }
         tasks.shutdown().await;
     }
 }
 
 impl Inner {
-    async fn keep(self: Arc<Inner>, seed: usize, rank: usize) {
-        let address = &self.config.seeds[seed];
+    /// The addresses that are to be dialed, and are not yet.
+    fn take_new(&self) -> Vec<String> {
+        let mut state = self.state.lock();
+        let wanted = self.config.seeds.iter().chain(&state.learned);
+        let new: BTreeSet<String> = wanted.filter(|address| !state.troubles.contains_key(*address)).cloned().collect();
+        for address in &new {
+            state.troubles.insert(address.clone(), Some("not connected yet".to_owned()));
+        }
+        new.into_iter().collect()
+    }
+
+    /// Whether an address is to be dialed still; if not, it is forgotten.
+    fn is_wanted(&self, address: &String) -> bool {
+        let mut state = self.state.lock();
+        let is_wanted = self.config.seeds.contains(address) || state.learned.contains(address);
+        if !is_wanted {
+            state.troubles.remove(address);
+        }
+        is_wanted
+    }
+
+    async fn keep(self: Arc<Inner>, address: String, rank: usize) {
+        let address = &address;
         let mut said = String::new();
-        loop {
+        while self.is_wanted(address) {
             let (sender, messages) = mpsc::channel(MESSAGES_MAX);
             let end = match timeout(HANDSHAKE, self.greet(address)).await.unwrap_or(Err(End::Late)) {
                 Ok((stream, member)) => {
-                    let link = self.up(seed, rank, sender.clone());
+                    let link = self.up(address, rank, sender.clone());
                     // The lanes hold the other one: when they drop it, the connection ends.
                     let sender = sender.downgrade();
                     tracing::info!(address, node = member, link, "counter node: connected");
                     said.clear();
                     let end = self.converse(link, stream, sender, messages).await;
                     tracing::warn!(address, node = member, link, %end, "counter node: disconnected");
-                    self.down(seed, link, end.to_string());
+                    self.down(address, link, end.to_string());
                     end
                 }
                 Err(end) => {
-                    self.state.lock().troubles[seed] = Some(end.to_string());
+                    self.state.lock().troubles.insert(address.clone(), Some(end.to_string()));
                     end
                 }
             };

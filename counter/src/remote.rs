@@ -20,14 +20,21 @@ use protocol::{
     producer::{Answer, Read, Watch},
     time::Clock,
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     time::{sleep, timeout},
 };
 
 /// How long one replica may take to answer a read; then another one is asked, once.
 pub const READ_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Counter nodes of one region that are learned of; more are not dialed.
+pub const LEARNED_MAX: usize = 256;
 
 /// How often the end looks whether all is said.
 const LOOK: Duration = Duration::from_millis(20);
@@ -40,7 +47,7 @@ pub struct RemoteConfig {
     pub key: Vec<u8>,
     /// `None`: what is said is not encrypted.
     pub tls: Option<PeerTls>,
-    /// The peer listeners of the region's counter nodes, as HOST:PORT.
+    /// The peer listeners of the region's counter nodes, as HOST:PORT. More may be learned: [`Remote::learn`].
     pub seeds: Vec<String>,
     /// The gateway's region.
     pub region: String,
@@ -76,6 +83,8 @@ pub(crate) struct Inner {
     pub(crate) party: Party,
     pub(crate) state: Mutex<State>,
     pub(crate) watches: Watches,
+    /// Other addresses were learned.
+    pub(crate) learns: Notify,
     metrics: LaneMetrics,
 }
 
@@ -87,8 +96,10 @@ pub(crate) struct State {
     /// Who waits for a read, and of whom. Bounded likewise.
     reads: HashMap<u64, (LinkId, oneshot::Sender<Answer>)>,
     next: u64,
-    /// Why each seed is not connected; `None`: it is.
-    pub(crate) troubles: Vec<Option<String>>,
+    /// The addresses that were learned, besides the configured ones.
+    pub(crate) learned: BTreeSet<String>,
+    /// The addresses that are dialed, and why each is not connected; `None`: it is.
+    pub(crate) troubles: BTreeMap<String, Option<String>>,
 }
 
 struct Call {
@@ -115,10 +126,20 @@ impl Remote {
         };
         let party = Party::new(me, config.key.clone(), config.tls.clone(), config.random_u64);
         let lanes = Lanes::new((config.random_u64)(), OP_DEADLINE_MS, (config.clock)());
-        let troubles = vec![Some("not connected yet".to_owned()); config.seeds.len()];
-        let state = State { lanes, links: HashMap::new(), calls: HashMap::new(), reads: HashMap::new(), next: 1, troubles };
-        let (state, watches, metrics) = (Mutex::new(state), Watches::default(), LaneMetrics::register(registry)?);
-        Ok(Remote { inner: Arc::new(Inner { config, party, state, watches, metrics }) })
+        let (links, calls, reads) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (learned, troubles) = (BTreeSet::new(), BTreeMap::new());
+        let state = Mutex::new(State { lanes, links, calls, reads, next: 1, learned, troubles });
+        let (watches, learns, metrics) = (Watches::default(), Notify::new(), LaneMetrics::register(registry)?);
+        Ok(Remote { inner: Arc::new(Inner { config, party, state, watches, learns, metrics }) })
+    }
+
+    /// These are the counter nodes of the region, besides those that are configured: the first [`LEARNED_MAX`] of them are
+    /// dialed. One that is not among them any more is dialed no more, but a connection to it stays for as long as it is good:
+    /// whoever tells of nodes may be mistaken.
+    pub fn learn(&self, addresses: BTreeSet<String>) {
+        let learned: BTreeSet<String> = addresses.into_iter().take(LEARNED_MAX).collect();
+        self.inner.state.lock().learned = learned;
+        self.inner.learns.notify_one();
     }
 
     /// Does all of `ops`; each has its own answer.
@@ -183,10 +204,15 @@ impl Remote {
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         let state = self.inner.state.lock();
-        let why = |(seed, trouble): (&String, &Option<String>)| Some(format!("{seed}: {}", trouble.as_ref()?));
-        let troubles: Vec<String> = self.inner.config.seeds.iter().zip(&state.troubles).filter_map(why).collect();
-        let is_alone = state.lanes.links().next().is_none();
-        is_alone.then(|| format!("no counter node of this region can be reached: {}", troubles.join("; ")))
+        if state.lanes.links().next().is_some() {
+            return None;
+        }
+        if state.troubles.is_empty() {
+            return Some("no counter node of this region is known".to_owned());
+        }
+        let why = |(address, trouble): (&String, &Option<String>)| Some(format!("{address}: {}", trouble.as_ref()?));
+        let troubles: Vec<String> = state.troubles.iter().filter_map(why).collect();
+        Some(format!("no counter node of this region can be reached: {}", troubles.join("; ")))
     }
 
     /// Lets what is under way be answered, for `most` at the longest, and closes the producers.
@@ -221,24 +247,24 @@ impl Inner {
         }
     }
 
-    pub(crate) fn up(&self, seed: usize, rank: usize, messages: mpsc::Sender<Message>) -> LinkId {
+    pub(crate) fn up(&self, address: &str, rank: usize, messages: mpsc::Sender<Message>) -> LinkId {
         let mut link = 0;
         self.drive(|state| {
             link = state.next;
             state.next += 1;
             state.links.insert(link, messages);
-            state.troubles[seed] = None;
+            state.troubles.insert(address.to_owned(), None);
             vec![Input::Up { link, rank }]
         });
         link
     }
 
-    pub(crate) fn down(&self, seed: usize, link: LinkId, why: String) {
+    pub(crate) fn down(&self, address: &str, link: LinkId, why: String) {
         self.drive(|state| {
             state.links.remove(&link);
             // Their callers ask elsewhere.
             state.reads.retain(|_, (of, _)| *of != link);
-            state.troubles[seed] = Some(why);
+            state.troubles.insert(address.to_owned(), Some(why));
             vec![Input::Down(link)]
         });
     }

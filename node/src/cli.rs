@@ -4,11 +4,13 @@ use crate::{
     clock,
     config::{Config, layers, secret::Secret},
     counter_commands::{self, CounterCommand},
+    etcd,
     failure::{EXIT_CODES, Failure},
     telemetry, token, wiring,
 };
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use prometheus::Registry;
 use std::{
     io::Write,
     path::{Path, PathBuf},
@@ -118,6 +120,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve => serve(config),
         Command::Config(ConfigCommand::Check) => {
             config.tls.as_ref().map(|tls| tls.open(|path| std::fs::read(path))).transpose()?;
+            etcd::open(&config, &Registry::new())?;
             config.warnings.iter().try_for_each(|warning| print(&format!("warning: {warning}")))?;
             print("ok")
         }

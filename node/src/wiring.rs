@@ -6,6 +6,7 @@ use crate::{
     clock,
     config::{self, Config},
     data_dir::DataDir,
+    etcd,
     failure::Failure,
     listeners::Listeners,
     pulse::Pulse,
@@ -31,6 +32,7 @@ use gateway::{
 };
 use prometheus::Registry;
 use protocol::namespace::{Grant, Namespace, Right};
+use ring_coordinator::etcd::Etcd;
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 
@@ -54,6 +56,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
 
     // The parts.
     let registry = Registry::new();
+    let etcd = etcd::open(&config, &registry)?;
     let engine = config.node.roles.counter.then(|| engine(&config, &data_dir, &node, &registry)).transpose()?;
     let counters = match &engine {
         Some(engine) => Counters::here(engine.clone()),
@@ -62,7 +65,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let gateway = config.node.roles.gateway.then(|| gateway(&config, &node, counters.clone(), &registry)).transpose()?;
     let metrics = NodeMetrics::register(&registry).context("registering metrics")?;
     let pulse = Arc::new(Pulse::default());
-    let readiness = Arc::new(Readiness::new(checks(&counters)));
+    let readiness = Arc::new(Readiness::new(checks(&counters, etcd.as_ref())));
 
     // The tasks. None of them ends by itself: one that does takes the process with it, to be started anew.
     let mut tasks: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
@@ -79,16 +82,25 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     }
 
     let (ending, ended) = watch::channel(false);
+    if let Some(etcd) = &etcd {
+        tasks.spawn(named("etcd", etcd.clone().run(until(ended.clone()))));
+    }
     if let Some(gateway) = &gateway {
         tasks.spawn(named("gateway", Arc::clone(gateway).run(until(ended.clone()))));
     }
     if let Counters::Elsewhere(remote) = &counters {
         // To the very end, for what is under way.
         tasks.spawn(named("counter_nodes", remote.clone().run(std::future::pending())));
+        if let Some(etcd) = &etcd {
+            tasks.spawn(named("counter_nodes_known", etcd::learn_counters(etcd.clone(), remote.clone())));
+        }
     }
     let (serves_resp, serves_peers) = (listeners.resp.is_some(), listeners.peer.is_some());
     if let (Some(listener), Some(engine)) = (listeners.peer, &engine) {
         let address = config.counter.address.clone().or(addresses.peer.map(|address| address.to_string()));
+        if let (Some(etcd), Some(address)) = (&etcd, &address) {
+            etcd::register_counters(etcd, &config.node.region, &node, address)?;
+        }
         let peers = PeersConfig {
             cluster: config.counter.cluster.clone(),
             key: peer_key(&config),
@@ -140,9 +152,12 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         ended = tasks.join_next() => return Err(ended_early(ended).into()),
     }
     let _ = ending.send(true);
-    // Redis clients and gateways get their last replies, in bounded time.
-    let mut replying: Vec<&str> =
-        [("resp", serves_resp), ("peers", serves_peers)].into_iter().filter(|(_, is)| *is).map(|(task, _)| task).collect();
+    // Redis clients and gateways get their last replies, and etcd its lease, in bounded time.
+    let mut replying: Vec<&str> = [("resp", serves_resp), ("peers", serves_peers), ("etcd", etcd.is_some())]
+        .into_iter()
+        .filter(|(_, is)| *is)
+        .map(|(task, _)| task)
+        .collect();
     while !replying.is_empty()
         && let Some(ended) = tasks.join_next().await
     {
@@ -169,10 +184,13 @@ async fn drain(gateway: Option<&Gateway>) {
 }
 
 /// What `/readyz` tells of the parts.
-fn checks(counters: &Counters) -> Vec<(&'static str, Check)> {
+fn checks(counters: &Counters, etcd: Option<&Etcd>) -> Vec<(&'static str, Check)> {
     let counters = counters.clone();
     // Channels, presence and reads go on; other nodes are no better off, and clients are as welcome here as there.
-    vec![("counters", Box::new(move || counters.trouble().map_or(Health::Ok, Health::Degraded)))]
+    let mut checks: Vec<(&'static str, Check)> =
+        vec![("counters", Box::new(move || counters.trouble().map_or(Health::Ok, Health::Degraded)))];
+    checks.extend(etcd.map(|etcd| ("etcd", etcd::check(etcd))));
+    checks
 }
 
 fn remote(config: &Config, node: &str, tls: Option<PeerTls>, registry: &Registry) -> Result<Remote, Failure> {

@@ -17,7 +17,8 @@ async fn a_node_that_is_ready_says_so_and_ends_cleanly_on_sigterm() {
 #[tokio::test]
 async fn the_table_of_metrics_is_what_is_served() {
     let node = Node::start(NodeOptions::default()).await;
-    let config_toml = "[node]\nroles = [\"gateway\"]\n[counter]\nseeds = [\"127.0.0.1:9\"]\nkey = \"sixteen bytes it has\"\n";
+    let config_toml = "[node]\nroles = [\"gateway\"]\n[counter]\nseeds = [\"127.0.0.1:9\"]\nkey = \"sixteen bytes it has\"\n\
+                       [etcd]\nendpoints = [\"http://127.0.0.1:9\"]\n";
     let gateway = Node::start(NodeOptions { config_toml: config_toml.into(), ..NodeOptions::default() }).await;
     let mut served = String::new();
     for node in [&node, &gateway] {

@@ -5,12 +5,14 @@
 pub mod agent;
 pub mod change;
 pub mod coordinator;
+pub mod disk;
 pub mod document;
 pub mod etcd;
 pub mod key;
 pub mod plan;
 pub mod redis;
 pub mod slot;
+pub mod source;
 pub mod table;
 pub mod validate;
 pub mod view;

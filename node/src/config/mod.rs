@@ -19,6 +19,7 @@ use self::{
 };
 use core::net::SocketAddr;
 use protocol::namespace::Namespaces;
+use ring_coordinator::etcd::Access;
 use std::{fmt, path::PathBuf};
 
 /// Everything that was configured, checked. Keys of `default.toml` under the same names; sections whose features this
@@ -32,6 +33,8 @@ pub struct Config {
     pub namespaces: Namespaces,
     pub presence: Presence,
     pub counter: Counter,
+    /// `None`: there is none.
+    pub etcd: Option<Access>,
     pub limits: Limits,
     /// `None`: counter nodes talk in the clear.
     pub tls: Option<Tls>,

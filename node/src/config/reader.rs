@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fmt::Display, ops::RangeInclusive};
 use toml::{Table, Value};
 
 /// Keys whose values are never shown.
-const SECRET_KEYS: [&str; 5] = ["auth.hmac_secrets", "auth.public_keys", "auth.api_keys", "counter.key", "redis.password"];
+const SECRET_KEYS: [&str; 6] = ["auth.hmac_secrets", "auth.public_keys", "auth.api_keys", "counter.key", "etcd.password", "redis.password"];
 
 /// Reads each key once, by the type that its caller asks for.
 ///

@@ -37,8 +37,9 @@ fn counters_belong_together(config: &Config, reader: &mut Reader) {
         reader.refuse("counter.key", format!("must be set {needs}, unless tls.peer_ca is: it shows who belongs to the cluster"));
     }
     if !node.roles.counter {
-        if counter.seeds.is_empty() {
-            reader.refuse("counter.seeds", format!("must name the peer listeners of the region's counter nodes {needs}"));
+        if counter.seeds.is_empty() && config.etcd.is_none() {
+            let reason = format!("must name the peer listeners of the region's counter nodes {needs}, unless etcd.endpoints is set");
+            reader.refuse("counter.seeds", reason);
         }
         if !counter.producers.is_empty() {
             reader.refuse("counter.producers", "is for nodes with counters; set it there");
@@ -50,6 +51,10 @@ fn counters_belong_together(config: &Config, reader: &mut Reader) {
     }
     if listen.peer.is_none() {
         reader.refuse("listen.peer", format!("must be set {needs}: other nodes connect to it"));
+    }
+    let is_everywhere = listen.peer.is_some_and(|peer| peer.ip().is_unspecified());
+    if config.etcd.is_some() && is_everywhere && counter.address.is_none() {
+        reader.refuse("counter.address", "must be set with etcd.endpoints where listen.peer is every address: gateways are told it");
     }
 }
 

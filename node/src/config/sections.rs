@@ -7,6 +7,8 @@ use super::{
     tls::Tls,
 };
 use jsonwebtoken::DecodingKey;
+use ring_coordinator::etcd::Access;
+use std::path::PathBuf;
 
 /// RFC 7518, section 3.2: a key for HS256 has at least this many bytes. Shorter ones are warned about.
 const HMAC_SECRET_BYTES_MIN: usize = 32;
@@ -25,7 +27,7 @@ impl Config {
         let auth = auth(reader);
         let namespaces = namespace::read(reader, auth.development);
         for (keys, feature) in [
-            (["etcd.endpoints", "presence.lease_ttl_s"].as_slice(), "etcd"),
+            (["presence.lease_ttl_s"].as_slice(), "presence in Redis"),
             (&["redis.username", "redis.password", "redis.tls"], "Redis"),
             (&["regions.peers"], "regions"),
         ] {
@@ -39,6 +41,7 @@ impl Config {
             namespaces,
             presence: Presence { grace_ms: reader.seconds_as_ms("presence.grace_s", 0..=300) },
             counter,
+            etcd: etcd(reader),
             limits: limits(reader),
             tls: Tls::read(reader),
             log: log(reader),
@@ -168,6 +171,26 @@ fn counter(reader: &mut Reader) -> Counter {
         reader.refuse("counter.producers", format!("{producer:?} is not REGION/NODE"));
     }
     Counter { seeds, cluster, key, address, producers }
+}
+
+fn etcd(reader: &mut Reader) -> Option<Access> {
+    let username = reader.optional_text("etcd.username");
+    let password = reader.optional_secret("etcd.password").map(|secret| secret.expose().to_owned());
+    let [ca, cert, key] = ["etcd.ca", "etcd.cert", "etcd.key"].map(|key| {
+        let path = reader.optional_text(key);
+        if path.as_ref().is_some_and(|path| path.contains("-----BEGIN")) {
+            reader.refuse(key, "is what the file should hold: write the file's path");
+        }
+        path.map(PathBuf::from)
+    });
+    let access = Access { endpoints: reader.texts("etcd.endpoints"), username, password, ca, cert, key, domain: None };
+    if access == Access::default() {
+        return None;
+    }
+    for (key, reason) in access.flaws() {
+        reader.refuse(&format!("etcd.{key}"), reason);
+    }
+    Some(access)
 }
 
 fn limits(reader: &mut Reader) -> Limits {

@@ -66,7 +66,7 @@ fn bad_input_is_told_with_place_key_value_and_reason() {
         ),
         (
             "[node]\nroles = [\"gateway\"]\n[counter]\nkey = \"sixteen bytes it has\"",
-            "default: counter.seeds = []: must name the peer listeners of the region's counter nodes for a gateway whose counters are elsewhere",
+            "default: counter.seeds = []: must name the peer listeners of the region's counter nodes for a gateway whose counters are elsewhere, unless etcd.endpoints is set",
         ),
         (
             "[node]\nroles = [\"gateway\"]\n[counter]\nseeds = [\"c1:7400\"]",
@@ -101,7 +101,21 @@ fn bad_input_is_told_with_place_key_value_and_reason() {
         ("[listen]\nadmin = \"127.0.0.1:8000\"", "hc.toml:2: listen.admin = \"127.0.0.1:8000\": is taken by listen.client"),
         (
             "[etcd]\nendpoints = [\"http://e\"]",
-            "hc.toml:2: etcd.endpoints = [\"http://e\"]: needs etcd, which this version of headcount does not have; leave it unset",
+            "hc.toml:2: etcd.endpoints = [\"http://e\"]: \"http://e\" is not http://HOST:PORT or https://HOST:PORT",
+        ),
+        ("[etcd]\nusername = \"a\"\npassword = \"b\"", "hc.toml:2: etcd.username = \"a\": needs etcd.endpoints"),
+        ("[etcd]\nendpoints = [\"http://e:2379\"]\npassword = \"wonder\"", "default: etcd.username = \"\": must be set with etcd.password"),
+        (
+            "[etcd]\nendpoints = [\"https://e:2379\"]",
+            "default: etcd.ca = \"\": must be set with https:// in etcd.endpoints: no authority is trusted by itself",
+        ),
+        (
+            "[etcd]\nendpoints = [\"https://e:2379\"]\nca = \"-----BEGIN CERTIFICATE-----\"",
+            "hc.toml:3: etcd.ca = \"-----BEGIN CERTIFICATE-----\": is what the file should hold: write the file's path",
+        ),
+        (
+            "[etcd]\nendpoints = [\"http://e:2379\"]\n[node]\nname = \"c1\"\nroles = [\"counter\"]\n[counter]\nkey = \"sixteen bytes it has\"\n[listen]\npeer = \"0.0.0.0:7400\"",
+            "default: counter.address = \"\": must be set with etcd.endpoints where listen.peer is every address: gateways are told it",
         ),
         (
             "[redis]\npassword = \"hunter2\"",
@@ -362,6 +376,7 @@ fn each_role_binds_the_listeners_that_it_needs() {
         ("", "seeds = [\"c2:7400\"]", &["client", "resp", "admin", "peer"]),
         ("roles = [\"counter\"]", "", &["resp", "admin", "peer"]),
         ("roles = [\"gateway\"]", "seeds = [\"c1:7400\"]", &["client", "admin"]),
+        ("roles = [\"gateway\"]", "[etcd]\nendpoints = [\"http://e:2379\"]", &["client", "admin"]),
     ] {
         let text = format!("[node]\nname = \"n1\"\n{node}\n[counter]\n{key}\n{counter}");
         let Listen { client, api, resp, admin, peer } = load(&text, &[]).unwrap().listen;
@@ -373,12 +388,16 @@ fn each_role_binds_the_listeners_that_it_needs() {
 
 #[test]
 fn the_effective_configuration_shows_no_secret_and_loads_again() {
-    let file = "[auth]\nhmac_secrets = [\"s3cret-a\"]\napi_keys = [\"s3cret-b\"]\n[[namespace]]\nname = \"a\"\n[[namespace]]\nname = \"b\"\npublish = \"service\"";
+    let file = "[etcd]\nendpoints = [\"http://e:2379\"]\nusername = \"a\"\npassword = \"s3cret-c\"\n[auth]\nhmac_secrets = [\"s3cret-a\"]\napi_keys = [\"s3cret-b\"]\n[[namespace]]\nname = \"a\"\n[[namespace]]\nname = \"b\"\npublish = \"service\"";
     let config = load(file, &[]).unwrap();
     let printed = toml::to_string_pretty(&config.effective).unwrap();
     assert!(!printed.contains("s3cret") && !format!("{config:?}").contains("s3cret"), "{printed}");
     assert!(printed.contains("development = false"), "{printed}");
-    let again = load(&printed.replace("hmac_secrets = \"***\"", "").replace("api_keys = \"***\"", ""), &[]).unwrap();
+    let again = load(
+        &printed.replace("hmac_secrets = \"***\"", "").replace("api_keys = \"***\"", "").replace("word = \"***\"", "word = \"x\""),
+        &[],
+    )
+    .unwrap();
     assert_eq!(again.namespaces, config.namespaces);
     assert_eq!(config.warnings, ["1 of auth.hmac_secrets shorter than 32 bytes: tokens signed with such a secret can be guessed"]);
 }

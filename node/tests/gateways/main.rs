@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says where
 
+mod found;
 mod region;
 
 use region::{Answer, PATIENCE, Region, is, metric, readyz};

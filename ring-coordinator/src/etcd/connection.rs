@@ -1,10 +1,10 @@
 //! I/O: the connection to etcd: made when it is first needed, by whoever needs it, and again by itself; every call has a
 //! deadline, a metric and an error that says what is wrong.
 
-use super::metrics::Metrics;
+use super::{access::Access, metrics::Metrics};
 use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
 use protocol::time::Clock;
-use std::{error::Error as _, fmt, fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{error::Error as _, fs, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{sync::Mutex, time::timeout};
 
 /// How long one call may take. Longer than etcd needs to elect a leader, shorter than half a lease.
@@ -16,36 +16,17 @@ const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(2);
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// Where etcd is, and who we are there.
-#[derive(Clone)]
+/// Where etcd is, and what for.
+#[derive(Clone, Debug)]
 pub struct EtcdConfig {
-    /// `http://HOST:PORT` or `https://HOST:PORT`, at least one.
-    pub endpoints: Vec<String>,
+    /// How it is reached.
+    pub access: Access,
     /// Whose keys these are: 1–64 bytes without `/`.
     pub region: String,
-    /// If etcd asks for one, with `password`.
-    pub username: Option<String>,
-    /// Goes with `username`.
-    pub password: Option<String>,
-    /// A PEM file with the authorities that have signed the servers' certificates; needed for `https`.
-    pub ca: Option<PathBuf>,
-    /// A PEM file with our certificate, if etcd asks for one; goes with `key`.
-    pub cert: Option<PathBuf>,
-    /// A PEM file with our certificate's key.
-    pub key: Option<PathBuf>,
-    /// The name in the servers' certificates, where it is not the host of the endpoint.
-    pub domain: Option<String>,
     /// What time it is.
     pub clock: Clock,
     /// Random numbers, for waits.
     pub random_u64: fn() -> u64,
-}
-
-impl fmt::Debug for EtcdConfig {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let EtcdConfig { endpoints, region, username, ca, cert, .. } = self;
-        write!(formatter, "EtcdConfig {{ {endpoints:?}, region: {region:?}, username: {username:?}, ca: {ca:?}, cert: {cert:?} }}")
-    }
 }
 
 /// Why etcd cannot be used as it is configured. Nothing was tried.
@@ -61,9 +42,9 @@ pub enum ConfigError {
         /// Why not.
         error: std::io::Error,
     },
-    /// Keys do not go together.
-    #[error("{0}")]
-    Unfit(String),
+    /// A value cannot be; see [`Access::flaws`].
+    #[error("etcd.{0}: {1}")]
+    Unfit(&'static str, String),
     /// Its metrics are registered already.
     #[error("registering the metrics of etcd: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -97,7 +78,7 @@ struct Inner {
 impl Connection {
     /// Checks the configuration and reads its files. Nothing is connected yet.
     pub(super) fn new(config: EtcdConfig, metrics: Metrics) -> Result<Connection, ConfigError> {
-        let options = options(&config)?;
+        let options = options(&config.access)?;
         Ok(Connection { inner: Arc::new(Inner { config, options, client: Mutex::new(None), metrics }) })
     }
 
@@ -133,11 +114,20 @@ impl Connection {
         timer.observe_duration();
         let error = match outcome {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => CallError { op, code: code(&error), text: text(&error) },
+            Ok(Err(error)) => self.explained(stream_error(op, &error)),
             Err(_) => CallError { op, code: "deadline", text: format!("no answer within {CALL:?}") },
         };
         self.failed(&error);
         Err(error)
+    }
+
+    /// By TLS 1.3 a client has no answer before it is judged, and a server that wants another certificate just closes.
+    fn explained(&self, mut error: CallError) -> CallError {
+        let is_tls = self.inner.config.access.is_tls();
+        if is_tls && error.code == "transport" && !error.text.contains("certificate") {
+            error.text += " (has the server refused the certificate of etcd.cert? its log says so)";
+        }
+        error
     }
 
     /// Counts what has failed outside of [`Connection::call`].
@@ -150,7 +140,7 @@ impl Connection {
     pub(super) async fn client(&self) -> Result<Client, etcd_client::Error> {
         let mut client = self.inner.client.lock().await;
         if client.is_none() {
-            *client = Some(Client::connect(&self.inner.config.endpoints, Some(self.inner.options.clone())).await?);
+            *client = Some(Client::connect(&self.inner.config.access.endpoints, Some(self.inner.options.clone())).await?);
         }
         client.clone().ok_or_else(|| etcd_client::Error::Internal("no client".to_owned()))
     }
@@ -161,41 +151,25 @@ pub(super) fn stream_error(op: &'static str, error: &etcd_client::Error) -> Call
     CallError { op, code: code(error), text: text(error) }
 }
 
-fn options(config: &EtcdConfig) -> Result<ConnectOptions, ConfigError> {
-    let unfit = |text: &str| Err(ConfigError::Unfit(text.to_owned()));
+fn options(access: &Access) -> Result<ConnectOptions, ConfigError> {
+    if let Some((key, reason)) = access.flaws().pop() {
+        return Err(ConfigError::Unfit(key, reason));
+    }
     let mut options = ConnectOptions::new()
         .with_keep_alive(KEEP_ALIVE, KEEP_ALIVE_ANSWER)
         .with_connect_timeout(CONNECT)
         // A member without a leader refuses, instead of leaving a watch without news.
         .with_require_leader(true)
         .with_auto_token_refresh(true);
-    match (&config.username, &config.password) {
-        (Some(username), Some(password)) => options = options.with_user(username, password),
-        (None, None) => {}
-        _ => return unfit("etcd.username and etcd.password go together: set both, or none"),
+    if let (Some(username), Some(password)) = (&access.username, &access.password) {
+        options = options.with_user(username, password);
     }
-    if config.endpoints.is_empty() {
-        return unfit("etcd.endpoints is empty");
-    }
-    let is_tls = config.endpoints.iter().filter(|endpoint| endpoint.starts_with("https://")).count();
-    let is_plain = config.endpoints.iter().filter(|endpoint| endpoint.starts_with("http://")).count();
-    if is_tls != config.endpoints.len() && is_plain != config.endpoints.len() {
-        return unfit("etcd.endpoints: all begin with http://, or all with https://");
-    }
-    if is_plain > 0 {
-        let has_files = config.ca.is_some() || config.cert.is_some() || config.key.is_some();
-        return if has_files { unfit("etcd.ca, cert and key go with endpoints that begin with https://") } else { Ok(options) };
-    }
-    let Some(ca) = &config.ca else {
-        return unfit("etcd.ca is missing: endpoints that begin with https:// need the authorities to trust");
-    };
+    let Some(ca) = &access.ca else { return Ok(options) };
     let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(pem("ca", ca)?));
-    match (&config.cert, &config.key) {
-        (Some(cert), Some(key)) => tls = tls.identity(Identity::from_pem(pem("cert", cert)?, pem("key", key)?)),
-        (None, None) => {}
-        _ => return unfit("etcd.cert and etcd.key go together: set both, or none"),
+    if let (Some(cert), Some(key)) = (&access.cert, &access.key) {
+        tls = tls.identity(Identity::from_pem(pem("cert", cert)?, pem("key", key)?));
     }
-    if let Some(domain) = &config.domain {
+    if let Some(domain) = &access.domain {
         tls = tls.domain_name(domain);
     }
     Ok(options.with_tls(tls))
@@ -209,8 +183,9 @@ fn pem(key: &'static str, path: &PathBuf) -> Result<Vec<u8>, ConfigError> {
 fn code(error: &etcd_client::Error) -> &'static str {
     use etcd_client::Error;
     match error {
+        // A status with a cause was made here, of an error of the connection; those of the server have none.
+        Error::GRpcStatus(status) if status.source().is_some() => "transport",
         Error::GRpcStatus(status) => match status.code() as i32 {
-            1 => "cancelled",
             3 => "invalid_argument",
             4 => "deadline",
             5 => "not_found",
@@ -233,7 +208,7 @@ fn text(error: &etcd_client::Error) -> String {
     use etcd_client::Error;
     let (mut text, mut source) = match error {
         // Its own text has all of the metadata.
-        Error::GRpcStatus(status) => (format!("{}: {}", code(error), status.message()), status.source()),
+        Error::GRpcStatus(status) => (status.message().to_owned(), status.source()),
         Error::TransportError(transport) => (transport.to_string(), transport.source()),
         other => (other.to_string(), None),
     };

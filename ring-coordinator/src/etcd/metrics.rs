@@ -1,5 +1,6 @@
 //! I/O: the metrics of the way to etcd, and the table that documents them.
 
+use super::{snapshot::Skipped, watching::Why};
 use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 const UP: &str = "headcount_etcd_up";
@@ -63,6 +64,11 @@ impl Metrics {
             lost: IntCounter::with_opts(opts(LOST))?,
             expelled: IntCounter::with_opts(opts(EXPELLED))?,
         };
+        // So that they are shown before anything happens.
+        metrics.requests.with_label_values(&["list"]);
+        metrics.errors.with_label_values(&["list", "transport"]);
+        Why::ALL.iter().for_each(|why| _ = metrics.restarts.with_label_values(&[why.label()]));
+        Skipped::ALL.iter().for_each(|why| _ = metrics.skipped.with_label_values(&[why.label()]));
         registry.register(Box::new(metrics.up.clone()))?;
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.errors.clone()))?;

@@ -2,6 +2,7 @@
 //! everything in memory ([`mirror`]), this node's own keys under a lease ([`lease`]), changes of the document by the one
 //! that was elected ([`election`], [`store`]).
 
+pub mod access;
 pub mod backoff;
 pub mod connection;
 pub mod election;
@@ -20,6 +21,7 @@ use self::{connection::Connection, metrics::Metrics};
 use prometheus::Registry;
 
 pub use self::{
+    access::Access,
     connection::{CallError, ConfigError, EtcdConfig},
     election::{Election, Leadership},
     keys::{Key, Keys},

@@ -4,7 +4,7 @@ use super::{
     keys::{Key, Keys},
     record::{CounterNode, Gateway, Vote},
 };
-use crate::document::Document;
+use crate::{document::Document, validate::DOCUMENT_BYTES_MAX};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use std::{collections::BTreeMap, sync::Arc};
@@ -12,8 +12,8 @@ use std::{collections::BTreeMap, sync::Arc};
 /// Entries of a snapshot, mostly votes: one for each Redis node and gateway that changed its mind. Those above are left out
 /// and counted; the document and what is wanted always have their place.
 pub const ENTRIES_MAX: usize = 65_536;
-/// Bytes of one value; a greater one is left out. The document of the greatest ring has some 150 kB.
-pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of one value; a greater one is left out. None is greater than a document can be.
+pub const VALUE_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
 
 /// A key with its value, or with none where it was deleted, as etcd tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,9 @@ pub enum Skipped {
 }
 
 impl Skipped {
+    /// All of them.
+    pub const ALL: [Skipped; 3] = [Skipped::Undecodable, Skipped::Unknown, Skipped::Full];
+
     /// As metrics name it.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -149,7 +152,7 @@ impl Snapshot {
             Key::Ring => {
                 self.ring_revision = if entry.value.is_some() { entry.mod_revision } else { 0 };
                 self.document = None;
-                self.document = decoded(entry)?;
+                self.document = read(entry, |json| Document::parse(json).map_err(|flaw| flaw.to_string()))?;
             }
             Key::Wanted => self.wanted = raw(entry)?,
             Key::WantedResult => self.wanted_result = raw(entry)?,
@@ -179,7 +182,7 @@ fn put<K: Ord, T: DeserializeOwned>(
     is_full: bool,
 ) -> Result<(), (Skipped, String)> {
     let was_there = map.remove(&key).is_some();
-    if let Some(held) = decoded(entry)? {
+    if let Some(held) = read(entry, |json| serde_json::from_slice(json).map_err(|error| error.to_string()))? {
         if is_full && !was_there {
             return Err((Skipped::Full, format!("there are {ENTRIES_MAX} entries already")));
         }
@@ -188,9 +191,9 @@ fn put<K: Ord, T: DeserializeOwned>(
     Ok(())
 }
 
-fn decoded<T: DeserializeOwned>(entry: &Entry) -> Result<Option<Arc<Held<T>>>, (Skipped, String)> {
+fn read<T>(entry: &Entry, parse: impl Fn(&[u8]) -> Result<T, String>) -> Result<Option<Arc<Held<T>>>, (Skipped, String)> {
     let Some(raw) = raw(entry)? else { return Ok(None) };
-    let value = serde_json::from_slice(&raw.value).map_err(|error| (Skipped::Undecodable, error.to_string()))?;
+    let value = parse(&raw.value).map_err(|flaw| (Skipped::Undecodable, flaw))?;
     Ok(Some(held(entry, value)))
 }
 
@@ -260,6 +263,15 @@ mod tests {
         ];
         assert_eq!(seen, expected);
         assert_eq!((snapshot.document, snapshot.ring_revision, snapshot.gateways.len()), (None, 6, 0));
+    }
+
+    #[test]
+    fn a_document_that_is_json_and_no_ring_is_left_out_too() {
+        let flawed = Document { vnodes: 0, epoch: 3, ..Document::default() };
+        let json = serde_json::to_string(&flawed).unwrap();
+        let (snapshot, omissions) = Snapshot::listed(&Keys::new("eu"), 1, 5, vec![entry("/headcount/eu/ring", Some(&json), 5)]);
+        assert_eq!((snapshot.document, omissions[0].why), (None, Skipped::Undecodable));
+        assert!(omissions[0].detail.contains("vnodes = 0"), "{}", omissions[0].detail);
     }
 
     #[test]

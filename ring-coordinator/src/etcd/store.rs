@@ -52,10 +52,38 @@ impl Store {
 
     /// Writes the document over the one of revision `expected` (0: there is none yet), and returns its own revision.
     pub async fn write(&self, document: &Document, expected: i64, leadership: &Leadership) -> Result<i64, WriteError> {
+        self.put_ring("write", document, expected, leadership, None).await
+    }
+
+    /// As [`Store::write`], and answers what was asked for at revision `asked` in the same step: so that a successor never
+    /// finds it done and unanswered. [`WriteError::Changed`] also when the question is no longer there.
+    pub async fn write_and_answer(
+        &self,
+        document: &Document,
+        expected: i64,
+        asked: i64,
+        result: &[u8],
+        leadership: &Leadership,
+    ) -> Result<i64, WriteError> {
+        self.put_ring("write", document, expected, leadership, Some((asked, result))).await
+    }
+
+    async fn put_ring(
+        &self,
+        op: &'static str,
+        document: &Document,
+        expected: i64,
+        leadership: &Leadership,
+        answer: Option<(i64, &[u8])>,
+    ) -> Result<i64, WriteError> {
         let name = self.keys.name(&Key::Ring);
-        let json = serde_json::to_vec(document).map_err(|error| refused("write", &error.to_string()))?;
-        let put = TxnOp::put(name.clone(), json, None);
-        self.swap("write", &name, expected, Some(leadership), vec![put]).await
+        let mut writes = vec![TxnOp::put(name.clone(), document.to_json(), None)];
+        let mut when = vec![leads(leadership)];
+        if let Some((asked, result)) = answer {
+            when.push(Compare::mod_revision(self.keys.name(&Key::Wanted), CompareOp::Equal, asked));
+            writes.extend(self.answers(result));
+        }
+        self.swap(op, &name, expected, Some(leadership), when, writes).await
     }
 
     /// Takes a gateway's key away: it has to come back as new. False: it has none.
@@ -78,28 +106,31 @@ impl Store {
         let name = self.keys.name(&Key::Wanted);
         let delete = TxnOp::delete(self.keys.name(&Key::WantedResult), None);
         let put = TxnOp::put(name.clone(), wanted, None);
-        self.swap("ask", &name, 0, None, vec![put, delete]).await
+        self.swap("ask", &name, 0, None, Vec::new(), vec![put, delete]).await
     }
 
     /// Answers what was asked for at revision `asked`, in JSON, and takes the question away.
     pub async fn answer(&self, asked: i64, result: &[u8], leadership: &Leadership) -> Result<i64, WriteError> {
         let name = self.keys.name(&Key::Wanted);
-        let put = TxnOp::put(self.keys.name(&Key::WantedResult), result, None);
-        let delete = TxnOp::delete(name.clone(), None);
-        self.swap("answer", &name, asked, Some(leadership), vec![put, delete]).await
+        self.swap("answer", &name, asked, Some(leadership), vec![leads(leadership)], self.answers(result).into()).await
     }
 
-    /// Does `writes` if `name` is of revision `expected` and `leadership` still holds; returns their revision.
+    fn answers(&self, result: &[u8]) -> [TxnOp; 2] {
+        let put = TxnOp::put(self.keys.name(&Key::WantedResult), result, None);
+        [put, TxnOp::delete(self.keys.name(&Key::Wanted), None)]
+    }
+
+    /// Does `writes` if `name` is of revision `expected` and all of `when` holds; returns their revision.
     async fn swap(
         &self,
         op: &'static str,
         name: &str,
         expected: i64,
         leadership: Option<&Leadership>,
+        mut when: Vec<Compare>,
         writes: Vec<TxnOp>,
     ) -> Result<i64, WriteError> {
-        let mut when = vec![Compare::mod_revision(name, CompareOp::Equal, expected)];
-        when.extend(leadership.map(leads));
+        when.push(Compare::mod_revision(name, CompareOp::Equal, expected));
         let mut otherwise = vec![TxnOp::get(name, None)];
         otherwise.extend(leadership.map(|leadership| TxnOp::get(leadership.key.clone(), None)));
         let txn = Txn::new().when(when).and_then(writes).or_else(otherwise);
@@ -125,10 +156,6 @@ fn first_revisions(responses: &[TxnOpResponse], index: usize) -> (i64, i64) {
         Some(TxnOpResponse::Get(read)) => read.kvs().first().map_or((0, 0), |pair| (pair.mod_revision(), pair.create_revision())),
         _ => (0, 0),
     }
-}
-
-fn refused(op: &'static str, text: &str) -> WriteError {
-    WriteError::Refused(CallError { op, code: "client", text: text.to_owned() })
 }
 
 fn not_written(error: CallError) -> WriteError {

@@ -93,6 +93,10 @@ pub enum Why {
 }
 
 impl Why {
+    /// All of them.
+    pub const ALL: [Why; 8] =
+        [Why::Failed, Why::Ended, Why::Canceled, Why::Compacted, Why::Silent, Why::WentBack, Why::OtherCluster, Why::Due];
+
     /// As metrics name it.
     #[must_use]
     pub fn label(self) -> &'static str {
