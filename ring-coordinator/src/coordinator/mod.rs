@@ -3,11 +3,15 @@
 //! what is remembered here besides spares work, or makes it wait.
 //!
 //! Facts come in and orders go out by [`facts`]; the rules of a change are in [`phases`], those of losing a node in
-//! [`votes`] and [`holddown`]; [`duties`] puts them together.
+//! [`votes`] and [`holddown`]; [`duties`] puts them together. [`driver`] is its edge.
 
+pub mod driver;
 mod duties;
+mod errands;
 pub mod facts;
 pub mod holddown;
+mod metrics;
+mod papers;
 pub mod phases;
 pub mod timing;
 pub mod votes;
@@ -17,6 +21,8 @@ use crate::{
     document::{Document, Layout, Node, NodeState, Phase, VNODES},
     view::View,
 };
+pub use metrics::METRICS;
+
 use facts::{Alarm, Input, Output, Refusal, Seen};
 use holddown::HoldDown;
 use protocol::time::Now;

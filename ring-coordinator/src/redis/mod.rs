@@ -13,12 +13,14 @@
 //! | `subscriber`, `hearing`, `listening` | subscriptions: what is wanted and confirmed, what was heard, the connection |
 //! | `canary`, `opinion` | the proof of the round trip, and what a node is voted |
 //! | `fence` | `min_epoch`: who may no longer publish |
+//! | `copy` | the ring document on each node |
 //! | `handover` | a channel's stream goes to the node that its slot has moved to |
 
 mod access;
 pub mod backoff;
 pub mod canary;
 mod commanding;
+mod copy;
 pub mod end;
 mod failure;
 mod fence;
@@ -41,6 +43,7 @@ pub mod watchdog;
 
 pub use access::{Access, BadAccess, Secret, tls};
 pub use canary::canary_channel;
+pub use copy::{NEWS_CHANNEL, RING_KEY, leave_copy, read_copy};
 pub use failure::{CallError, NotSent};
 pub use fence::{fence, fence_key, fences};
 pub use handover::{HandOverError, HandedOver, Swept, forget, hand_over, handover_scripts, sweep};
