@@ -3,7 +3,11 @@
 
 use crate::bus_rig::{PATIENCE, Rig, Subscriber, channel, gateway, keeping, layout, now, number, random_u64, stable};
 use futures_util::future::join_all;
-use protocol::{name::Channel, namespace::Namespace};
+use protocol::{
+    message::{Publication, StreamPosition},
+    name::Channel,
+    namespace::Namespace,
+};
 use ring_coordinator::{
     document::{Document, Phase},
     redis::{Access, Nodes, NodesConfig, fence, sweep},
@@ -106,6 +110,34 @@ async fn publish_until(stop: &AtomicBool, gateway: &Rig, room: &Room) -> u64 {
     number
 }
 
+/// Comes, leaves, and comes back elsewhere where it was; returns where it is at the end.
+async fn wander(stop: &AtomicBool, gateways: &[Rig], room: &Room) -> u64 {
+    let mut at = 0;
+    let mut last: Option<StreamPosition> = None;
+    while !stop.load(Ordering::Relaxed) {
+        at += 1;
+        let gateway = &gateways[at % gateways.len()];
+        let subscriber = gateway.subscribe(&room.channel, &room.namespace, last.as_ref()).await;
+        let recovery = &subscriber.recovery;
+        let mut seen = recovery.top.offset - recovery.publications.len() as u64;
+        if let Some(last) = &last {
+            assert!(recovery.recovered && seen == last.offset, "{} at {last:?}: {recovery:?}", room.channel);
+        }
+        let mut follows = |publication: &Publication| {
+            seen += 1;
+            assert_eq!((publication.offset, number(publication)), (seen, seen), "{}", room.channel);
+        };
+        recovery.publications.iter().for_each(&mut follows);
+        tokio::time::sleep(Duration::from_millis(random_u64() % 30)).await;
+        gateway.unsubscribe(&subscriber);
+        let (publications, controls) = subscriber.look();
+        assert_eq!(controls, []);
+        publications.iter().for_each(follows);
+        last = Some(StreamPosition { offset: seen, epoch: recovery.top.epoch.clone() });
+    }
+    last.unwrap_or_default().offset
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_is_added_and_taken_away_under_load() {
     let servers = join_all((0..3).map(|_| RedisServer::start(&[]))).await;
@@ -142,7 +174,10 @@ async fn a_node_is_added_and_taken_away_under_load() {
         cluster.change(&added, &two).await;
         stop.store(true, Ordering::Relaxed);
     };
-    let (published, ()) = tokio::join!(publishing, changing);
+    let recoverable = rooms.iter().filter(|room| room.namespace.history_size > 0);
+    let wandering = join_all(recoverable.map(|room| wander(&stop, &cluster.gateways, room)));
+    let (published, wandered, ()) = tokio::join!(publishing, wandering, changing);
+    assert!(wandered.iter().all(|last| *last > 10));
 
     for (room, last) in rooms.iter().zip(published) {
         assert!(last > 10);
@@ -166,4 +201,83 @@ async fn a_node_is_added_and_taken_away_under_load() {
 
 fn whole() -> gateway::bus::stream::Range {
     gateway::bus::stream::Range { limit: 100, ..Default::default() }
+}
+
+#[tokio::test]
+async fn a_step_is_acknowledged_when_it_is_done_and_not_before() {
+    let servers = join_all((0..2).map(|_| RedisServer::start(&[]))).await;
+    let (old, new) = (layout(&[("redis-a", &servers[0])]), layout(&[("redis-b", &servers[1])]));
+    let rig = gateway("g1");
+    rig.apply(&stable(1, old.clone()));
+    let (a, namespace) = (channel("a"), keeping(10, HOUR_MS));
+    let subscriber = rig.subscribe(&a, &namespace, None).await;
+    let acked = rig.redis().acked();
+    let finished =
+        async |epoch| testkit::eventually(PATIENCE, async || if *acked.borrow() == epoch { Ok(()) } else { Err("not yet") }).await;
+    finished(1).await;
+    servers[1].freeze().await;
+    let prepare = Document { phase: Phase::Prepare, next: Some(new.clone()), ..stable(2, old.clone()) };
+    rig.apply(&prepare);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(*acked.borrow(), 1, "the new owner is not listened to yet");
+    servers[1].thaw().await;
+    finished(2).await;
+    rig.apply(&Document { epoch: 3, phase: Phase::Fence, ..prepare.clone() });
+    finished(3).await;
+    // A publication is under way to the old owner when the ring switches.
+    servers[0].freeze().await;
+    let publishing = rig.publish(&a, &namespace, 1);
+    let switching = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        rig.apply(&Document { phase: Phase::Switch, prev: Some(old.clone()), ..stable(4, new.clone()) });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(*acked.borrow(), 3, "something is under way");
+        finished(4).await;
+        servers[0].thaw().await;
+    };
+    tokio::join!(publishing, switching);
+    assert_eq!(subscriber.numbers(1).await, [1]);
+}
+
+#[tokio::test]
+async fn whoever_is_behind_the_ring_publishes_and_reads_only_when_it_has_caught_up() {
+    let servers = join_all((0..2).map(|_| RedisServer::start(&[]))).await;
+    let (old, new) = (layout(&[("redis-a", &servers[0])]), layout(&[("redis-b", &servers[1])]));
+    let cluster = Cluster::new(2, &stable(1, old.clone()));
+    let (kept, plain, a) = (keeping(10, HOUR_MS), keeping(0, 0), channel("a"));
+    let subscribers = [
+        cluster.gateways[0].subscribe(&channel("b"), &plain, None).await,
+        cluster.gateways[1].subscribe(&channel("b"), &plain, None).await,
+    ];
+    cluster.gateways[0].publish(&a, &kept, 1).await;
+    let switch = Document { phase: Phase::Switch, prev: Some(old), ..stable(4, new) };
+    fence(&cluster.link("redis-a").await, &[Slot::of(&a), Slot::of(&channel("b"))], 4).await.unwrap();
+    let (ahead, behind) = (&cluster.gateways[0], &cluster.gateways[1]);
+    ahead.apply(&switch);
+    let caught_up = AtomicBool::new(false);
+    let catching_up = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        caught_up.store(true, Ordering::Relaxed);
+        behind.apply(&switch);
+    };
+    let b = channel("b");
+    let publishing = async {
+        ahead.publish(&a, &kept, 2).await;
+        let offset = behind.publish(&a, &kept, 3).await.offset;
+        assert_eq!(offset, 3);
+        assert!(caught_up.load(Ordering::Relaxed));
+    };
+    let plain_publishing = async {
+        behind.publish(&b, &plain, 1).await;
+        assert!(caught_up.load(Ordering::Relaxed));
+    };
+    let reading = async {
+        assert_eq!(behind.kept(&a).await[..2], [1, 2]);
+        assert!(caught_up.load(Ordering::Relaxed));
+    };
+    tokio::join!(catching_up, publishing, plain_publishing, reading);
+    for subscriber in &subscribers {
+        assert_eq!(subscriber.numbers(1).await, [1]);
+    }
+    assert_eq!(behind.kept(&a).await, [1, 2, 3]);
 }

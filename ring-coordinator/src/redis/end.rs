@@ -74,9 +74,11 @@ impl End {
 
 impl From<std::io::Error> for End {
     fn from(error: std::io::Error) -> End {
-        use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof};
+        use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidData, UnexpectedEof};
         match error.kind() {
             ConnectionRefused => End::Refused,
+            // TLS says so of what it does not accept, or what the other end does not.
+            InvalidData => End::Denied(error.to_string()),
             ConnectionReset | ConnectionAborted | UnexpectedEof => End::Closed,
             _ => End::Broken(error.to_string()),
         }

@@ -17,7 +17,7 @@ use tokio::{sync::Notify, time::timeout};
 /// Bytes that wait for the listener, of all nodes together; twice that with what it has taken and not handled. At this a
 /// connection is not read, which makes Redis keep what comes; and if that lasts for [`ROOM_PATIENCE`] it is given up, so that
 /// Redis does not cut it at a moment of its own choosing. Its channels are then made anew, and their gaps closed or told.
-pub const HEARD_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(super) const HEARD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a connection waits for room.
 const ROOM_PATIENCE: Duration = Duration::from_millis(1_000);
 /// What a publication costs besides its bytes.

@@ -172,11 +172,11 @@ fn header(out: &mut Vec<u8>, kind: u8, mut number: usize) {
 mod tests {
     use super::*;
 
-    fn push(pipeline: &mut Pipeline<u32>, caller: u32, now_ms: u64) {
+    fn push(pipeline: &mut Pipeline<usize>, caller: usize, now_ms: u64) {
         pipeline.push(|out| out.extend(format!("{caller};").bytes()), Some(caller), now_ms).unwrap();
     }
 
-    fn take(pipeline: &mut Pipeline<u32>) -> String {
+    fn take(pipeline: &mut Pipeline<usize>) -> String {
         let mut out = Vec::new();
         pipeline.take(&mut out);
         String::from_utf8(out).unwrap()
@@ -205,7 +205,7 @@ mod tests {
             push(&mut pipeline, caller, 0);
             take(&mut pipeline);
         }
-        for caller in 0..BATCH_COMMANDS as u32 {
+        for caller in 0..BATCH_COMMANDS {
             assert_eq!(take(&mut pipeline), "");
             push(&mut pipeline, caller, 0);
         }
@@ -235,7 +235,7 @@ mod tests {
         let mut pipeline = Pipeline::default();
         let big = |out: &mut Vec<u8>| out.resize(out.len() + COMMAND_BYTES_MAX + 1, 0);
         assert_eq!(pipeline.push(big, Some(0), 0), Err(NotSent::TooLarge(COMMAND_BYTES_MAX + 1)));
-        for caller in 0..COMMANDS_MAX as u32 {
+        for caller in 0..COMMANDS_MAX {
             push(&mut pipeline, caller, 0);
         }
         assert_eq!(pipeline.push(|_| {}, Some(0), 0), Err(NotSent::Full));

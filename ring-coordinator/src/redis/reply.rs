@@ -129,7 +129,9 @@ fn build(whole: &Bytes, at: &mut usize) -> Result<Reply, BadReply> {
 }
 
 /// The first byte of a line, the rest of it, and where the next one begins.
-fn line(bytes: &[u8], at: usize) -> Result<Option<(u8, &[u8], usize)>, BadReply> {
+type Line<'a> = (u8, &'a [u8], usize);
+
+fn line(bytes: &[u8], at: usize) -> Result<Option<Line<'_>>, BadReply> {
     let rest = bytes.get(at..).unwrap_or_default();
     let Some((kind, text)) = rest.split_first() else { return Ok(None) };
     match text.iter().take(LINE_BYTES_MAX).position(|byte| *byte == b'\r') {

@@ -5,3 +5,4 @@
 mod commands;
 mod gateway;
 mod subscriptions;
+mod tls;

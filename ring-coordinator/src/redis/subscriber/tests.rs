@@ -11,8 +11,8 @@ struct Server {
 }
 
 impl Server {
-    fn take(&mut self, bytes: Vec<u8>) {
-        let mut received = bytes::BytesMut::from(&bytes[..]);
+    fn take(&mut self, bytes: &[u8]) {
+        let mut received = bytes::BytesMut::from(bytes);
         while let Some(command) = Reply::read(&mut received).unwrap() {
             let words: Vec<String> = command.array().unwrap().iter().map(|word| word.text().unwrap().to_owned()).collect();
             self.commands.push(words.len() - 1);
@@ -66,7 +66,7 @@ proptest! {
         let write = |subscriber: &mut Subscriber, server: &mut Server, now_ms| {
             let mut out = Vec::new();
             let again = subscriber.write(now_ms, &mut out);
-            server.take(out);
+            server.take(&out);
             again
         };
         let answer = |subscriber: &mut Subscriber, server: &mut Server, wanted: &mut BTreeMap<Arc<str>, bool>| {
@@ -133,7 +133,7 @@ fn after_a_reconnect_hot_channels_come_first_and_the_rest_paced_in_whole_batches
     while subscriber.pending() > 0 {
         let mut out = Vec::new();
         let again = subscriber.write(now_ms, &mut out);
-        server.take(out);
+        server.take(&out);
         while let Some(reply) = server.answers.pop_front() {
             if let Fact::Confirmed(channel) = subscriber.read(reply).unwrap() {
                 assert!(channel.as_ref() != "hot" || now_ms == 1_000);
@@ -163,7 +163,7 @@ fn a_node_that_confirms_nothing_is_not_asked_for_more() {
     for now_ms in 0..5_000 {
         let mut out = Vec::new();
         subscriber.write(now_ms, &mut out);
-        server.take(out);
+        server.take(&out);
     }
     assert_eq!(server.answers.len(), UNCONFIRMED_MAX);
 }
@@ -177,7 +177,7 @@ fn publications_are_handed_on_between_confirmation_and_unwanting() {
     subscriber.want(&channel, false);
     let mut out = Vec::new();
     subscriber.write(0, &mut out);
-    server.take(out);
+    server.take(&out);
     assert_eq!(subscriber.read(message()), Ok(Fact::Unwanted));
     assert_eq!(subscriber.read(server.answers.pop_front().unwrap()), Ok(Fact::Confirmed(Arc::clone(&channel))));
     assert_eq!(subscriber.read(message()), Ok(Fact::Message(Arc::clone(&channel), "x".into())));
