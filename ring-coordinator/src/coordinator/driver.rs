@@ -3,6 +3,7 @@
 
 use super::{
     Coordinator,
+    desk::{Asked, Asker, Desk, told},
     errands::{Back, errand, probe},
     facts::{Input, Output, Refusal, Seen},
     metrics::Metrics,
@@ -13,12 +14,12 @@ use crate::{
     document::{Document, Layout, Node},
     etcd::{Etcd, Leadership, Snapshot},
     redis::{Access, Life, Nodes, NodesConfig, handover_scripts},
-    wanted::{Answer, Outcome, Wanted},
+    wanted::{Answer, Outcome, Wanted, Wish},
 };
 use prometheus::Registry;
 use protocol::time::Clock;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -28,8 +29,6 @@ use tokio::{
     time::sleep,
 };
 
-/// What people ask for and was not taken yet; more get no answer but an error at once.
-const ASKED_MAX: usize = 16;
 /// After it has resigned, a coordinator does not stand for election for so long: others have their chance.
 const PAUSE: Duration = Duration::from_secs(10);
 /// Those who do not lead look around so often.
@@ -50,30 +49,6 @@ pub struct DriverConfig {
     pub clock: Clock,
     /// Chance, for jitter.
     pub random_u64: fn() -> u64,
-}
-
-/// What a person may ask of the leader, besides another layout, which is asked for in etcd.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// Drop the change under way.
-    Abort,
-    /// Take out nodes that are known to be lost.
-    Remove(BTreeSet<String>),
-    /// Publish the newest known document again.
-    Publish,
-}
-
-/// Where people ask. Clones are the same.
-#[derive(Clone, Debug)]
-pub struct Desk(mpsc::Sender<(Request, oneshot::Sender<Result<u64, Refusal>>)>);
-
-impl Desk {
-    /// Asks, and waits for the answer: the epoch that comes of it. [`Refusal::NotLeading`] also if nobody is there.
-    pub async fn ask(&self, request: Request) -> Result<u64, Refusal> {
-        let (sender, answer) = oneshot::channel();
-        self.0.try_send((request, sender)).map_err(|_| Refusal::Busy)?;
-        answer.await.unwrap_or(Err(Refusal::NotLeading))
-    }
 }
 
 /// A coordinator that was not started yet.
@@ -98,20 +73,15 @@ pub struct Driver {
     next_asker: u64,
     /// The revision of the wish in etcd that was told last.
     told: i64,
-    desk: mpsc::Receiver<(Request, oneshot::Sender<Result<u64, Refusal>>)>,
+    asked: mpsc::Receiver<Asked>,
     resigns: bool,
     wake: Duration,
-}
-
-enum Asker {
-    Etcd(i64, Wanted),
-    Desk(oneshot::Sender<Result<u64, Refusal>>),
 }
 
 impl Driver {
     /// Registers the metrics.
     pub fn new(etcd: &Etcd, config: DriverConfig, registry: &Registry) -> prometheus::Result<(Driver, Desk)> {
-        let (sender, desk) = mpsc::channel(ASKED_MAX);
+        let (desk, asked) = Desk::new();
         let nodes = NodesConfig {
             gateway: format!("coordinator-{}", config.name),
             access: config.access.clone(),
@@ -137,11 +107,11 @@ impl Driver {
             askers: BTreeMap::new(),
             next_asker: 1,
             told: 0,
-            desk,
+            asked,
             resigns: false,
             wake: IDLE,
         };
-        Ok((driver, Desk(sender)))
+        Ok((driver, desk))
     }
 
     /// Stands for election and does a leader's work until `shutdown` completes; then resigns. If this is dropped instead,
@@ -190,7 +160,7 @@ impl Driver {
                 }
                 Some(Ok(back)) = self.jobs.join_next() => self.back(back),
                 Some(Ok(back)) = self.errands.join_next() => self.back(back),
-                Some((request, asker)) = self.desk.recv() => self.asked(request, asker),
+                Some((wish, asker)) = self.asked.recv() => self.asked(wish, asker),
                 () = sleep(self.wake) => self.look(),
             }
         }
@@ -262,15 +232,17 @@ impl Driver {
         };
         self.told = held.mod_revision;
         let id = self.next_asker();
+        // What stood there before was taken back, or has its answer.
+        self.askers.retain(|_, asker| matches!(asker, Asker::Desk(_)));
         match serde_json::from_slice::<Wanted>(&held.value) {
             Ok(wanted) => {
-                let (base, layout) = (wanted.epoch, wanted.layout.clone());
-                tracing::info!(by = wanted.by, base, "coordinator: another ring is wanted");
+                tracing::info!(by = wanted.by, wish = ?wanted.wish, "coordinator: something is wanted");
+                let input = told(wanted.wish.clone(), id);
                 self.askers.insert(id, Asker::Etcd(held.mod_revision, wanted));
-                self.tell(Input::Wanted { wanted: id, base, layout });
+                self.tell(input);
             }
             Err(error) => {
-                let wanted = Wanted { layout: Layout::default(), epoch: 0, by: String::new(), asked_ms: 0 };
+                let wanted = Wanted { wish: Wish::Abort, by: String::new(), asked_ms: 0 };
                 self.write_answer(held.mod_revision, &wanted, Outcome::Refused, format!("it cannot be read: {error}"));
             }
         }
@@ -281,14 +253,10 @@ impl Driver {
         self.next_asker
     }
 
-    fn asked(&mut self, request: Request, asker: oneshot::Sender<Result<u64, Refusal>>) {
+    fn asked(&mut self, wish: Wish, asker: oneshot::Sender<Result<u64, Refusal>>) {
         let wanted = self.next_asker();
         self.askers.insert(wanted, Asker::Desk(asker));
-        self.tell(match request {
-            Request::Abort => Input::Abort { wanted },
-            Request::Remove(nodes) => Input::Remove { wanted, nodes },
-            Request::Publish => Input::Publish { wanted },
-        });
+        self.tell(told(wish, wanted));
     }
 
     fn back(&mut self, back: Back) {

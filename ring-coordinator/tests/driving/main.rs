@@ -4,12 +4,12 @@
 
 mod region;
 
-use region::{PATIENCE, Region};
+use region::{PATIENCE, Region, wanted};
 use ring_coordinator::{
-    coordinator::{driver::Request, facts::Refusal},
+    coordinator::facts::Refusal,
     document::{NodeState, Phase},
     etcd::record::Opinion,
-    wanted::Outcome,
+    wanted::{Outcome, Wish},
 };
 use std::sync::atomic::Ordering;
 use testkit::{eventually, resp::Reply};
@@ -104,6 +104,20 @@ async fn what_cannot_be_done_is_answered_with_the_reason() {
     let expected = "node b does not answer the coordinator, or takes no writes; nothing was changed";
     assert_eq!((answer.outcome, answer.reason.as_str(), answer.epoch), (Outcome::Refused, expected, 1));
     let (_, _, desk) = &region.coordinators["c0"];
-    assert_eq!(desk.ask(Request::Abort).await, Err(Refusal::NothingToAbort));
-    assert!(matches!(desk.ask(Request::Remove(["a".to_owned()].into())).await, Err(Refusal::Layout(_))));
+    assert_eq!(desk.ask(Wish::Abort).await, Err(Refusal::NothingToAbort));
+    assert!(matches!(desk.ask(Wish::Lose(vec!["a".to_owned()])).await, Err(Refusal::Layout(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_a_change_dropped_asks_instead_of_who_wanted_it() {
+    let region = Region::start(&["a", "b"], 1, 1).await;
+    region.goes_over_to(&[("a", 1, Serving)]).await;
+    region.acks_until.store(1, Ordering::SeqCst);
+    region.ask(region.layout(&[("a", 1, Serving), ("b", 1, Serving)])).await;
+    region.sees_ring("the change", |document| document.phase == Phase::Prepare).await;
+    let standing = region.etcd().mirror().snapshot().wanted.as_ref().unwrap().mod_revision;
+    region.etcd().store().ask_instead(&wanted(Wish::Abort), standing).await.unwrap();
+    assert_eq!(region.answer().await.outcome, Outcome::Done);
+    let ring = region.sees_ring("the end", |document| document.epoch == 3).await;
+    assert_eq!((ring.phase, ring.current.nodes.len()), (Phase::Stable, 1));
 }

@@ -5,7 +5,8 @@ use prometheus::Registry;
 use protocol::time::Now;
 use ring_coordinator::{
     coordinator::{
-        driver::{Desk, Driver, DriverConfig},
+        Desk,
+        driver::{Driver, DriverConfig},
         timing::Timing,
     },
     document::{Document, Layout, Node, NodeState},
@@ -16,14 +17,14 @@ use ring_coordinator::{
     redis::Access,
     slot::Slot,
     view::View,
-    wanted::{Answer, Outcome, Wanted},
+    wanted::{Answer, Outcome, Wanted, Wish},
 };
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher, Hasher, RandomState},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -44,6 +45,10 @@ pub(crate) fn now() -> Now {
 
 fn random_u64() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+pub(crate) fn wanted(wish: Wish) -> Vec<u8> {
+    serde_json::to_vec(&Wanted { wish, by: "test".to_owned(), asked_ms: now().wall_ms }).unwrap()
 }
 
 /// Dropped, it ends as by a power cut.
@@ -78,6 +83,8 @@ pub(crate) struct Region {
     pub(crate) coordinators: BTreeMap<String, (Station, Task, Desk)>,
     /// Gateways acknowledge no later epoch.
     pub(crate) acks_until: Arc<AtomicU64>,
+    /// The revision of what was asked last.
+    asked: AtomicI64,
 }
 
 impl Region {
@@ -88,8 +95,14 @@ impl Region {
         for node in nodes {
             redis.insert((*node).to_owned(), RedisServer::start(&[]).await);
         }
-        let mut region =
-            Region { server, redis, gateways: Vec::new(), coordinators: BTreeMap::new(), acks_until: Arc::new(AtomicU64::new(u64::MAX)) };
+        let mut region = Region {
+            server,
+            redis,
+            gateways: Vec::new(),
+            coordinators: BTreeMap::new(),
+            acks_until: Arc::new(AtomicU64::new(u64::MAX)),
+            asked: AtomicI64::new(0),
+        };
         (0..gateways).for_each(|number| region.add_gateway(&format!("g{number}")));
         (0..coordinators).for_each(|number| region.add_coordinator(&format!("c{number}")));
         region
@@ -148,13 +161,15 @@ impl Region {
     /// Asks for a layout, as an operator does.
     pub(crate) async fn ask(&self, layout: Layout) {
         let epoch = self.etcd().mirror().snapshot().document.as_ref().map_or(0, |held| held.value.epoch);
-        let wanted = Wanted { layout, epoch, by: "test".to_owned(), asked_ms: now().wall_ms };
-        self.etcd().store().ask(&serde_json::to_vec(&wanted).unwrap()).await.unwrap();
+        let asked = self.etcd().store().ask(&wanted(Wish::Become { layout, epoch })).await.unwrap();
+        self.asked.store(asked, Ordering::SeqCst);
     }
 
     /// Waits for the answer to what was asked last.
     pub(crate) async fn answer(&self) -> Answer {
-        let snapshot = self.sees("an answer", |snapshot| snapshot.wanted_result.is_some() && snapshot.wanted.is_none()).await;
+        let asked = self.asked.load(Ordering::SeqCst);
+        let has_it = |snapshot: &Snapshot| snapshot.revision > asked && snapshot.wanted_result.is_some() && snapshot.wanted.is_none();
+        let snapshot = self.sees("an answer", has_it).await;
         serde_json::from_slice(&snapshot.wanted_result.as_ref().unwrap().value).unwrap()
     }
 
