@@ -115,13 +115,14 @@ impl Gateway {
         }))
     }
 
-    /// Runs what needs no caller: graces, live counters, expiry. Ends with `shutdown`.
+    /// Runs what needs no caller: graces, live counters, expiry, orders of other gateways. Ends with `shutdown`.
     pub async fn run(self: Arc<Gateway>, shutdown: impl Future<Output = ()>) {
         tokio::select! {
             () = shutdown => {}
             () = self.tick_presence() => {}
             () = live::run_counters(&self) => {}
             () = self.sweep() => {}
+            () = self.obey() => {}
         }
     }
 

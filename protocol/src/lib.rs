@@ -2,6 +2,7 @@
 //! boundary is defined here and nowhere else; golden tests hold the bytes.
 
 pub mod code;
+pub mod control;
 pub mod counting;
 pub mod envelope;
 pub mod frame;

@@ -4,6 +4,7 @@
 
 #[path = "../bus_rig/mod.rs"]
 mod bus_rig;
+mod controls;
 mod crossing;
 mod moving;
 mod trouble;

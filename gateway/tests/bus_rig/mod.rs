@@ -113,7 +113,7 @@ pub fn gateway(name: &str) -> Rig {
     let (hub, registry) = (Arc::new(Hub::default()), prometheus::Registry::new());
     let config = NodesConfig { gateway: name.to_owned(), access: Access::default(), scripts: scripts(), clock: now, random_u64 };
     let (nodes, hearing) = Nodes::new(config, &registry).unwrap();
-    let bus = Arc::new(RedisBus::new(hub.clone(), nodes, now, random_u64, &registry).unwrap());
+    let bus = Arc::new(RedisBus::new(name, hub.clone(), nodes, now, random_u64, &registry).unwrap());
     let running = tokio::spawn({
         let bus = bus.clone();
         async move { bus.run(hearing, std::future::pending()).await }

@@ -1,6 +1,12 @@
--- Leaves the document ARGV[2] of epoch ARGV[1] in KEYS[1], and its epoch in KEYS[2], unless a newer one lies there.
-if tonumber(redis.call('GET', KEYS[2]) or '0') < tonumber(ARGV[1]) then
-  redis.call('MSET', KEYS[1], ARGV[2], KEYS[2], ARGV[1])
-  return 1
+-- Keeps a copy of the ring document, unless there is one that is not older, and tells those who listen.
+-- KEYS: the copy. ARGV: its epoch, the document, the Redis channel for the news. Returns 1 if it was taken.
+local known = redis.call('GET', KEYS[1])
+if known then
+  local read, document = pcall(cjson.decode, known)
+  if read and type(document) == 'table' and tonumber(document.epoch or 0) >= tonumber(ARGV[1]) then
+    return 0
+  end
 end
-return 0
+redis.call('SET', KEYS[1], ARGV[2])
+redis.call('PUBLISH', ARGV[3], 'ring ' .. ARGV[1])
+return 1

@@ -1,5 +1,5 @@
 //! I/O: a channel's stream goes from the node that has lost its slot to the one that has it now. Gateways do it when a channel
-//! is touched first, the coordinator for all the others. The old node is fenced before, so that what is copied stands still.
+//! is touched first, the coordinator for all the others. The old node refuses older rings from then on, so that what is copied stands still.
 
 use super::{CallError, Link, Reply, Script, fence_key};
 use crate::{
@@ -60,15 +60,17 @@ pub fn handover_scripts() -> Vec<Script> {
 pub async fn hand_over(from: &Link, to: &Link, epoch: u64, slot: Slot, channel: &str) -> Result<HandedOver, HandOverError> {
     let keys = Kind::ALL.map(|kind| key(slot, kind, channel));
     let [meta, history, once] = keys.each_ref().map(String::as_bytes);
-    let kept = from.call(&DUMP, &[meta, history, once], &[from.life().as_str().as_bytes()]).await.map_err(HandOverError::From)?;
+    let (fence, epoch) = (fence_key(slot), epoch.to_string());
+    let keys_and_fence = [fence.as_bytes(), meta, history, once];
+    let args = [epoch.as_bytes(), from.life().as_str().as_bytes()];
+    let kept = from.call(&DUMP, &keys_and_fence, &args).await.map_err(HandOverError::From)?;
     let parts: Vec<Vec<u8>> = kept.array().unwrap_or_default().iter().filter_map(word).collect();
     if parts.len() != 2 * keys.len() {
         return Ok(HandedOver::Empty);
     }
-    let (fence, epoch) = (fence_key(slot), epoch.to_string());
     let mut args = vec![epoch.as_bytes(), to.life().as_str().as_bytes()];
     args.extend(parts.iter().map(Vec::as_slice));
-    let adopted = to.call(&ADOPT, &[fence.as_bytes(), meta, history, once], &args).await.map_err(HandOverError::To)?;
+    let adopted = to.call(&ADOPT, &keys_and_fence, &args).await.map_err(HandOverError::To)?;
     Ok(if adopted.integer() == Some(1) { HandedOver::Copied } else { HandedOver::Already })
 }
 

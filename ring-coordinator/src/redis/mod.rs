@@ -13,7 +13,7 @@
 //! | `subscriber`, `hearing`, `listening` | subscriptions: what is wanted and confirmed, what was heard, the connection |
 //! | `canary`, `opinion` | the proof of the round trip, and what a node is voted |
 //! | `fence` | `min_epoch`: who may no longer publish |
-//! | `copy` | the copy of the ring document on each node |
+//! | `copy` | the ring document on each node |
 //! | `handover` | a channel's stream goes to the node that its slot has moved to |
 
 mod access;
@@ -43,7 +43,7 @@ pub mod watchdog;
 
 pub use access::{Access, BadAccess, Secret, tls};
 pub use canary::canary_channel;
-pub use copy::{leave_copy, read_copy};
+pub use copy::{NEWS_CHANNEL, RING_KEY, leave_copy, read_copy};
 pub use failure::{CallError, NotSent};
 pub use fence::{fence, fence_key, fences};
 pub use handover::{HandOverError, HandedOver, Swept, forget, hand_over, handover_scripts, sweep};

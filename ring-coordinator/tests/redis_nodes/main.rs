@@ -4,5 +4,6 @@
 
 mod commands;
 mod gateway;
+mod handover;
 mod subscriptions;
 mod tls;

@@ -21,6 +21,8 @@ struct Listening {
     node: Arc<str>,
     state: State,
     role: Role,
+    /// A step of the ring is not finished here before this one is confirmed.
+    is_due: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,12 +62,17 @@ impl Joined {
 
     /// Goes by another view of the ring.
     pub(super) fn follow(&mut self, view: &View, now_ms: u64, changes: &mut Vec<Change>, out: &mut Vec<Order>) {
-        let other = if view.document.phase == Phase::Switch { Role::Previous } else { Role::Next };
+        let is_switched = view.document.phase == Phase::Switch;
+        let other = if is_switched { Role::Previous } else { Role::Next };
+        // Whoever joins now waits for its nodes itself.
+        let is_moving = is_switched && !self.at.is_empty();
         let wanted = [(view.owner(self.slot), Role::Owner), (view.also(self.slot), other)];
         let role_of = |node: &Arc<str>| wanted.iter().find(|(wanted, _)| *wanted == Some(node)).map(|(_, role)| *role);
         let mut mended = 0;
         self.at.retain_mut(|listening| match role_of(&listening.node) {
             Some(role) => {
+                let is_promoted = role == Role::Owner && listening.role == Role::Next;
+                listening.is_due = listening.state != State::Whole && (is_promoted || listening.is_due);
                 listening.role = role;
                 true
             }
@@ -79,7 +86,7 @@ impl Joined {
             let Some(node) = node else { continue };
             if self.at.iter().all(|listening| listening.node != *node) {
                 changes.push(Change::Want(node.clone()));
-                self.at.push(Listening { node: node.clone(), state: State::Fresh, role });
+                self.at.push(Listening { node: node.clone(), state: State::Fresh, role, is_due: is_moving && role == Role::Owner });
             }
         }
         // A channel that is on its way already misses what goes to an owner that it does not hear yet.
@@ -94,10 +101,11 @@ impl Joined {
 
     /// From here on everything published at the node is heard.
     pub(super) fn confirmed(&mut self, node: &str, now_ms: u64, out: &mut Vec<Order>) {
-        if let Some(listening) = self.at.iter_mut().find(|listening| *listening.node == *node)
-            && std::mem::replace(&mut listening.state, State::Whole) == State::Broken
-        {
-            self.feed.whole(now_ms, out);
+        if let Some(listening) = self.at.iter_mut().find(|listening| *listening.node == *node) {
+            listening.is_due = false;
+            if std::mem::replace(&mut listening.state, State::Whole) == State::Broken {
+                self.feed.whole(now_ms, out);
+            }
         }
     }
 
@@ -121,9 +129,15 @@ impl Joined {
         self.hears_all() && *self.feed.place() != Place::Unknown
     }
 
-    /// Whether it is not yet listened for where publications will go soon.
-    pub(super) fn awaits_next(&self) -> bool {
-        self.at.iter().any(|listening| listening.role == Role::Next && listening.state != State::Whole)
+    /// Whether it is not yet listened for where publications will go soon, or go by the newest step.
+    pub(super) fn awaits_step(&self) -> bool {
+        self.at.iter().any(|listening| listening.state != State::Whole && (listening.role == Role::Next || listening.is_due))
+    }
+
+    /// Others may have gone on without us: whatever was missed is read.
+    pub(super) fn check(&mut self, now_ms: u64, out: &mut Vec<Order>) {
+        self.feed.broken();
+        self.feed.whole(now_ms, out);
     }
 
     /// Whether more than one node may bring publications.
@@ -170,9 +184,9 @@ mod tests {
         joined.feed.start("e".into(), 3, 0, &mut out);
         assert!(joined.is_ready());
         assert_eq!(follow(&mut joined, &view(2, Phase::Prepare, "x", Some("y"), None)).0, [Change::Want("y".into())]);
-        assert!(joined.awaits_next() && !joined.is_ready(), "nobody may join before the next owner is heard");
+        assert!(joined.awaits_step() && !joined.is_ready(), "nobody may join before the next owner is heard");
         joined.confirmed("y", 0, &mut out);
-        assert!(!joined.awaits_next() && joined.is_ready() && joined.has_two_feeds());
+        assert!(!joined.awaits_step() && joined.is_ready() && joined.has_two_feeds());
         assert_eq!(follow(&mut joined, &view(4, Phase::Switch, "y", None, Some("x"))), (vec![], vec![]));
         joined.down("x");
         assert!(joined.is_ready(), "the old owner is not waited for");

@@ -42,7 +42,7 @@ pub(super) struct Listener {
 #[derive(Default)]
 struct Shard {
     channels: HashMap<Arc<str>, Entry>,
-    /// How many of them are not yet listened for at the next owner.
+    /// How many of them are not yet listened for where the newest step of the ring wants it.
     awaiting: usize,
     /// Channels that lost their last subscriber, and when to look again. Each stands here once at most.
     leaving: VecDeque<(u64, Arc<str>)>,
@@ -104,7 +104,7 @@ impl Listener {
                     continue;
                 }
                 entry.joined.nodes().for_each(|node| self.routes.nodes.unwanted(node, &name));
-                shard.awaiting -= usize::from(entry.joined.awaits_next());
+                shard.awaiting -= usize::from(entry.joined.awaits_step());
                 shard.channels.remove(&name);
                 self.routes.metrics.joined.dec();
             }
@@ -123,9 +123,21 @@ impl Listener {
         }
     }
 
-    /// Whether every channel is listened for at its next owner.
-    pub(super) fn hears_the_next(&self) -> bool {
+    /// Whether every channel is listened for where the newest step of the ring wants it.
+    pub(super) fn follows(&self) -> bool {
         self.shards.iter().all(|shard| shard.lock().awaiting == 0)
+    }
+
+    /// Every channel reads what it may have missed.
+    pub(super) fn check(&self) {
+        let now_ms = self.now_ms();
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            let names: Vec<Arc<str>> = shard.channels.keys().cloned().collect();
+            for name in names {
+                self.change(&mut shard, &name, |joined, orders| joined.check(now_ms, orders));
+            }
+        }
     }
 
     /// A channel is listened for at a node.
@@ -188,7 +200,7 @@ impl Listener {
     fn change(&self, shard: &mut Shard, name: &str, change: impl FnOnce(&mut Joined, &mut Vec<feed::Order>)) -> bool {
         let Some(entry) = shard.channels.get_mut(name) else { return false };
         let joined = &mut entry.joined;
-        let awaited = joined.awaits_next();
+        let awaited = joined.awaits_step();
         let mut orders = Vec::new();
         change(joined, &mut orders);
         for order in orders {
@@ -200,7 +212,7 @@ impl Listener {
         if joined.is_ready() {
             entry.ready.notify_waiters();
         }
-        let awaits = joined.awaits_next();
+        let awaits = joined.awaits_step();
         shard.awaiting = shard.awaiting + usize::from(awaits) - usize::from(awaited);
         true
     }

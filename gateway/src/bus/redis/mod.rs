@@ -7,7 +7,9 @@
 //! | `routes`, `flights` | the way of a call to the owner, with retries; what is under way |
 //! | `joined`, `listener` | channels with subscribers here: where they are listened for, what is heard |
 //! | `repairs` | reading what was missed |
+//! | `controls` | messages between gateways |
 
+mod controls;
 mod flights;
 mod joined;
 mod listener;
@@ -18,6 +20,7 @@ mod scripts;
 
 pub use flights::{PUBLISH_BYTES_MAX, PUBLISHES_MAX};
 pub use metrics::METRICS;
+pub use routes::RingNews;
 pub use scripts::scripts;
 
 use super::{
@@ -25,11 +28,13 @@ use super::{
     stream::{Range, Recovery, Retention},
 };
 use crate::hub::Hub;
+use controls::Controls;
 use listener::Listener;
 use metrics::Metrics;
 use parking_lot::Mutex;
 use prometheus::Registry;
 use protocol::{
+    control::Order,
     envelope::{self, ENVELOPE_BYTES_MAX, HEAD_BYTES},
     limits::HISTORY_PAGE_MAX,
     message::{Publication, StreamPosition},
@@ -45,7 +50,7 @@ use ring_coordinator::{
 use routes::Routes;
 use scripts::{Answer, Ask, Publishing};
 use std::{future::Future, sync::Arc, time::Duration};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// Milliseconds for which a publication is tried; then its caller is told.
 const PUBLISH_PATIENCE_MS: u64 = 10_000;
@@ -58,18 +63,27 @@ const TICK: Duration = Duration::from_millis(20);
 pub struct RedisBus {
     routes: Arc<Routes>,
     listener: Arc<Listener>,
+    controls: Controls,
     acked: watch::Sender<u64>,
     /// Held while a view is taken, so that they are taken one after another.
     applying: Mutex<()>,
 }
 
 impl RedisBus {
-    /// A bus that delivers to `hub`; without a ring before [`RedisBus::apply`]. `nodes` has been given [`scripts`]. An error
-    /// means that a metric's name is taken.
-    pub fn new(hub: Arc<Hub>, nodes: Nodes, clock: Clock, random_u64: fn() -> u64, registry: &Registry) -> prometheus::Result<RedisBus> {
+    /// The bus of a gateway of this name, which delivers to `hub`; without a ring before [`RedisBus::apply`]. `nodes` has
+    /// been given [`scripts`]. An error means that a metric's name is taken.
+    pub fn new(
+        gateway: &str,
+        hub: Arc<Hub>,
+        nodes: Nodes,
+        clock: Clock,
+        random_u64: fn() -> u64,
+        registry: &Registry,
+    ) -> prometheus::Result<RedisBus> {
         let routes = Arc::new(Routes::new(nodes, Metrics::register(registry)?, clock, random_u64));
         let listener = Arc::new(Listener::new(routes.clone(), hub));
-        Ok(RedisBus { routes, listener, acked: watch::Sender::new(0), applying: Mutex::default() })
+        let controls = Controls::new(gateway);
+        Ok(RedisBus { routes, listener, controls, acked: watch::Sender::new(0), applying: Mutex::default() })
     }
 
     /// Hears what comes from the nodes, until `shutdown`.
@@ -103,8 +117,15 @@ impl RedisBus {
         }
         self.routes.nodes.apply(&view.document);
         self.routes.view.store(view.clone());
+        self.controls.follow(&self.routes, &view);
         self.listener.follow();
         self.routes.newest.send_replace(view.epoch());
+    }
+
+    /// Others may have gone on without this gateway, because it was cut off: every channel is compared with its history, and
+    /// what was missed is delivered or told.
+    pub fn check(&self) {
+        self.listener.check();
     }
 
     /// The highest epoch whose phase is finished here: in `prepare` and `fence` every channel is listened for at its next
@@ -191,6 +212,28 @@ impl RedisBus {
         self.listener.leave(channel);
     }
 
+    /// Tells all other gateways to do this. Those that no node reaches do not hear of it.
+    pub async fn tell_all(&self, order: Order) -> Result<(), BusError> {
+        self.controls.tell_all(&self.routes, order).await
+    }
+
+    /// Tells one gateway; `false` if there is none of this name.
+    pub async fn tell(&self, gateway: &str, order: Order) -> Result<bool, BusError> {
+        self.controls.tell(&self.routes, gateway, order).await
+    }
+
+    /// What other gateways ask, each once; `None` to whoever comes second.
+    #[must_use]
+    pub fn orders(&self) -> Option<mpsc::Receiver<Order>> {
+        self.controls.take()
+    }
+
+    /// Where a ring newer than all before was heard of: by a message, or because a node refused ours.
+    #[must_use]
+    pub fn ring_news(&self) -> watch::Receiver<Option<RingNews>> {
+        self.routes.news.subscribe()
+    }
+
     async fn read(&self, channel: &Channel, range: Range) -> Result<(Vec<Publication>, StreamPosition), BusError> {
         match self.routes.ask(channel, &Ask::Read(range), READ_PATIENCE_MS).await? {
             Answer::Piece(publications, top) => Ok((publications, top)),
@@ -202,6 +245,9 @@ impl RedisBus {
         match heard.what {
             What::Up { life } => tracing::debug!(node = %heard.node, %life, "listening"),
             What::Confirmed(name) => self.listener.confirmed(&heard.node, &name),
+            What::Message { channel, payload } if self.controls.is_ours(&channel) => {
+                self.controls.heard(&self.routes, &heard.node, payload);
+            }
             What::Message { channel, payload } => self.listener.heard(&heard.node, &channel, payload),
             What::Down { reason } => {
                 tracing::warn!(node = %heard.node, reason, "not listening");
@@ -212,14 +258,12 @@ impl RedisBus {
 
     fn acknowledge(&self) {
         let view = self.routes.view.load_full();
-        if *self.acked.borrow() >= view.epoch() {
+        // While a view is being taken, channels do not go by it yet.
+        if *self.acked.borrow() >= view.epoch() || *self.routes.newest.borrow() < view.epoch() {
             return;
         }
-        let is_finished = match view.document.phase {
-            Phase::Stable => true,
-            Phase::Prepare | Phase::Fence => self.listener.hears_the_next(),
-            Phase::Switch => self.routes.flights.are_all_since(view.epoch()),
-        };
+        let is_quiet = view.document.phase != Phase::Switch || self.routes.flights.are_all_since(view.epoch());
+        let is_finished = view.document.phase == Phase::Stable || (is_quiet && self.listener.follows());
         if is_finished {
             self.acked.send_replace(view.epoch());
         }

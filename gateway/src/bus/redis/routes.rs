@@ -14,7 +14,7 @@ use ring_coordinator::{
     slot::Slot,
     view::View,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{Mutex, watch};
 
 /// Milliseconds before the second try, doubled with each further one up to the second number; half of it is chance.
@@ -25,14 +25,23 @@ const PULL_PAUSE: Duration = Duration::from_millis(100);
 /// Locks that keep a stream from being fetched many times at once.
 const PULL_LOCKS: usize = 64;
 
+/// Where a newer ring was heard of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingNews {
+    /// The node that knows of it.
+    pub node: Arc<str>,
+    /// Its epoch, or a lower one.
+    pub epoch: u64,
+}
+
 /// The ways to the nodes.
 pub(super) struct Routes {
     pub(super) nodes: Nodes,
     pub(super) view: ArcSwap<View>,
     /// The epoch of `view`, told after it.
     pub(super) newest: watch::Sender<u64>,
-    /// The highest epoch that a node has asked for.
-    pub(super) demanded: watch::Sender<u64>,
+    /// A ring that is newer than `view`, once one was heard of.
+    pub(super) news: watch::Sender<Option<RingNews>>,
     pub(super) flights: Flights,
     pub(super) metrics: Metrics,
     pub(super) clock: Clock,
@@ -46,7 +55,7 @@ impl Routes {
             nodes,
             view: ArcSwap::from_pointee(View::new(Default::default())),
             newest: watch::Sender::new(0),
-            demanded: watch::Sender::new(0),
+            news: watch::Sender::new(None),
             flights: Flights::default(),
             metrics,
             clock,
@@ -73,13 +82,13 @@ impl Routes {
                 Err(error) => error,
             };
             repeated |= error.may_have_run();
+            if let (CallError::StaleRing { epoch }, Some(owner)) = (&error, view.owner(Slot::of(channel))) {
+                self.heard_of(owner, *epoch);
+            }
             let left_ms = deadline_ms.saturating_sub((self.clock)().mono_ms);
             let pause_ms = match error {
                 // Only a newer ring helps.
-                CallError::StaleRing { epoch } => {
-                    self.demand(epoch);
-                    left_ms
-                }
+                CallError::StaleRing { .. } => left_ms,
                 _ => self.pause_ms(tries).min(left_ms),
             };
             tries += 1;
@@ -89,6 +98,18 @@ impl Routes {
                 return Err(BusError::Unavailable(error.to_string().into()));
             }
         }
+    }
+
+    /// A ring of this epoch, or a newer one, is known at a node.
+    pub(super) fn heard_of(&self, node: &Arc<str>, epoch: u64) {
+        let ours = self.view.load().epoch();
+        self.news.send_if_modified(|news| {
+            let is_newer = epoch > ours && news.as_ref().is_none_or(|known| known.epoch < epoch);
+            if is_newer {
+                *news = Some(RingNews { node: node.clone(), epoch });
+            }
+            is_newer
+        });
     }
 
     async fn try_once(&self, view: &View, channel: &Channel, ask: &Ask, repeated: bool) -> Result<Answer, CallError> {
@@ -144,14 +165,6 @@ impl Routes {
         tracing::warn!(%channel, from = %previous, "the old owner does not give the channel's stream; it begins anew");
         self.metrics.handed_over(None);
         Ok(())
-    }
-
-    fn demand(&self, epoch: u64) {
-        self.demanded.send_if_modified(|demanded| {
-            let is_higher = *demanded < epoch;
-            *demanded = epoch.max(*demanded);
-            is_higher
-        });
     }
 
     fn pause_ms(&self, tries: u32) -> u64 {
