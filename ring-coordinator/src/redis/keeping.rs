@@ -26,8 +26,12 @@ use std::{
 };
 use tokio::{
     sync::{Notify, watch},
-    time::sleep,
+    time::{sleep, timeout},
 };
+
+/// How long a connection that is let go of may unsubscribe before it is closed: Redis before 7.4 stands still while it closes
+/// one with many subscriptions.
+const LEAVING: Duration = Duration::from_secs(10);
 
 /// What the document says about a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,10 +113,18 @@ impl Kept {
         loop {
             let began_ms = self.now_ms();
             let here = place.borrow_and_update().clone();
+            let mut connection = std::pin::pin!(self.connect(role, &here));
             let end = tokio::select! {
-                Err(end) = self.connect(role, &here) => end,
+                Err(end) = &mut connection => end,
                 changed = place.changed() => if changed.is_ok() { End::Changed } else { End::LetGo },
             };
+            if end == End::LetGo && role == Role::Subscriptions && self.is_listening() {
+                self.tell_down(&end);
+                self.subscriber.lock().unwant_all();
+                self.wish.notify_one();
+                // It ends when nothing is subscribed to any more.
+                _ = timeout(LEAVING, connection).await;
+            }
             self.ended(role, &end);
             // Once for each reason, for a node that is gone is tried for ever.
             let why = end.to_string();
@@ -168,12 +180,16 @@ impl Kept {
                 self.subscriber.lock().disconnected();
                 self.metrics.subscriptions.set(0);
                 self.canary_lag_ms.store(NEVER, Ordering::Relaxed);
-                if self.is_listening.swap(false, Ordering::Relaxed) {
-                    self.queue.tell(Heard { node: self.id.clone(), what: What::Down { reason: end.to_string() } });
-                }
+                self.tell_down(end);
             }
         }
         self.judge.lock().ended(role as usize, end);
         self.metrics.ended(role, end.label());
+    }
+
+    fn tell_down(&self, end: &End) {
+        if self.is_listening.swap(false, Ordering::Relaxed) {
+            self.queue.tell(Heard { node: self.id.clone(), what: What::Down { reason: end.to_string() } });
+        }
     }
 }

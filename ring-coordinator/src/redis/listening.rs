@@ -54,6 +54,10 @@ pub(super) async fn listen(mut stream: Stream, kept: &Kept) -> Result<Infallible
                     kept.queue.push(&mut heard).await?;
                 }
                 end?;
+                // It was let go of, and has unsubscribed.
+                if kept.subscriber.lock().is_empty() {
+                    return Err(End::LetGo);
+                }
             }
             wrote = write_or_flush(&mut stream.writer, &outgoing[written..]), if !is_written || !is_flushed => {
                 written += wrote?;

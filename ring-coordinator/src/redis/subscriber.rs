@@ -97,6 +97,18 @@ impl Subscriber {
         self.forget_if_idle(&name);
     }
 
+    /// Listens for nothing more.
+    pub fn unwant_all(&mut self) {
+        let channels: Vec<Arc<str>> = self.channels.keys().cloned().collect();
+        channels.iter().for_each(|channel| self.unwant(channel));
+    }
+
+    /// Whether nothing is wanted, subscribed to or under way.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.channels.is_empty()
+    }
+
     fn queue(&mut self, channel: &Arc<str>) {
         let Some(entry) = self.channels.get_mut(channel).filter(|entry| self.is_connected && !entry.is_queued) else { return };
         entry.is_queued = true;

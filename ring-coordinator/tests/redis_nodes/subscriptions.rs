@@ -219,4 +219,15 @@ async fn a_hundred_thousand_channels_come_back_hot_ones_first() {
         }
         assert_eq!(subscribed(&server).await.len(), 100_001);
     }
+    // Let go of, it unsubscribes first, for closing a connection with many subscriptions is a pause of Redis.
+    gateway.nodes.shutdown().await;
+    assert_eq!(down(&mut gateway).await, "the node is let go of");
+    assert_eq!(gateway.hearing.next().await, None);
+    let stats = format!("{:?}", server.cli(&["INFO", "commandstats"]).await.unwrap());
+    let calls = |command: &str| {
+        let calls = stats.split(&format!("cmdstat_{command}:calls=")).nth(1).unwrap().split(',').next().unwrap();
+        calls.parse::<usize>().unwrap()
+    };
+    assert!((390..1_000).contains(&calls("unsubscribe")), "{stats}");
+    assert!((390..1_000).contains(&calls("subscribe")), "{stats}");
 }
