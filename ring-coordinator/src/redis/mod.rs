@@ -43,7 +43,7 @@ pub use access::{Access, BadAccess, Secret, tls};
 pub use canary::canary_channel;
 pub use failure::{CallError, NotSent};
 pub use fence::{fence, fence_key, fences};
-pub use handover::{HandOverError, HandedOver, Swept, forget, hand_over, handover_scripts, sweep};
+pub use handover::{HandOverError, HandedOver, STREAM_BYTES_MAX, Swept, forget, hand_over, handover_scripts, sweep};
 pub use hearing::{Heard, Hearing, What};
 pub use life::Life;
 pub use link::Link;
