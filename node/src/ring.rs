@@ -73,7 +73,7 @@ impl Ring {
     /// Hears what is published, and goes by the newest ring, until `shutdown`; then lets go of the nodes.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Ring { bus, riding, nodes, hearing, member } = self;
-        let progress = Progress { acked: bus.acked(), demanded: bus.demanded() };
+        let progress = Progress { acked: bus.acked(), news: bus.ring_news() };
         tokio::select! {
             () = shutdown => {}
             () = bus.run(hearing, std::future::pending()) => {}

@@ -66,12 +66,21 @@ pub struct Riding {
     pub doubts: u64,
 }
 
-/// How far a gateway has come.
+/// Where a newer ring was heard of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingNews {
+    /// The node that knows of it.
+    pub node: Arc<str>,
+    /// Its epoch, or a lower one.
+    pub epoch: u64,
+}
+
+/// What a gateway tells of its way with the ring.
 pub struct Progress {
     /// The highest epoch whose phase is finished here.
     pub acked: watch::Receiver<u64>,
-    /// The highest epoch that a node has asked for.
-    pub demanded: watch::Receiver<u64>,
+    /// Where a ring newer than all before was heard of.
+    pub news: watch::Receiver<Option<RingNews>>,
 }
 
 /// A gateway as a member.
@@ -122,7 +131,10 @@ impl Member {
                 () = &mut shutdown => return,
                 _ = snapshots.changed() => self.read_etcd(&mut sources),
                 _ = progress.acked.changed() => {}
-                _ = progress.demanded.changed() => asked_ms = 0,
+                _ = progress.news.changed() => {
+                    let news = progress.news.borrow_and_update().clone();
+                    news.iter().for_each(|news| self.read_copy_of(&news.node, &copies));
+                }
                 _ = tenure.changed() => {}
                 _ = opinions.changed() => {
                     let votes = opinions.borrow_and_update().clone();
@@ -145,11 +157,11 @@ impl Member {
                 self.riding.send_modify(|riding| Arc::make_mut(riding).doubts += 1);
             }
             let now_ms = self.mono_ms();
-            let demanded = *progress.demanded.borrow_and_update();
-            let is_behind = sources.ring().is_none_or(|(ring, _)| ring.epoch < demanded);
+            let heard_of = progress.news.borrow().as_ref().map_or(0, |news| news.epoch);
+            let is_behind = sources.ring().is_none_or(|(ring, _)| ring.epoch < heard_of);
             if (is_behind || sources.age_ms(now_ms) > ASK_NODES_MS) && asked_ms + ASK_NODES_MS <= now_ms {
                 asked_ms = now_ms;
-                self.ask_nodes(&sources, &copies);
+                self.ask_nodes(&copies);
             }
             if let Some((ring, _)) = sources.ring()
                 && (left < ring.epoch || left_ms + COPY_PAUSE_MS <= now_ms)
@@ -221,17 +233,19 @@ impl Member {
     }
 
     /// Reads the copies at all nodes that are connected, in the background.
-    fn ask_nodes(&self, sources: &Sources, copies: &mpsc::Sender<Document>) {
+    fn ask_nodes(&self, copies: &mpsc::Sender<Document>) {
         let Some(view) = self.riding.borrow().view.clone() else { return };
-        let than = sources.ring().map_or(0, |(ring, _)| ring.epoch);
-        for link in view.document.nodes().filter_map(|node| self.nodes.link(&node.id).ok()) {
-            let copies = copies.clone();
-            tokio::spawn(async move {
-                if let Ok(Some(document)) = read_copy(&link, than).await {
-                    _ = copies.send(document).await;
-                }
-            });
-        }
+        view.document.nodes().for_each(|node| self.read_copy_of(&node.id, copies));
+    }
+
+    /// Reads the copy at a node, if it is connected, in the background.
+    fn read_copy_of(&self, node: &str, copies: &mpsc::Sender<Document>) {
+        let (Ok(link), copies) = (self.nodes.link(node), copies.clone()) else { return };
+        tokio::spawn(async move {
+            if let Ok(Some(document)) = read_copy(&link).await {
+                _ = copies.send(document).await;
+            }
+        });
     }
 
     /// Leaves copies at all nodes that are connected, in the background.

@@ -10,7 +10,8 @@ use crate::bus::BusError;
 use arc_swap::ArcSwap;
 use protocol::{name::Channel, time::Clock};
 use ring_coordinator::{
-    redis::{CallError, HandOverError, Link, Nodes, NotSent, hand_over},
+    member::RingNews,
+    redis::{CallError, HandOverError, HandedOver, Link, Nodes, NotSent, hand_over},
     slot::Slot,
     view::View,
 };
@@ -24,15 +25,6 @@ const PULLS_MAX: usize = 5;
 const PULL_PAUSE: Duration = Duration::from_millis(100);
 /// Locks that keep a stream from being fetched many times at once.
 const PULL_LOCKS: usize = 64;
-
-/// Where a newer ring was heard of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RingNews {
-    /// The node that knows of it.
-    pub node: Arc<str>,
-    /// Its epoch, or a lower one.
-    pub epoch: u64,
-}
 
 /// The ways to the nodes.
 pub(super) struct Routes {
@@ -151,6 +143,9 @@ impl Routes {
             };
             match handed {
                 Ok(handed) => {
+                    if handed == HandedOver::TooLarge {
+                        tracing::warn!(%channel, "the channel has kept too much to be handed over; it begins anew");
+                    }
                     self.metrics.handed_over(Some(handed));
                     return Ok(());
                 }
