@@ -14,6 +14,10 @@ use gateway::{
 };
 use prometheus::Registry;
 use ring_coordinator::{
+    coordinator::{
+        driver::{Driver, DriverConfig},
+        timing::Timing,
+    },
     disk::RingFile,
     etcd::{Etcd, Snapshot, record},
     member::{Member, MemberConfig, Progress, Riding},
@@ -50,7 +54,7 @@ impl Ring {
         let gateway = node.to_owned();
         let nodes = NodesConfig { gateway: gateway.clone(), access, scripts, clock: clock::now, random_u64: rand::random };
         let (nodes, hearing) = Nodes::new(nodes, registry).context("registering metrics")?;
-        let bus = RedisBus::new(hub, nodes.clone(), clock::now, rand::random, registry).context("registering metrics")?;
+        let bus = RedisBus::new(node, hub, nodes.clone(), clock::now, rand::random, registry).context("registering metrics")?;
         let member = MemberConfig {
             gateway,
             address: address.to_owned(),
@@ -84,13 +88,35 @@ impl Ring {
     }
 }
 
+/// The coordinator of a node with that role; it stands for election when it runs.
+pub fn coordinator(
+    config: &Config,
+    node: &str,
+    etcd: &Etcd,
+    access: Access,
+    data_dir: &DataDir,
+    registry: &Registry,
+) -> Result<Driver, Failure> {
+    let config = DriverConfig {
+        name: format!("{}/{node}", config.node.region),
+        access,
+        timing: Timing::default(),
+        // It tells an etcd that was restored from an older copy.
+        known: RingFile::new(data_dir.path()).load().unwrap_or_default(),
+        clock: clock::now,
+        random_u64: rand::random,
+    };
+    let (driver, _) = Driver::new(etcd, config, registry).context("registering metrics")?;
+    Ok(driver)
+}
+
 /// The bus goes by what the member learns.
 async fn follow(bus: &RedisBus, mut riding: watch::Receiver<Arc<Riding>>) {
     let mut doubts = 0;
     loop {
         let now = riding.borrow_and_update().clone();
         if let Some(view) = &now.view {
-            bus.apply(view.clone());
+            bus.apply(view);
         }
         if std::mem::replace(&mut doubts, now.doubts) < now.doubts {
             bus.doubt();

@@ -11,7 +11,7 @@ use crate::{
     listeners::Listeners,
     pulse::Pulse,
     readiness::{Check, Health, Phase, Readiness},
-    ring::Ring,
+    ring::{self, Ring},
     signals::Signals,
     telemetry,
 };
@@ -68,6 +68,12 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         None if config.node.roles.gateway => Some(Counters::Elsewhere(remote(&config, &node, peer_tls.clone(), &registry)?)),
         None => None,
     };
+    let coordinator = match &etcd {
+        Some(etcd) if config.node.roles.coordinator => {
+            Some(ring::coordinator(&config, &node, etcd, access.clone(), &data_dir, &registry)?)
+        }
+        _ => None,
+    };
     let hub = Arc::new(Hub::default());
     let ring = match (&etcd, addresses.client) {
         (Some(etcd), Some(address)) => {
@@ -105,6 +111,9 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let (ending, ended) = watch::channel(false);
     if let Some(etcd) = &etcd {
         tasks.spawn(named("etcd", etcd.clone().run(until(ended.clone()))));
+    }
+    if let Some(coordinator) = coordinator {
+        tasks.spawn(named("coordinator", coordinator.run(until(ended.clone()))));
     }
     if let Some(ring) = ring {
         tasks.spawn(named("ring", ring.run(until(ended.clone()))));

@@ -44,8 +44,8 @@ use protocol::{
     time::{Clock, Now},
 };
 use ring_coordinator::{
-    member::RingNews,
     document::Phase,
+    member::RingNews,
     redis::{Heard, Hearing, Nodes, What},
     view::View,
 };
