@@ -50,7 +50,7 @@ enum Benchmark {
     /// The ring of Redis nodes beside other ways to give channels to nodes: balance, what moves when nodes come and go,
     /// time and memory.
     ///
-    /// Starts no servers; takes some five minutes. For trying: --channels 20000.
+    /// Starts no servers; takes some two minutes. For trying: --channels 20000.
     Ring(ring::Options),
     /// Counters of several regions under killed, stopped, cut, full, failing and lost everything: that the sums are exact.
     Faults(faults::Options),
@@ -64,7 +64,7 @@ async fn main() -> anyhow::Result<()> {
             Benchmark::Counters(options) => counters::run(&options).await,
             Benchmark::Faults(options) => faults::run(&options).await,
             Benchmark::Growth(options) => growth::run(&options).await,
-            Benchmark::Ring(options) => ring::run(&options),
+            Benchmark::Ring(options) => ring::run(options).await,
             Benchmark::Replication(options) => replication::run(&options).await,
         }
     };

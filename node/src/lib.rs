@@ -14,6 +14,8 @@ pub mod listeners;
 pub mod pulse;
 pub mod readiness;
 pub mod ring;
+pub mod ring_asking;
+pub mod ring_commands;
 pub mod signals;
 pub mod telemetry;
 pub mod token;

@@ -20,8 +20,8 @@ const CHANNELS: usize = 4096;
 /// Times that lookups and making are measured; the fastest counts: slower ones shared the machine.
 const ROUNDS: usize = 9;
 /// Memory is measured over copies of so much together, in KiB.
-const COPIES_KIB: u64 = 64 << 10;
-const COPIES_MAX: u64 = 2000;
+const COPIES_KIB: u64 = 16 << 10;
+const COPIES_MAX: u64 = 500;
 
 /// The tables of costs.
 pub(super) fn tables(channels: &[String], text: &mut String) -> anyhow::Result<()> {
@@ -109,13 +109,18 @@ fn footprint(what: &str, nodes: usize) -> anyhow::Result<Footprint> {
 
 /// What that process does: prints bytes that one placement keeps, and bytes that it took at most while it was made.
 pub(super) fn print_footprint(what: &str, nodes: usize) -> anyhow::Result<()> {
-    let make = || match what.parse::<usize>() {
-        Ok(number) => Placement::new(Scheme::ALL[number], &ids(nodes)),
-        Err(_) => Placement::weighted(&ids(1000), |number| weight(number, nodes)),
+    let scheme = what.parse::<usize>().ok().and_then(|number| Scheme::ALL.get(number));
+    let make = || match scheme {
+        Some(scheme) => Placement::new(*scheme, &ids(nodes)),
+        None => Placement::weighted(&ids(1000), |number| weight(number, nodes)),
     };
     let before = resident_kib(id())?;
     let mut kept = vec![make()];
     let peak = peak_kib(id())?.saturating_sub(before);
+    if scheme.is_none() {
+        println!("0 {}", peak * 1024);
+        return Ok(());
+    }
     let (first, mut copies) = (resident_kib(id())?, 1);
     while copies < COPIES_MAX && resident_kib(id())?.saturating_sub(first) < COPIES_KIB {
         kept.push(make());

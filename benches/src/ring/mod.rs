@@ -7,7 +7,8 @@ mod spread;
 use crate::server::machine;
 use anyhow::Context;
 use clap::Args;
-use std::{fmt::Write, path::PathBuf};
+use std::{fmt::Write, path::PathBuf, thread};
+use tokio::sync::oneshot;
 
 /// Numbers of nodes that channels are spread over.
 const NODES: [usize; 3] = [3, 10, 100];
@@ -46,8 +47,14 @@ rounds each. Memory is what stays, measured in a process of its own over copies,
 makes its table anew for each document, away from lookups, and drops the points.
 ";
 
-/// Runs everything and prints the report.
-pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+/// Runs everything and prints the report; on a thread of its own, which a signal need not wait for.
+pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+    let (done, is_done) = oneshot::channel();
+    thread::spawn(move || done.send(measure(&options)));
+    is_done.await.context("it ended with a panic")?
+}
+
+fn measure(options: &Options) -> anyhow::Result<()> {
     if let Some([what, nodes]) = options.footprint.as_deref() {
         return cost::print_footprint(what, nodes.parse()?);
     }
