@@ -69,9 +69,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         None => None,
     };
     let coordinator = match &etcd {
-        Some(etcd) if config.node.roles.coordinator => {
-            Some(ring::coordinator(&config, &node, etcd, access.clone(), &data_dir, &registry)?)
-        }
+        Some(etcd) if config.node.roles.coordinator => Some(ring::coordinator(&config, &node, etcd, access.clone(), &data_dir, &registry)?),
         _ => None,
     };
     let hub = Arc::new(Hub::default());

@@ -16,6 +16,7 @@ pub mod region;
 pub mod resp;
 pub mod small_disk;
 pub mod tally;
+pub mod traffic;
 pub mod wait;
 
 pub use authority::{Authority, Identity};
@@ -30,4 +31,5 @@ pub use redis_server::{Disk, RedisServer};
 pub use region::{Region, RegionOptions};
 pub use small_disk::SmallDisk;
 pub use tally::Tally;
+pub use traffic::{Outcome, Traffic, TrafficOptions};
 pub use wait::eventually;

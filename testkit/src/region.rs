@@ -106,8 +106,7 @@ impl Region {
     }
 
     async fn spawn_gateway(&self, at: usize) -> Node {
-        let config_toml =
-            format!("[node]\nname = \"g{at}\"\n[etcd]\nendpoints = [\"{}\"]\n{}", self.etcd.url(), self.options.config_toml);
+        let config_toml = format!("[node]\nname = \"g{at}\"\n[etcd]\nendpoints = [\"{}\"]\n{}", self.etcd.url(), self.options.config_toml);
         Node::start(NodeOptions { config_toml, ..NodeOptions::default() }).await
     }
 }
