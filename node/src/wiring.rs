@@ -130,7 +130,8 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     if let (Some(listener), Some(engine)) = (listeners.peer, &engine) {
         let address = config.counter.address.clone().or(addresses.peer.map(|address| address.to_string()));
         if let (Some(etcd), Some(address)) = (&etcd, &address) {
-            etcd::register_counters(etcd, &config.node.region, &node, address)?;
+            let (region, address) = (config.node.region.clone(), address.clone());
+            tasks.spawn(named("counter_place", etcd::register_counters(etcd.clone(), region, node.clone(), address)));
         }
         let peers = PeersConfig {
             cluster: config.counter.cluster.clone(),

@@ -124,7 +124,7 @@ impl Connection {
     /// By TLS 1.3 a client has no answer before it is judged, and a server that wants another certificate just closes.
     fn explained(&self, mut error: CallError) -> CallError {
         let is_tls = self.inner.config.access.is_tls();
-        if is_tls && error.code == "transport" && !error.text.contains("certificate") {
+        if is_tls && error.code == "transport" && !error.text.to_lowercase().contains("certificate") {
             error.text += " (has the server refused the certificate of etcd.cert? its log says so)";
         }
         error
@@ -140,7 +140,10 @@ impl Connection {
     pub(super) async fn client(&self) -> Result<Client, etcd_client::Error> {
         let mut client = self.inner.client.lock().await;
         if client.is_none() {
-            *client = Some(Client::connect(&self.inner.config.access.endpoints, Some(self.inner.options.clone())).await?);
+            // Others wait for this one.
+            let connect = Client::connect(&self.inner.config.access.endpoints, Some(self.inner.options.clone()));
+            let late = || etcd_client::Error::Internal(format!("not let in within {CALL:?}"));
+            *client = Some(timeout(CALL, connect).await.map_err(|_| late())??);
         }
         client.clone().ok_or_else(|| etcd_client::Error::Internal("no client".to_owned()))
     }
