@@ -10,6 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use counter::{AddError, Added, ReadError, Seen, Token, Wanted};
+use futures_util::future::join_all;
 use protocol::{
     code::ErrorCode,
     message::{HistoryResult, PresenceResult, PresenceStatsResult, PublishResult, Reply, RpcResult},
@@ -27,11 +28,8 @@ impl Gateway {
             Task::VerifyConnection(token) => Outcome::Connection(self.verifier.connection(&token, now).await),
             Task::VerifySubscription(token) => Outcome::Subscription(self.verifier.subscription(&token, now).await),
             Task::Subscribe(wanted) => {
-                let mut starts = Vec::with_capacity(wanted.len());
-                for subscribing in wanted {
-                    starts.push(self.begin(&subscribing, connection, outbox).await);
-                }
-                Outcome::Subscribed(starts)
+                // All at once: one channel whose node is gone must not hold up the others.
+                Outcome::Subscribed(join_all(wanted.iter().map(|subscribing| self.begin(subscribing, connection, outbox))).await)
             }
             Task::Publish(channel, post) => {
                 Outcome::Answered(self.publish(&channel, post).await.map(|_| Reply { publish: Some(PublishResult {}), ..Reply::default() }))

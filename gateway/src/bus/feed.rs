@@ -69,6 +69,7 @@ pub struct Piece {
 
 /// An order to the driver, to be carried out in sequence.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // a few at a time, most of them the large one
 pub enum Order {
     /// Hand a publication to the subscribers, with the stream's epoch.
     Deliver(Arc<str>, Publication),

@@ -99,8 +99,17 @@ impl Topic {
             }
             match &mut subscriber.gate {
                 Gate::Open(after) if is_before(broadcast, after) => {}
-                Gate::Open(_) if broadcast.kind.keeps_latest() => subscriber.outbox.push_latest(broadcast),
-                Gate::Open(_) => subscriber.outbox.push(Item::Broadcast(broadcast.clone())),
+                Gate::Open(after) => {
+                    // What comes later comes after this one: the place is of no more use, and a million of them take room.
+                    if broadcast.offset > 0 && after.offset > 0 {
+                        *after = StreamPosition::default();
+                    }
+                    if broadcast.kind.keeps_latest() {
+                        subscriber.outbox.push_latest(broadcast);
+                    } else {
+                        subscriber.outbox.push(Item::Broadcast(broadcast.clone()));
+                    }
+                }
                 Gate::Held(held) if held.len() < HELD_MAX => held.push(broadcast.clone()),
                 gate @ Gate::Held(_) => *gate = Gate::Overflown,
                 Gate::Overflown | Gate::Lost => {}

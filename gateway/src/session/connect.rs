@@ -198,7 +198,7 @@ fn granted(claims: &ConnectionClaims) -> BTreeMap<Channel, SubOptions> {
 fn ending(code: ErrorCode) -> Disconnect {
     match code {
         ErrorCode::TokenExpired => Disconnect::ConnectionExpired,
-        ErrorCode::Internal => Disconnect::InternalServerError,
+        ErrorCode::Internal | ErrorCode::Storage => Disconnect::InternalServerError,
         ErrorCode::LimitExceeded => Disconnect::ChannelLimit,
         ErrorCode::Unauthorized | ErrorCode::PermissionDenied => Disconnect::PermissionDenied,
         _ => Disconnect::BadRequest,

@@ -82,7 +82,7 @@ async fn frames_for_one_gateway_keep_their_order_and_one_that_nobody_has_is_know
 }
 
 #[tokio::test]
-async fn a_newer_ring_is_heard_of_by_a_message_and_by_a_refusal() {
+async fn a_newer_ring_is_heard_of_by_a_message_by_its_fences_and_by_a_refusal() {
     let servers = [RedisServer::start(&[]).await];
     let [(one, _at_one), (two, _at_two)] = gateways(["g1", "g2"], &servers).await;
     let mut news = two.redis().ring_news();
@@ -100,6 +100,12 @@ async fn a_newer_ring_is_heard_of_by_a_message_and_by_a_refusal() {
     nodes.apply(&stable(1, layout(&[("redis-a", &servers[0])])));
     let link = testkit::eventually(PATIENCE, async || nodes.link("redis-a")).await;
     let a = channel("a");
+    // Who only listens looks by itself, every ten seconds.
+    let listening = channel("listening");
+    let _subscriber = two.subscribe(&listening, &keeping(0, 0), None).await;
+    fence(&link, &[Slot::of(&listening)], 7).await.unwrap();
+    let looked = news.wait_for(|news| news.as_ref().is_some_and(|news| news.epoch == 7));
+    tokio::time::timeout(PATIENCE, looked).await.unwrap().unwrap();
     fence(&link, &[Slot::of(&a)], 8).await.unwrap();
     let heard = async {
         let heard = news.wait_for(|news| news.as_ref().is_some_and(|news| news.epoch == 8));

@@ -7,10 +7,7 @@ use gateway::{
     hub::outbox::Control,
 };
 use protocol::{code::UnsubscribeCode, message::StreamPosition, name::Channel, namespace::Namespace};
-use std::{
-    cell::Cell,
-    time::{Duration, Instant},
-};
+use std::{cell::Cell, time::Duration};
 use testkit::{Disk, RedisServer};
 
 const HOUR_MS: u64 = 3_600_000;
@@ -163,10 +160,7 @@ impl Client<'_> {
         }
         self.rig.unsubscribe(&self.subscriber);
         let channel = self.subscriber.channel.clone();
-        let deadline = Instant::now() + PATIENCE;
-        while let Err(error) = self.rig.bus.join(&channel, self.namespace).await {
-            assert!(Instant::now() < deadline, "{error}");
-        }
+        testkit::eventually(PATIENCE, async || self.rig.bus.join(&channel, self.namespace).await).await;
         self.subscriber = self.rig.subscribe(&channel, self.namespace, Some(&self.position)).await;
         let recovery = self.subscriber.recovery.clone();
         if recovery.recovered {

@@ -136,7 +136,7 @@ impl Rig {
     }
 
     pub fn apply(&self, document: &Document) {
-        self.redis().apply(Arc::new(View::new(document.clone())));
+        self.redis().apply(&Arc::new(View::new(document.clone())));
     }
 
     pub async fn publish(&self, channel: &Channel, namespace: &Namespace, number: u64) -> StreamPosition {

@@ -11,6 +11,8 @@ use std::sync::LazyLock;
 
 /// Channels that a sweep copies at the same time; more would be felt by everybody else at these nodes.
 const AT_ONCE: usize = 16;
+/// Bytes of one channel's stream; a larger one is not copied, and the channel begins anew.
+pub const STREAM_BYTES_MAX: usize = 24 * 1024 * 1024;
 /// Keys that a sweep asks for at once.
 const SCAN_COUNT: usize = 256;
 
@@ -26,6 +28,8 @@ pub enum HandedOver {
     Already,
     /// The old node has kept nothing of it.
     Empty,
+    /// It has more than [`STREAM_BYTES_MAX`]; the stream stays behind.
+    TooLarge,
 }
 
 /// Which side failed. The channel is as it was; trying again is safe.
@@ -39,13 +43,15 @@ pub enum HandOverError {
     To(CallError),
 }
 
-/// How many channels a sweep has copied, found at the new node already, and failed to copy.
+/// How many channels a sweep has copied, found at the new node already, and not copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Their streams go on at the new node.
     pub copied: usize,
     /// They were there.
     pub already: usize,
+    /// They have too much to be copied, and begin anew.
+    pub too_large: usize,
     /// They stay where they are; sweep again.
     pub failed: usize,
 }
@@ -62,8 +68,11 @@ pub async fn hand_over(from: &Link, to: &Link, epoch: u64, slot: Slot, channel: 
     let [meta, history, once] = keys.each_ref().map(String::as_bytes);
     let (fence, epoch) = (fence_key(slot), epoch.to_string());
     let keys_and_fence = [fence.as_bytes(), meta, history, once];
-    let args = [epoch.as_bytes(), from.life().as_str().as_bytes()];
+    let args = [epoch.as_bytes(), from.life().as_str().as_bytes(), &STREAM_BYTES_MAX.to_string().into_bytes()];
     let kept = from.call(&DUMP, &keys_and_fence, &args).await.map_err(HandOverError::From)?;
+    if kept.bytes().is_some() {
+        return Ok(HandedOver::TooLarge);
+    }
     let parts: Vec<Vec<u8>> = kept.array().unwrap_or_default().iter().filter_map(word).collect();
     if parts.len() != 2 * keys.len() {
         return Ok(HandedOver::Empty);
@@ -87,6 +96,7 @@ pub async fn sweep(from: &Link, to: impl Fn(Slot) -> Option<Link>, epoch: u64) -
             match done {
                 Ok(HandedOver::Copied) => swept.copied += 1,
                 Ok(HandedOver::Already) => swept.already += 1,
+                Ok(HandedOver::TooLarge) => swept.too_large += 1,
                 Ok(HandedOver::Empty) => {}
                 Err(error) => {
                     swept.failed += 1;

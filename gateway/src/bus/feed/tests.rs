@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn envelope(epoch: &str, offset: u64, id: u128, repeated: bool) -> Envelope {
-    Envelope { id, repeated, epoch: epoch.into(), publication: Publication { offset, time: id as i64, ..Publication::default() } }
+    Envelope { id, repeated, epoch: epoch.into(), publication: Publication { offset, ..Publication::default() } }
 }
 
 fn started(top: u64) -> Feed {

@@ -65,11 +65,10 @@ impl Controls {
         match message.order {
             _ if !self.is_new(&message.id) => {}
             Some(Order::Ring(ring)) => routes.heard_of(node, ring.epoch),
-            Some(order) => {
-                if self.orders.try_send(order).is_err() {
-                    routes.metrics.dropped(node, "queue_full");
-                }
-            }
+            Some(order) => match self.orders.try_send(order) {
+                Ok(()) => {}
+                Err(_) => routes.metrics.dropped(node, "queue_full"),
+            },
             None => {}
         }
     }

@@ -13,7 +13,7 @@ pub(super) struct Joined {
     pub(super) is_starting: bool,
     /// Somebody will look soon whether it still has subscribers.
     pub(super) is_leaving: bool,
-    slot: Slot,
+    pub(super) slot: Slot,
     at: Vec<Listening>,
 }
 

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use protocol::{envelope::Envelope, message::StreamPosition, name::Channel};
 use ring_coordinator::{key::publications, slot::Slot};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -138,6 +138,20 @@ impl Listener {
                 self.change(&mut shard, &name, |joined, orders| joined.check(now_ms, orders));
             }
         }
+    }
+
+    /// The slots of all channels, by the nodes that own them.
+    pub(super) fn slots_by_owner(&self) -> HashMap<Arc<str>, HashSet<Slot>> {
+        let view = self.routes.view.load_full();
+        let mut slots: HashMap<Arc<str>, HashSet<Slot>> = HashMap::new();
+        for shard in &self.shards {
+            for entry in shard.lock().channels.values() {
+                if let Some(owner) = view.owner(entry.joined.slot) {
+                    slots.entry(owner.clone()).or_default().insert(entry.joined.slot);
+                }
+            }
+        }
+        slots
     }
 
     /// A channel is listened for at a node.

@@ -70,7 +70,7 @@ impl Metrics {
             duplicates: counter(duplicates)?,
             reordered: counter(reordered)?,
             epoch_changes: counters(epoch_changes, &["reason"], &["expired", "lost"])?,
-            handovers: counters(handovers, &["result"], &["copied", "already", "empty", "failed"])?,
+            handovers: counters(handovers, &["result"], &["copied", "already", "empty", "too_large", "failed"])?,
             stale: counters(stale, &["node"], &[])?,
             joined,
         })
@@ -98,6 +98,7 @@ impl Metrics {
             Some(HandedOver::Copied) => "copied",
             Some(HandedOver::Already) => "already",
             Some(HandedOver::Empty) => "empty",
+            Some(HandedOver::TooLarge) => "too_large",
             None => "failed",
         };
         self.handovers.with_label_values(&[result]).inc();

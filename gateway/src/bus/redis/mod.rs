@@ -7,12 +7,14 @@
 //! | `routes`, `flights` | the way of a call to the owner, with retries; what is under way |
 //! | `joined`, `listener` | channels with subscribers here: where they are listened for, what is heard |
 //! | `repairs` | reading what was missed |
+//! | `lookout` | whether the ring has gone on without us |
 //! | `controls` | messages between gateways |
 
 mod controls;
 mod flights;
 mod joined;
 mod listener;
+mod lookout;
 mod metrics;
 mod repairs;
 mod routes;
@@ -105,19 +107,20 @@ impl RedisBus {
             () = hear => {}
             () = tick => {}
             () = repairs::run(self.listener.clone()) => {}
+            () = lookout::run(self.listener.clone()) => {}
         }
     }
 
     /// Goes by this ring from now on, if it is newer: connects to its nodes, publishes at the owners that it names, and
     /// listens wherever it says.
-    pub fn apply(&self, view: Arc<View>) {
+    pub fn apply(&self, view: &Arc<View>) {
         let _one = self.applying.lock();
         if view.epoch() <= self.routes.view.load().epoch() {
             return;
         }
         self.routes.nodes.apply(&view.document);
         self.routes.view.store(view.clone());
-        self.controls.follow(&self.routes, &view);
+        self.controls.follow(&self.routes, view);
         self.listener.follow();
         self.routes.newest.send_replace(view.epoch());
     }
@@ -217,7 +220,8 @@ impl RedisBus {
         self.controls.take()
     }
 
-    /// Where a ring newer than all before was heard of: by a message, or because a node refused ours.
+    /// Where a ring newer than all before was heard of: by a message, because a node refused ours, or
+    /// by its fences.
     #[must_use]
     pub fn ring_news(&self) -> watch::Receiver<Option<RingNews>> {
         self.routes.news.subscribe()

@@ -10,7 +10,7 @@ use crate::bus::BusError;
 use arc_swap::ArcSwap;
 use protocol::{name::Channel, time::Clock};
 use ring_coordinator::{
-    redis::{CallError, HandOverError, Link, Nodes, NotSent, hand_over},
+    redis::{CallError, HandOverError, HandedOver, Link, Nodes, NotSent, hand_over},
     slot::Slot,
     view::View,
 };
@@ -151,6 +151,9 @@ impl Routes {
             };
             match handed {
                 Ok(handed) => {
+                    if handed == HandedOver::TooLarge {
+                        tracing::warn!(%channel, "the channel has kept too much to be handed over; it begins anew");
+                    }
                     self.metrics.handed_over(Some(handed));
                     return Ok(());
                 }
