@@ -17,7 +17,7 @@ use presence::{Departure, Member};
 use protocol::{
     code::{Disconnect, ErrorCode, UnsubscribeCode},
     frame::{self, Frames},
-    message::{Command, Reply},
+    message::{Command, Reply, StreamPosition},
     name::Channel,
     time::Clock,
 };
@@ -263,7 +263,7 @@ impl Connection {
         replies::of_reply(self.wire, reply).into_iter().for_each(|item| self.outbox.push(item));
     }
 
-    fn open(&mut self, channel: &Channel, after: u64) {
+    fn open(&mut self, channel: &Channel, after: StreamPosition) {
         if self.gateway.hub.open(channel, self.id, after).is_err() {
             return self.feed(Input::Unsubscribe(channel.clone(), UnsubscribeCode::InsufficientState));
         }

@@ -57,6 +57,10 @@ pub struct Parts {
     pub verifier: Verifier,
     /// The counters, of this node or of others.
     pub counters: counter::Counters,
+    /// Local subscribers; the bus delivers to the same hub.
+    pub hub: Arc<Hub>,
+    /// Publications and their history.
+    pub bus: Bus,
     /// How rosters behave.
     pub presence_rules: presence::Rules,
     /// Reads the clocks.
@@ -93,13 +97,12 @@ pub struct Gateway {
 impl Gateway {
     /// Puts the parts together and registers the metrics; an error means that a metric's name is taken.
     pub fn new(parts: Parts, registry: &prometheus::Registry) -> Result<Arc<Gateway>, prometheus::Error> {
-        let hub = Arc::new(Hub::default());
-        let sink = live::sink(hub.clone(), &parts.settings.region);
+        let sink = live::sink(parts.hub.clone(), &parts.settings.region);
         let presence_metrics = presence::Metrics::register(registry)?;
         Ok(Arc::new(Gateway {
-            bus: Bus::new(hub.clone(), parts.random_u64),
+            bus: parts.bus,
             presence: presence::Embedded::new(parts.presence_rules, presence_metrics, parts.random_u64, sink),
-            hub,
+            hub: parts.hub,
             settings: parts.settings,
             rules: Arc::new(parts.rules),
             counters: parts.counters,
@@ -112,13 +115,14 @@ impl Gateway {
         }))
     }
 
-    /// Runs what needs no caller: graces, live counters, expiry. Ends with `shutdown`.
+    /// Runs what needs no caller: graces, live counters, expiry, orders of other gateways. Ends with `shutdown`.
     pub async fn run(self: Arc<Gateway>, shutdown: impl Future<Output = ()>) {
         tokio::select! {
             () = shutdown => {}
             () = self.tick_presence() => {}
             () = live::run_counters(&self) => {}
             () = self.sweep() => {}
+            () = self.obey() => {}
         }
     }
 

@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod hub;
 mod live;
 pub mod metrics;
+mod orders;
 pub mod registry;
 mod replies;
 pub mod server;

@@ -106,6 +106,9 @@ impl Gateway {
     /// Takes a connection off a channel; idempotent.
     pub(crate) fn unsubscribe(&self, channel: &Channel, connection: ConnectionId) {
         let was_there = self.hub.remove(channel, connection);
+        if was_there {
+            self.bus.leave(channel);
+        }
         if was_there
             && channel.namespace() == Some("counter")
             && !channel.is_private()

@@ -2,7 +2,6 @@
 
 use crate::{
     api,
-    bus::embedded::PublishError,
     bus::stream::{Range, Recovery},
     gateway::Gateway,
     hub::{outbox::Outbox, topic::ConnectionId},
@@ -11,6 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use counter::{AddError, Added, ReadError, Seen, Token, Wanted};
+use futures_util::future::join_all;
 use protocol::{
     code::ErrorCode,
     message::{HistoryResult, PresenceResult, PresenceStatsResult, PublishResult, Reply, RpcResult},
@@ -28,11 +28,8 @@ impl Gateway {
             Task::VerifyConnection(token) => Outcome::Connection(self.verifier.connection(&token, now).await),
             Task::VerifySubscription(token) => Outcome::Subscription(self.verifier.subscription(&token, now).await),
             Task::Subscribe(wanted) => {
-                let mut starts = Vec::with_capacity(wanted.len());
-                for subscribing in wanted {
-                    starts.push(self.begin(&subscribing, connection, outbox).await);
-                }
-                Outcome::Subscribed(starts)
+                // All at once: one channel whose node is gone must not hold up the others.
+                Outcome::Subscribed(join_all(wanted.iter().map(|subscribing| self.begin(subscribing, connection, outbox))).await)
             }
             Task::Publish(channel, post) => {
                 Outcome::Answered(self.publish(&channel, post).await.map(|_| Reply { publish: Some(PublishResult {}), ..Reply::default() }))
@@ -63,11 +60,7 @@ impl Gateway {
     }
 
     /// Publishes into a channel.
-    pub async fn publish(
-        &self,
-        channel: &Channel,
-        post: crate::bus::embedded::Post,
-    ) -> Result<protocol::message::StreamPosition, ErrorCode> {
+    pub async fn publish(&self, channel: &Channel, post: crate::bus::Post) -> Result<protocol::message::StreamPosition, ErrorCode> {
         let namespace = self.rules.namespaces.of_channel(channel).map_err(|_| ErrorCode::UnknownChannel)?;
         let position = self.bus.publish(channel, namespace, post, (self.clock)()).await?;
         self.metrics.publications.inc();
@@ -89,15 +82,17 @@ impl Gateway {
         PresenceStatsResult { num_clients: number(stats.clients), num_users: number(stats.users) }
     }
 
-    /// Registers with the hub behind a closed gate, then reads what the subscriber needs first: nothing that happens
+    /// Registers with the hub behind a closed gate, joins on the bus, then reads what the subscriber needs first: nothing that happens
     /// in between is missed, because the gate holds it.
     async fn begin(&self, wanted: &Subscribing, connection: ConnectionId, outbox: &Arc<Outbox>) -> Result<Start, ErrorCode> {
         self.hub.add(&wanted.channel, connection, outbox.clone(), wanted.join_leave);
         match &wanted.target {
             Target::Stream { history: false } => {
+                self.join(&wanted.channel).await?;
                 Ok(Start::Stream(Recovery { recovered: false, publications: Vec::new(), top: Default::default() }))
             }
             Target::Stream { history: true } => {
+                self.join(&wanted.channel).await?;
                 Ok(Start::Stream(self.bus.recover(&wanted.channel, wanted.since.as_ref(), (self.clock)()).await?))
             }
             Target::Counter(key) => {
@@ -110,6 +105,11 @@ impl Gateway {
             }
             Target::Contacts(me) => Ok(Start::Snapshot { data: self.contacts(me), seq: 0 }),
         }
+    }
+
+    async fn join(&self, channel: &Channel) -> Result<(), ErrorCode> {
+        let namespace = self.rules.namespaces.of_channel(channel).map_err(|_| ErrorCode::UnknownChannel)?;
+        Ok(self.bus.join(channel, namespace).await?)
     }
 
     async fn counter_add(&self, key: &CounterKey, by: i64, token: Option<&str>) -> Result<Value, ErrorCode> {
@@ -133,14 +133,6 @@ fn answered(reply: Reply) -> Outcome {
 fn called<T: Serialize>(result: &T) -> Reply {
     let data = Bytes::from(serde_json::to_vec(result).unwrap_or_default());
     Reply { rpc: Some(RpcResult { data }), ..Reply::default() }
-}
-
-impl From<PublishError> for ErrorCode {
-    fn from(error: PublishError) -> ErrorCode {
-        match error {
-            PublishError::TooManyStreams => ErrorCode::LimitExceeded,
-        }
-    }
 }
 
 fn unread(error: &ReadError) -> ErrorCode {

@@ -24,7 +24,9 @@ use counter::{
 };
 use gateway::{
     auth::{AuthConfig, JwksIssuer, Secret, Verifier},
+    bus::{Bus, EmbeddedBus},
     gateway::{Gateway, Parts, Settings},
+    hub::Hub,
     server::{self, Serves},
     session::Rules,
 };
@@ -240,7 +242,10 @@ fn gateway(config: &Config, node: &str, counters: Counters, registry: &Registry)
     })
     .map_err(|error| Failure::Usage(error.to_string()))?;
     let anyone = |namespace: &Namespace| Right::ALL.iter().any(|right| namespace.grants.of(*right) == Grant::Anyone);
+    let hub = Arc::new(Hub::default());
     let parts = Parts {
+        bus: Bus::Embedded(EmbeddedBus::new(hub.clone(), rand::random)),
+        hub,
         settings: Settings {
             region: config.node.region.clone(),
             development: auth.development,

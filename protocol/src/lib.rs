@@ -2,7 +2,9 @@
 //! boundary is defined here and nowhere else; golden tests hold the bytes.
 
 pub mod code;
+pub mod control;
 pub mod counting;
+pub mod envelope;
 pub mod frame;
 pub mod limits;
 pub mod message;

@@ -1,12 +1,16 @@
 //! Pure: the map of this crate. A channel has a slot ([`slot`]), a slot a Redis node ([`table`]), by one document
 //! ([`document`]) that everybody holds a copy of. While the document changes, [`view`] says who publishes and who listens
-//! where.
+//! where. The document is changed by the [`coordinator`] alone; what each gateway does then is its [`agent`]'s to say.
 
+pub mod agent;
 pub mod change;
+pub mod coordinator;
 pub mod disk;
 pub mod document;
 pub mod etcd;
+pub mod key;
 pub mod plan;
+pub mod redis;
 pub mod slot;
 pub mod source;
 pub mod status;

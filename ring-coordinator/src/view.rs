@@ -1,7 +1,7 @@
 //! Pure: the ring as one gateway sees it: a document with its tables, made once and shared by all who look something up.
 
 use crate::{
-    document::{Document, Phase},
+    document::{Document, NodeState, Phase},
     slot::Slot,
     table::Table,
 };
@@ -15,6 +15,8 @@ pub struct View {
     current: Table,
     /// Of the layout that a change is to or from.
     other: Option<Table>,
+    /// Nodes that the change under way has lost: there is nothing to listen for and nothing to fetch.
+    lost: Vec<Arc<str>>,
 }
 
 impl View {
@@ -23,7 +25,10 @@ impl View {
     pub fn new(document: Document) -> View {
         let current = Table::new(&document.current, document.vnodes);
         let other = document.other().map(|layout| Table::new(layout, document.vnodes));
-        View { document, current, other }
+        let is_switched = document.phase == Phase::Switch;
+        let lost = document.current.nodes.iter().filter(|node| is_switched && node.state == NodeState::Down);
+        let lost = lost.map(|node| node.id.as_str().into()).collect();
+        View { document, current, other, lost }
     }
 
     /// The document's epoch, which goes with everything that is published by it.
@@ -38,10 +43,11 @@ impl View {
         self.current.owner(slot)
     }
 
-    /// Where publications into the slot are listened for, besides the owner: where they went or will go.
+    /// Where publications into the slot are listened for, besides the owner: where they went or will go. Not on a node that
+    /// was lost.
     #[must_use]
     pub fn also(&self, slot: Slot) -> Option<&Arc<str>> {
-        self.other.as_ref().and_then(|other| other.owner(slot)).filter(|other| Some(*other) != self.owner(slot))
+        self.other_owner(slot).filter(|other| Some(*other) != self.owner(slot))
     }
 
     /// From where the owner has to take over what the slot's channels have kept.
@@ -50,13 +56,41 @@ impl View {
         if self.document.phase == Phase::Switch { self.also(slot) } else { None }
     }
 
-    /// The slots that the change under way moves, each with its owner before and after it.
+    /// The slots that the change under way moves, each with its owner before (none if that was lost) and after it.
     pub fn moved(&self) -> impl Iterator<Item = (Slot, Option<&Arc<str>>, Option<&Arc<str>>)> {
         let is_switched = self.document.phase == Phase::Switch;
         Slot::all().filter_map(move |slot| {
-            let (one, other) = (self.owner(slot), self.other.as_ref()?.owner(slot));
+            self.other.as_ref()?;
+            let (one, other) = (self.owner(slot), self.other_owner(slot));
             let (from, to) = if is_switched { (other, one) } else { (one, other) };
             (from != to).then_some((slot, from, to))
         })
+    }
+
+    fn other_owner(&self, slot: Slot) -> Option<&Arc<str>> {
+        self.other.as_ref().and_then(|other| other.owner(slot)).filter(|other| !self.lost.contains(other))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{Layout, Node};
+
+    #[test]
+    fn a_lost_node_is_neither_listened_to_nor_asked_for_what_it_had() {
+        let node = |id: &str, state| Node { id: id.to_owned(), url: String::new(), weight: 1, state, incarnation: 1 };
+        let layout = |a| Layout { nodes: vec![node("a", a), node("b", NodeState::Serving)], ..Layout::default() };
+        let (current, prev) = (layout(NodeState::Down), layout(NodeState::Serving));
+        let document =
+            Document { epoch: 2, phase: Phase::Switch, vnodes: 16, current, next: None, prev: Some(prev), ..Document::default() };
+        let view = View::new(document.clone());
+        assert!(Slot::all().all(|slot| view.also(slot).is_none() && view.previous(slot).is_none()));
+        let moved: Vec<_> = view.moved().collect();
+        assert!(!moved.is_empty() && moved.iter().all(|(_, from, to)| from.is_none() && to.is_some_and(|to| **to == *"b")));
+
+        let drained = View::new(Document { current: layout(NodeState::Drained), ..document });
+        assert!(drained.moved().all(|(_, from, _)| from.is_some_and(|from| **from == *"a")));
+        assert_eq!(drained.moved().count(), moved.len());
     }
 }

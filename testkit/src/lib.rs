@@ -1,4 +1,4 @@
-//! I/O: for tests only: real nodes and etcd servers on free ports and clusters of them, faults between them and of their disks, clients that
+//! I/O: for tests only: real nodes, Redis and etcd servers on free ports and clusters of them, faults between them and of their disks, clients that
 //! add to counters and know what must come of it, waiting for conditions, and the table of metrics.
 
 pub mod authority;
@@ -11,6 +11,7 @@ pub mod load;
 pub mod metric_table;
 pub mod node;
 pub mod proxy;
+pub mod redis_server;
 pub mod resp;
 pub mod small_disk;
 pub mod tally;
@@ -24,6 +25,7 @@ pub use faulty_disk::FaultyDisk;
 pub use load::{Load, LoadOptions};
 pub use node::{Node, NodeOptions};
 pub use proxy::{Direction, Proxy};
+pub use redis_server::{Disk, RedisServer};
 pub use small_disk::SmallDisk;
 pub use tally::Tally;
 pub use wait::eventually;

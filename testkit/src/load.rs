@@ -244,6 +244,7 @@ async fn over_resp_to(connection: &mut Resp, target: Target, key: &str, by: i64,
         resp::Reply::Integer(_) => Outcome::Counted { is_on_two_disks: false },
         resp::Reply::Error(reason) if reason.starts_with("MISCONF ") => Outcome::Storage,
         resp::Reply::Error(reason) => Outcome::Refused(reason),
+        other => Outcome::Refused(format!("{other:?}")),
     })
 }
 

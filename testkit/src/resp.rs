@@ -1,4 +1,4 @@
-//! I/O: the smallest Redis client that adds to counters.
+//! I/O: the smallest Redis client.
 
 use core::net::SocketAddr;
 use std::{
@@ -6,7 +6,7 @@ use std::{
     io::{Error, ErrorKind},
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
 };
 
@@ -15,6 +15,12 @@ use tokio::{
 pub enum Reply {
     /// A number.
     Integer(i64),
+    /// A status, or bytes that are text.
+    Text(String),
+    /// Nothing.
+    Nil,
+    /// Several.
+    List(Vec<Reply>),
     /// Without the `-`.
     Error(String),
 }
@@ -24,7 +30,7 @@ pub enum Reply {
 pub struct Resp(Option<(SocketAddr, BufReader<TcpStream>)>);
 
 impl Resp {
-    /// Sends a command whose reply is a number or an error, and waits for it. After an error the connection is gone.
+    /// Sends a command and waits for its reply. After an error the connection is gone.
     pub async fn command(&mut self, address: SocketAddr, words: &[&str]) -> std::io::Result<Reply> {
         let mut replies = self.pipeline(address, &[words.to_vec()]).await?;
         replies.pop().ok_or_else(|| ErrorKind::UnexpectedEof.into())
@@ -44,18 +50,40 @@ impl Resp {
         }
         stream.write_all(text.as_bytes()).await?;
         let mut replies = Vec::with_capacity(commands.len());
-        let mut line = String::new();
         while replies.len() < commands.len() {
-            line.clear();
-            stream.read_line(&mut line).await?;
-            let reply = line.trim_end();
-            replies.push(match (reply.strip_prefix(':').map(str::parse), reply.strip_prefix('-')) {
-                (Some(Ok(number)), _) => Reply::Integer(number),
-                (_, Some(reason)) => Reply::Error(reason.to_owned()),
-                _ => return Err(Error::new(ErrorKind::InvalidData, format!("neither a number nor an error: {line:?}"))),
-            });
+            replies.push(read(&mut stream).await?);
         }
         self.0 = Some((address, stream));
         Ok(replies)
     }
+}
+
+async fn read(stream: &mut BufReader<TcpStream>) -> std::io::Result<Reply> {
+    let mut line = String::new();
+    if stream.read_line(&mut line).await? == 0 {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    let bad = || Error::new(ErrorKind::InvalidData, format!("no reply: {line:?}"));
+    let (kind, rest) = line.trim_end().split_at_checked(1).ok_or_else(bad)?;
+    let number = rest.parse::<i64>();
+    Ok(match (kind, number) {
+        ("-", _) => Reply::Error(rest.to_owned()),
+        ("+", _) => Reply::Text(rest.to_owned()),
+        (":", Ok(number)) => Reply::Integer(number),
+        ("$" | "*", Ok(-1)) => Reply::Nil,
+        ("$", Ok(length)) => {
+            let mut bytes = vec![0; usize::try_from(length).map_err(|_| bad())? + 2];
+            stream.read_exact(&mut bytes).await?;
+            bytes.truncate(bytes.len() - 2);
+            Reply::Text(String::from_utf8_lossy(&bytes).into_owned())
+        }
+        ("*", Ok(length)) => {
+            let mut replies = Vec::new();
+            for _ in 0..length {
+                replies.push(Box::pin(read(stream)).await?);
+            }
+            Reply::List(replies)
+        }
+        _ => return Err(bad()),
+    })
 }

@@ -8,11 +8,9 @@ use super::{
     messages, pattern,
 };
 use crate::{
-    bus::{embedded::Post, stream::Range},
+    bus::{Post, stream::Range},
     gateway::Gateway,
-    hub::outbox::Control,
     live,
-    registry::Handle,
 };
 use axum::{
     Json,
@@ -24,7 +22,8 @@ use axum::{
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use protocol::{
-    code::{self, ErrorCode, UnsubscribeCode},
+    code::{self, ErrorCode},
+    control,
     limits::HISTORY_PAGE_MAX,
     message::{self, ClientInfo, HistoryRequest, StreamPosition},
     name::Channel,
@@ -178,7 +177,7 @@ pub(crate) async fn history(
     mode.answer(read.await)
 }
 
-/// `POST /api/channels`: those with subscribers; in `pattern`, `*` stands for anything.
+/// `POST /api/channels`: those with subscribers at this gateway; in `pattern`, `*` stands for anything.
 pub(crate) async fn channels(
     State(gateway): State<Arc<Gateway>>,
     mode: ErrorMode,
@@ -190,7 +189,7 @@ pub(crate) async fn channels(
     mode.answer(Ok(json!({ "channels": channels })))
 }
 
-/// `POST /api/info`
+/// `POST /api/info`: of this gateway
 pub(crate) async fn info(State(gateway): State<Arc<Gateway>>, mode: ErrorMode, _: LenientJson<Nothing>) -> Response<Body> {
     let (clients, users) = gateway.registry.counts();
     let node = json!({
@@ -206,7 +205,7 @@ pub(crate) async fn info(State(gateway): State<Arc<Gateway>>, mode: ErrorMode, _
     mode.answer(Ok(json!({ "nodes": [node] })))
 }
 
-/// `POST /api/disconnect`: with 3503, or another code that clients know. The reason is always the code's own.
+/// `POST /api/disconnect`, at every gateway: with 3503, or another code that clients know. The reason is always the code's own.
 pub(crate) async fn disconnect(
     State(gateway): State<Arc<Gateway>>,
     mode: ErrorMode,
@@ -214,37 +213,27 @@ pub(crate) async fn disconnect(
 ) -> Response<Body> {
     let number = request.code.or(request.disconnect.as_ref().map(|Object(reason)| reason.code));
     let code = number.map_or(Some(code::Disconnect::ForceDisconnect), code::Disconnect::from_number);
-    let handles = code.ok_or(ErrorCode::BadRequest).and_then(|code| Ok((code, request.handles(&gateway)?)));
-    mode.answer(handles.map(|(code, handles)| {
-        let leaving = handles.iter().filter(|handle| !request.whitelist.contains(&*handle.client));
-        leaving.for_each(|handle| handle.outbox.control(Control::Close(code)));
-        json!({})
-    }))
+    let Some(code) = code else { return mode.answer::<()>(Err(ErrorCode::BadRequest)) };
+    let Leaving { user, client, session, whitelist, .. } = request;
+    if user.is_empty() {
+        return mode.answer::<()>(Err(ErrorCode::BadRequest));
+    }
+    let wanted = control::Disconnect { user, client, session, whitelist: whitelist.into_iter().collect(), code: code.number().into() };
+    mode.answer(gateway.disconnect(wanted).await.map(|()| json!({})))
 }
 
-/// `POST /api/unsubscribe`
+/// `POST /api/unsubscribe`, at every gateway
 pub(crate) async fn unsubscribe(
     State(gateway): State<Arc<Gateway>>,
     mode: ErrorMode,
     LenientJson(request): LenientJson<Leaving>,
 ) -> Response<Body> {
-    let channel = Channel::parse(&request.channel).map_err(|_| ErrorCode::BadRequest);
-    let handles = channel.and_then(|channel| Ok((channel, request.handles(&gateway)?)));
-    mode.answer(handles.map(|(channel, handles)| {
-        let order = Control::Unsubscribe(channel, UnsubscribeCode::Server);
-        handles.iter().for_each(|handle| handle.outbox.control(order.clone()));
-        json!({})
-    }))
-}
-
-impl Leaving {
-    /// The connections meant. Without a user nothing is meant: an empty id would stand for all anonymous clients.
-    fn handles(&self, gateway: &Gateway) -> Result<Vec<Handle>, ErrorCode> {
-        if self.user.is_empty() {
-            return Err(ErrorCode::BadRequest);
-        }
-        Ok(gateway.registry.of_user(&self.user, given(&self.client), given(&self.session)))
+    let Leaving { user, client, session, channel, .. } = request;
+    if user.is_empty() || Channel::parse(&channel).is_err() {
+        return mode.answer::<()>(Err(ErrorCode::BadRequest));
     }
+    let wanted = control::Unsubscribe { user, client, session, channel };
+    mode.answer(gateway.end_subscriptions(wanted).await.map(|()| json!({})))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for ErrorMode {

@@ -5,7 +5,7 @@ use super::{
     extract::{self, Json, Path, Query},
 };
 use crate::{
-    bus::{embedded::Post, stream::Range},
+    bus::{Post, stream::Range},
     gateway::Gateway,
 };
 use axum::{extract::State, http::HeaderMap};

@@ -4,11 +4,12 @@ use super::{
     error::ApiError,
     extract::{self, Json, Path, Query, bounded},
 };
-use crate::{gateway::Gateway, hub::outbox::Control};
+use crate::gateway::Gateway;
 use axum::extract::State;
 use presence::{ContactsError, Entry, Erased, UserPresence, Version};
 use protocol::{
     code::{Disconnect, ErrorCode},
+    control,
     limits::{CONTACTS_MAX, ROSTER_PAGE_MAX, USERS_PER_QUERY_MAX},
     message::PresenceStatsResult,
     name::Channel,
@@ -146,8 +147,9 @@ pub(crate) async fn contacts_online(State(gateway): State<Arc<Gateway>>, Path(us
 pub(crate) async fn erase(State(gateway): State<Arc<Gateway>>, Path(user): Path) -> Result<axum::Json<Receipt>, ApiError> {
     extract::user(&user)?;
     let connections = || gateway.registry.of_user(&user, None, None);
-    let sent_away = connections();
-    sent_away.iter().for_each(|handle| handle.outbox.control(Control::Close(Disconnect::ForceDisconnect)));
+    let sent_away = connections().len();
+    let code = Disconnect::ForceDisconnect.number().into();
+    gateway.disconnect(control::Disconnect { user: user.clone(), code, ..Default::default() }).await?;
     let ended = tokio::time::timeout(ENDING_TIMEOUT, async {
         while !connections().is_empty() {
             tokio::time::sleep(ENDING_LOOK_INTERVAL).await;
@@ -156,7 +158,7 @@ pub(crate) async fn erase(State(gateway): State<Arc<Gateway>>, Path(user): Path)
     if ended.await.is_err() {
         return Err(ApiError::Unavailable("the user's connections are still ending, nothing was erased; retry"));
     }
-    let (connections, erased) = (sent_away.len(), gateway.presence.erase(&user));
+    let (connections, erased) = (sent_away, gateway.presence.erase(&user));
     Ok(axum::Json(Receipt { user, connections, erased }))
 }
 

@@ -1,19 +1,21 @@
 //! I/O: the bus of a single process: histories in memory, delivery straight to the hub. A channel's lock is held while
 //! a publication is delivered, so that the order of offsets is the order of delivery.
 
-use super::stream::{Range, Recovery, Retention, Stream};
+use super::{
+    post::{BusError, Post},
+    stream::{Range, Recovery, Retention, Stream},
+};
 use crate::hub::{Hub, broadcast::Broadcast};
-use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::{
     limits::HISTORY_PAGE_MAX,
-    message::{ClientInfo, Publication, StreamPosition},
+    message::{Publication, StreamPosition},
     name::Channel,
     namespace::Namespace,
     time::Now,
 };
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
 };
 use xxhash_rust::xxh3::xxh3_64;
@@ -28,29 +30,6 @@ const IDLE_MS: u64 = 60 * 60 * 1000;
 const IDEMPOTENCY_TTL_MS: u64 = 5 * 60 * 1000;
 /// Idempotency keys remembered by one shard; at the bound the oldest is forgotten.
 const IDEMPOTENCY_KEYS_PER_SHARD_MAX: usize = 4 * 1024;
-
-/// What is published.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Post {
-    /// The application's data.
-    pub data: Bytes,
-    /// Who published it, for clients' publications.
-    pub info: Option<ClientInfo>,
-    /// Short labels for subscribers.
-    pub tags: BTreeMap<String, String>,
-    /// Deliver without keeping.
-    pub skip_history: bool,
-    /// A retry with the same key within five minutes gets the first result and publishes nothing.
-    pub idempotency_key: Option<String>,
-}
-
-/// Why a publication was refused; nothing was delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PublishError {
-    /// No more channels with history fit; retry when others have expired.
-    #[error("too many channels with history")]
-    TooManyStreams,
-}
 
 /// The bus of a single process.
 pub struct EmbeddedBus {
@@ -75,7 +54,7 @@ impl EmbeddedBus {
     }
 
     /// Publishes, and says where in the channel's stream; (0, "") where the namespace keeps no history.
-    pub async fn publish(&self, channel: &Channel, namespace: &Namespace, post: Post, now: Now) -> Result<StreamPosition, PublishError> {
+    pub async fn publish(&self, channel: &Channel, namespace: &Namespace, post: Post, now: Now) -> Result<StreamPosition, BusError> {
         let mut shard = self.shard(channel).lock();
         let idempotency_key = post.idempotency_key.map(|key| (channel.clone(), key));
         if let Some(position) = idempotency_key.as_ref().and_then(|key| shard.already_done(key, now)) {
@@ -89,7 +68,7 @@ impl EmbeddedBus {
             ..Publication::default()
         };
         let mut position = StreamPosition::default();
-        if let Some(retention) = retention(namespace).filter(|_| !post.skip_history) {
+        if let Some(retention) = Retention::of(namespace).filter(|_| !post.skip_history) {
             let stream = shard.stream(channel, self.random_u64, now)?;
             publication = stream.append(publication, retention, now.mono_ms);
             position = stream.position();
@@ -108,7 +87,7 @@ impl EmbeddedBus {
         range: Range,
         epoch: &str,
         now: Now,
-    ) -> Result<Option<(Vec<Publication>, StreamPosition)>, PublishError> {
+    ) -> Result<Option<(Vec<Publication>, StreamPosition)>, BusError> {
         let mut shard = self.shard(channel).lock();
         let stream = shard.stream(channel, self.random_u64, now)?;
         if !epoch.is_empty() && *epoch != *stream.epoch() {
@@ -119,7 +98,7 @@ impl EmbeddedBus {
     }
 
     /// What a subscriber at `since` missed, or just the top for one that does not recover.
-    pub async fn recover(&self, channel: &Channel, since: Option<&StreamPosition>, now: Now) -> Result<Recovery, PublishError> {
+    pub async fn recover(&self, channel: &Channel, since: Option<&StreamPosition>, now: Now) -> Result<Recovery, BusError> {
         let mut shard = self.shard(channel).lock();
         let stream = shard.stream(channel, self.random_u64, now)?;
         Ok(match since {
@@ -150,18 +129,12 @@ impl EmbeddedBus {
     }
 }
 
-/// What `namespace` keeps of each channel, if anything.
-#[must_use]
-pub fn retention(namespace: &Namespace) -> Option<Retention> {
-    (namespace.history_size > 0).then_some(Retention { size: namespace.history_size, ttl_ms: namespace.history_ttl_ms })
-}
-
 impl Shard {
-    fn stream(&mut self, channel: &Channel, random_u64: fn() -> u64, now: Now) -> Result<&mut Stream, PublishError> {
+    fn stream(&mut self, channel: &Channel, random_u64: fn() -> u64, now: Now) -> Result<&mut Stream, BusError> {
         if self.streams.len() >= STREAMS_PER_SHARD_MAX && !self.streams.contains_key(channel) {
             self.streams.retain(|_, stream| !stream.is_idle(0, now.mono_ms));
             if self.streams.len() >= STREAMS_PER_SHARD_MAX {
-                return Err(PublishError::TooManyStreams);
+                return Err(BusError::TooManyStreams);
             }
         }
         Ok(self.streams.entry(channel.clone()).or_insert_with(|| Stream::new(epoch(random_u64()), now.mono_ms)))

@@ -1,6 +1,9 @@
 //! Pure: the history of one channel: publications with consecutive offsets under one epoch.
 
-use protocol::message::{Publication, StreamPosition};
+use protocol::{
+    message::{Publication, StreamPosition},
+    namespace::Namespace,
+};
 use std::{collections::VecDeque, sync::Arc};
 
 /// A channel's stream. The epoch is minted with it; a client that knows another one missed an unknown number of
@@ -27,6 +30,14 @@ pub struct Retention {
     pub ttl_ms: u64,
 }
 
+impl Retention {
+    /// What `namespace` keeps of each channel, if anything.
+    #[must_use]
+    pub fn of(namespace: &Namespace) -> Option<Retention> {
+        (namespace.history_size > 0).then_some(Retention { size: namespace.history_size, ttl_ms: namespace.history_ttl_ms })
+    }
+}
+
 /// Which publications to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Range {
@@ -47,6 +58,17 @@ pub struct Recovery {
     pub publications: Vec<Publication>,
     /// The stream's top.
     pub top: StreamPosition,
+}
+
+impl Recovery {
+    /// Judges by what follows `since` in the stream, of which one more than `limit` was asked for.
+    #[must_use]
+    pub fn judge(since: &StreamPosition, publications: Vec<Publication>, top: StreamPosition, limit: usize) -> Recovery {
+        let same_epoch = since.epoch.is_empty() || since.epoch == top.epoch;
+        let complete = since.offset <= top.offset && publications.len() as u64 == top.offset - since.offset;
+        let recovered = same_epoch && complete && publications.len() <= limit;
+        Recovery { recovered, publications: if recovered { publications } else { Vec::new() }, top }
+    }
 }
 
 impl Stream {
@@ -85,10 +107,7 @@ impl Stream {
     /// What a client at `since` missed: all of it and `recovered`, or nothing. An empty epoch is not compared.
     pub fn recover(&mut self, since: &StreamPosition, limit: usize, now_ms: u64) -> Recovery {
         let publications = self.read(Range { since: Some(since.offset), limit: limit + 1, reverse: false }, now_ms);
-        let same_epoch = since.epoch.is_empty() || *since.epoch == *self.epoch;
-        let complete = since.offset <= self.top && publications.len() as u64 == self.top - since.offset;
-        let recovered = same_epoch && complete && publications.len() <= limit;
-        Recovery { recovered, publications: if recovered { publications } else { Vec::new() }, top: self.position() }
+        Recovery::judge(since, publications, self.position(), limit)
     }
 
     /// The stream's top.

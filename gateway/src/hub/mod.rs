@@ -10,7 +10,7 @@ mod tests;
 use broadcast::Broadcast;
 use outbox::Outbox;
 use parking_lot::Mutex;
-use protocol::name::Channel;
+use protocol::{message::StreamPosition, name::Channel};
 use std::{collections::HashMap, sync::Arc};
 use topic::{ConnectionId, HoldOverflow, Topic};
 use xxhash_rust::xxh3::xxh3_64;
@@ -36,7 +36,7 @@ impl Hub {
     }
 
     /// Opens a subscriber's gate after its reply is in the outbox; see [`Topic::open`].
-    pub fn open(&self, channel: &Channel, connection: ConnectionId, after: u64) -> Result<(), HoldOverflow> {
+    pub fn open(&self, channel: &Channel, connection: ConnectionId, after: StreamPosition) -> Result<(), HoldOverflow> {
         self.shard(channel).lock().get_mut(channel).map_or(Ok(()), |topic| topic.open(connection, after))
     }
 
@@ -55,6 +55,13 @@ impl Hub {
     pub fn deliver(&self, broadcast: &Arc<Broadcast>) {
         if let Some(topic) = self.shard(&broadcast.channel).lock().get_mut(&broadcast.channel) {
             topic.deliver(broadcast);
+        }
+    }
+
+    /// Tells the channel's subscribers that publications were lost; see [`Topic::lose`].
+    pub fn lose(&self, channel: &Channel, position: &StreamPosition) {
+        if let Some(topic) = self.shard(channel).lock().get_mut(channel) {
+            topic.lose(channel, position);
         }
     }
 

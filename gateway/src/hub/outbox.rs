@@ -81,6 +81,12 @@ impl Outbox {
         Outbox { wire, bytes_max, queue: Mutex::default(), ready: Notify::new() }
     }
 
+    /// How the client's transport writes.
+    #[must_use]
+    pub fn wire(&self) -> Wire {
+        self.wire
+    }
+
     /// Appends one item. At the bound everything queued is dropped and the connection closed with 3008.
     pub fn push(&self, item: Item) {
         let size = item.size(self.wire);

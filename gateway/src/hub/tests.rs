@@ -74,11 +74,19 @@ mod outbox {
 mod topic {
     use crate::hub::{
         broadcast::{Broadcast, Wire},
-        outbox::{Item, Outbox},
+        outbox::{Control, Item, Outbox},
         topic::{HELD_MAX, HoldOverflow, Topic},
     };
-    use protocol::{message::Publication, name::Channel};
+    use protocol::{
+        code::UnsubscribeCode,
+        message::{Publication, StreamPosition},
+        name::Channel,
+    };
     use std::sync::Arc;
+
+    fn at(offset: u64) -> StreamPosition {
+        StreamPosition { offset, epoch: "e".into() }
+    }
 
     fn publication(offset: u64) -> Arc<Broadcast> {
         let publication = Publication { offset, ..Publication::default() };
@@ -99,9 +107,30 @@ mod topic {
             topic.deliver(&publication(offset));
         }
         assert!(offsets(&outbox).is_empty());
-        assert_eq!(topic.open(1, 6), Ok(()));
+        assert_eq!(topic.open(1, at(6)), Ok(()));
+        // What was read from history may arrive after it was read.
+        topic.deliver(&publication(6));
         topic.deliver(&publication(9));
         assert_eq!(offsets(&outbox), [7, 8, 9]);
+    }
+
+    #[test]
+    fn whoever_is_told_of_a_loss_hears_nothing_more_but_an_event_source_goes_on() {
+        let of = |wire| Arc::new(Outbox::new(wire, 10_000));
+        let (mut topic, open, beginning, events) = (Topic::default(), of(Wire::Json), of(Wire::Json), of(Wire::Event));
+        let channel = Channel::parse("a").unwrap();
+        for (connection, outbox) in [(1, &open), (2, &beginning), (3, &events)] {
+            topic.add(connection, outbox.clone(), false);
+        }
+        topic.open(1, at(5)).unwrap();
+        topic.open(3, at(5)).unwrap();
+        topic.lose(&channel, &at(8));
+        topic.deliver(&publication(9));
+        let mut batch = Vec::new();
+        assert_eq!(open.take(&mut batch, usize::MAX), [Control::Unsubscribe(channel, UnsubscribeCode::InsufficientState)]);
+        assert!(batch.is_empty());
+        assert_eq!(topic.open(2, at(5)), Err(HoldOverflow), "it starts anew too");
+        assert_eq!(offsets(&events), [8, 9]);
     }
 
     #[test]
@@ -111,7 +140,7 @@ mod topic {
         for offset in 1..=HELD_MAX as u64 + 1 {
             topic.deliver(&publication(offset));
         }
-        assert_eq!(topic.open(1, 0), Err(HoldOverflow));
+        assert_eq!(topic.open(1, at(0)), Err(HoldOverflow));
         assert!(offsets(&outbox).is_empty());
     }
 
@@ -121,8 +150,8 @@ mod topic {
             (Topic::default(), Arc::new(Outbox::new(Wire::Json, 10_000)), Arc::new(Outbox::new(Wire::Json, 10_000)));
         topic.add(1, asked.clone(), true);
         topic.add(2, not.clone(), false);
-        topic.open(1, 0).unwrap();
-        topic.open(2, 0).unwrap();
+        topic.open(1, at(0)).unwrap();
+        topic.open(2, at(0)).unwrap();
         topic.deliver(&Broadcast::join(Channel::parse("a").unwrap(), Default::default()));
         assert_eq!((offsets(&asked).len(), offsets(&not).len()), (1, 0));
     }

@@ -2,9 +2,10 @@
 //! publication overtakes the reply, and none is missed or doubled between history and the live stream.
 
 use super::{
-    broadcast::{Broadcast, Kind},
-    outbox::{Item, Outbox},
+    broadcast::{Broadcast, Kind, Wire},
+    outbox::{Control, Item, Outbox},
 };
+use protocol::{code::UnsubscribeCode, message::StreamPosition, name::Channel};
 use std::{collections::HashMap, sync::Arc};
 
 /// Names a connection inside this process.
@@ -30,8 +31,10 @@ enum Gate {
     Held(Vec<Arc<Broadcast>>),
     /// More came than may be held.
     Overflown,
-    /// Pushes go straight to the outbox.
-    Open,
+    /// Pushes go straight to the outbox, except those up to this place: they are part of the reply, and come late.
+    Open(StreamPosition),
+    /// Told that it has lost something: nothing more before it subscribes again, or it could take its place for sure.
+    Lost,
 }
 
 /// More pushes came during a subscribe than may be held; nothing was delivered, the client should try again.
@@ -47,16 +50,38 @@ impl Topic {
 
     /// Opens a subscriber's gate: what was held and stands behind `after` follows. Nothing may await between the
     /// reply and this call.
-    pub fn open(&mut self, connection: ConnectionId, after: u64) -> Result<(), HoldOverflow> {
+    pub fn open(&mut self, connection: ConnectionId, after: StreamPosition) -> Result<(), HoldOverflow> {
         let Some(subscriber) = self.subscribers.get_mut(&connection) else { return Ok(()) };
-        match std::mem::replace(&mut subscriber.gate, Gate::Open) {
-            Gate::Open => Ok(()),
-            Gate::Overflown => Err(HoldOverflow),
+        match std::mem::replace(&mut subscriber.gate, Gate::Lost) {
             Gate::Held(held) => {
-                for broadcast in held.into_iter().filter(|held| held.offset == 0 || held.offset > after) {
+                for broadcast in held.into_iter().filter(|held| !is_before(held, &after)) {
                     subscriber.outbox.push(Item::Broadcast(broadcast));
                 }
+                subscriber.gate = Gate::Open(after);
                 Ok(())
+            }
+            Gate::Overflown => Err(HoldOverflow),
+            gate @ (Gate::Open(_) | Gate::Lost) => {
+                subscriber.gate = gate;
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells every subscriber that publications were lost, and that the stream goes on at `position`. An EventSource stream
+    /// goes on from there; the others start anew.
+    pub fn lose(&mut self, channel: &Channel, position: &StreamPosition) {
+        for subscriber in self.subscribers.values_mut() {
+            match subscriber.gate {
+                Gate::Held(_) => subscriber.gate = Gate::Overflown,
+                Gate::Open(_) if subscriber.outbox.wire() == Wire::Event => {
+                    subscriber.outbox.push(Item::Broadcast(Broadcast::position(channel.clone(), position, true)));
+                }
+                Gate::Open(_) => {
+                    subscriber.gate = Gate::Lost;
+                    subscriber.outbox.control(Control::Unsubscribe(channel.clone(), UnsubscribeCode::InsufficientState));
+                }
+                Gate::Overflown | Gate::Lost => {}
             }
         }
     }
@@ -73,11 +98,21 @@ impl Topic {
                 continue;
             }
             match &mut subscriber.gate {
-                Gate::Open if broadcast.kind.keeps_latest() => subscriber.outbox.push_latest(broadcast),
-                Gate::Open => subscriber.outbox.push(Item::Broadcast(broadcast.clone())),
+                Gate::Open(after) if is_before(broadcast, after) => {}
+                Gate::Open(after) => {
+                    // What comes later comes after this one: the place is of no more use, and a million of them take room.
+                    if broadcast.offset > 0 && after.offset > 0 {
+                        *after = StreamPosition::default();
+                    }
+                    if broadcast.kind.keeps_latest() {
+                        subscriber.outbox.push_latest(broadcast);
+                    } else {
+                        subscriber.outbox.push(Item::Broadcast(broadcast.clone()));
+                    }
+                }
                 Gate::Held(held) if held.len() < HELD_MAX => held.push(broadcast.clone()),
                 gate @ Gate::Held(_) => *gate = Gate::Overflown,
-                Gate::Overflown => {}
+                Gate::Overflown | Gate::Lost => {}
             }
         }
     }
@@ -93,4 +128,9 @@ impl Topic {
     pub fn is_empty(&self) -> bool {
         self.subscribers.is_empty()
     }
+}
+
+/// Whether a push is part of what a subscriber at `after` has. Pushes of another stream are not.
+fn is_before(broadcast: &Broadcast, after: &StreamPosition) -> bool {
+    broadcast.offset > 0 && broadcast.offset <= after.offset && *broadcast.epoch == *after.epoch
 }

@@ -1,7 +1,7 @@
 //! Pure: commands that ask something of a channel or a counter: publish, presence, history, RPC.
 
 use super::{Order, Session, Task};
-use crate::bus::{embedded::Post, stream::Range};
+use crate::bus::{Post, stream::Range};
 use bytes::Bytes;
 use protocol::{
     code::ErrorCode,

@@ -91,7 +91,7 @@ impl Session {
         for (wanted, start) in connecting.wanted.into_iter().zip(starts.into_iter().flatten()) {
             let channel = wanted.subscribing.channel.clone();
             connecting.result.subs.insert(channel.as_str().to_owned(), self.subscribe_result(&wanted, &start));
-            self.subscriptions.insert(channel.clone(), wanted.into_subscription(self.rules.expired_grace_ms));
+            self.subscriptions.insert(channel.clone(), wanted.into_subscription(true, self.rules.expired_grace_ms));
             first_state(&channel, start, &mut after_reply);
         }
         out.push(Order::Connected);
@@ -198,7 +198,7 @@ fn granted(claims: &ConnectionClaims) -> BTreeMap<Channel, SubOptions> {
 fn ending(code: ErrorCode) -> Disconnect {
     match code {
         ErrorCode::TokenExpired => Disconnect::ConnectionExpired,
-        ErrorCode::Internal => Disconnect::InternalServerError,
+        ErrorCode::Internal | ErrorCode::Storage => Disconnect::InternalServerError,
         ErrorCode::LimitExceeded => Disconnect::ChannelLimit,
         ErrorCode::Unauthorized | ErrorCode::PermissionDenied => Disconnect::PermissionDenied,
         _ => Disconnect::BadRequest,

@@ -15,7 +15,7 @@ mod tests;
 
 use crate::{
     auth::{ConnectionClaims, SubOptions, SubscriptionClaims, TokenError},
-    bus::embedded::Post,
+    bus::Post,
     bus::stream::{Range, Recovery},
 };
 use bytes::Bytes;
@@ -106,7 +106,7 @@ pub enum Order {
     /// The session has a user from now on.
     Connected,
     /// The subscribe reply is queued: let live publications behind `after` follow, and show the member to the others.
-    Open { channel: Channel, after: u64 },
+    Open { channel: Channel, after: StreamPosition },
     /// The client is out of the channel, and of its roster if that showed it.
     Leave { channel: Channel, was_member: bool },
     /// End the connection.
@@ -227,6 +227,8 @@ struct User {
 struct Subscription {
     /// It came from a token.
     by_token: bool,
+    /// It began with the connection: only a new connection begins it again.
+    with_connection: bool,
     /// The channel's roster shows it.
     is_member: bool,
     chan_info: Bytes,

@@ -4,7 +4,7 @@ use super::{Order, Pending, Session, Start, Subscribing, Subscription, Target, T
 use crate::auth::{SubOptions, SubscriptionClaims, TokenError};
 use bytes::Bytes;
 use protocol::{
-    code::{ErrorCode, UnsubscribeCode},
+    code::{Disconnect, ErrorCode, UnsubscribeCode},
     message::{Push, Reply, StreamPosition, SubRefreshRequest, SubRefreshResult, SubscribeRequest, SubscribeResult, UnsubscribeResult},
     name::Channel,
     namespace::Right,
@@ -77,7 +77,7 @@ impl Session {
             Err(code) => out.extend([Order::Leave { channel, was_member: false }, refusal(id, code)]),
             Ok(start) => {
                 let result = self.subscribe_result(&wanted, &start);
-                self.subscriptions.insert(channel.clone(), wanted.into_subscription(self.rules.expired_grace_ms));
+                self.subscriptions.insert(channel.clone(), wanted.into_subscription(false, self.rules.expired_grace_ms));
                 out.push(Order::Reply(Reply { id, subscribe: Some(result), ..Reply::default() }));
                 first_state(&channel, start, out);
             }
@@ -94,10 +94,17 @@ impl Session {
     }
 
     pub(super) fn unsubscribed_by_server(&mut self, channel: &Channel, code: UnsubscribeCode, out: &mut Vec<Order>) {
-        if self.subscriptions.contains_key(channel) {
-            self.leave(channel, out);
-            let channel = channel.as_str().to_owned();
-            out.push(Order::Push(Push { channel, unsubscribe: Some(code.to_message()), ..Push::default() }));
+        match self.subscriptions.get(channel) {
+            // Clients do not ask again for what they have not asked for.
+            Some(subscription) if subscription.with_connection && code == UnsubscribeCode::InsufficientState => {
+                out.push(Order::Close(Disconnect::InsufficientState));
+            }
+            Some(_) => {
+                self.leave(channel, out);
+                let channel = channel.as_str().to_owned();
+                out.push(Order::Push(Push { channel, unsubscribe: Some(code.to_message()), ..Push::default() }));
+            }
+            None => {}
         }
     }
 
@@ -209,19 +216,19 @@ impl Session {
 }
 
 impl Wanted {
-    pub(super) fn into_subscription(self, expired_grace_ms: u64) -> Subscription {
+    pub(super) fn into_subscription(self, with_connection: bool, expired_grace_ms: u64) -> Subscription {
         let expires_ms = self.validity.map(|validity| validity.end_ms + expired_grace_ms);
-        Subscription { by_token: self.by_token, is_member: self.is_member, chan_info: self.chan_info, expires_ms }
+        Subscription { by_token: self.by_token, with_connection, is_member: self.is_member, chan_info: self.chan_info, expires_ms }
     }
 }
 
 /// What follows a subscribe reply: a live channel's state, then everything newer.
 pub(super) fn first_state(channel: &Channel, start: Start, out: &mut Vec<Order>) {
     let after = match start {
-        Start::Stream(recovery) => recovery.top.offset,
+        Start::Stream(recovery) => recovery.top,
         Start::Snapshot { data, seq } => {
             out.push(Order::State { channel: channel.clone(), data });
-            seq
+            StreamPosition { offset: seq, ..StreamPosition::default() }
         }
     };
     out.push(Order::Open { channel: channel.clone(), after });

@@ -146,7 +146,9 @@ fn a_channel_granted_by_the_connection_token_is_joined_on_connecting() {
     let orders = done(&mut session, Outcome::Connection(Ok(claims)));
     assert!(matches!(&orders[..], [Order::Begin(Task::Subscribe(wanted))] if wanted[0].channel.as_str() == "$token:room"));
     let orders = done(&mut session, started(3));
-    let [Order::Connected, Order::Reply(reply), Order::Open { after: 3, .. }] = &orders[..] else { panic!("{orders:?}") };
+    let [Order::Connected, Order::Reply(reply), Order::Open { after: StreamPosition { offset: 3, .. }, .. }] = &orders[..] else {
+        panic!("{orders:?}")
+    };
     assert_eq!(reply.connect.as_ref().unwrap().subs.len(), 1);
     assert!(matches!(
         &send(&mut session, r#"{"id":2,"publish":{"channel":"$token:room","data":1}}"#)[..],
@@ -202,7 +204,7 @@ fn a_recovered_subscription_starts_from_the_asked_position() {
     let top = StreamPosition { offset: 7, epoch: "e".into() };
     let recovery = Recovery { recovered: true, publications: vec![Default::default(); 2], top };
     let orders = done(&mut session, Outcome::Subscribed(vec![Ok(Start::Stream(recovery))]));
-    let [Order::Reply(reply), Order::Open { after: 7, .. }] = &orders[..] else { panic!("{orders:?}") };
+    let [Order::Reply(reply), Order::Open { after: StreamPosition { offset: 7, .. }, .. }] = &orders[..] else { panic!("{orders:?}") };
     let result = reply.subscribe.as_ref().unwrap();
     assert_eq!((result.offset, result.recovered, result.was_recovering, result.publications.len()), (5, true, true, 2));
 }
@@ -283,4 +285,20 @@ fn a_server_unsubscribe_is_pushed_once() {
     let orders = feed(&mut session, Input::Unsubscribe(channel.clone(), UnsubscribeCode::Server), NOW);
     assert!(matches!(&orders[..], [Order::Leave { .. }, Order::Push(Push { unsubscribe: Some(push), .. })] if push.code == 2000));
     assert_eq!(feed(&mut session, Input::Unsubscribe(channel, UnsubscribeCode::Server), NOW), []);
+}
+
+#[test]
+fn a_loss_ends_a_subscription_that_the_client_begins_again_and_else_the_connection() {
+    let mut session = connected(claims("ann", None));
+    subscribed(&mut session, "a");
+    let lost = |session: &mut Session, channel: &str| {
+        feed(session, Input::Unsubscribe(Channel::parse(channel).unwrap(), UnsubscribeCode::InsufficientState), NOW)
+    };
+    assert!(matches!(&lost(&mut session, "a")[..], [Order::Leave { .. }, Order::Push(_)]));
+    let mut session = self::session(false);
+    send(&mut session, r#"{"id":1,"connect":{"token":"t"}}"#);
+    let claims = ConnectionClaims { channels: vec![Channel::parse("news").unwrap()], ..claims("ann", None) };
+    done(&mut session, Outcome::Connection(Ok(claims)));
+    done(&mut session, started(3));
+    assert_eq!(lost(&mut session, "news"), [Order::Close(Disconnect::InsufficientState)]);
 }

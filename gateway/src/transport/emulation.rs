@@ -5,6 +5,7 @@ use crate::{
     connection::{self, Opening},
     gateway::Gateway,
     hub::broadcast::Wire,
+    orders::Undelivered,
 };
 use axum::{
     body::Body,
@@ -15,12 +16,13 @@ use axum::{
 use bytes::Bytes;
 use prost::Message;
 use protocol::{
+    control::Emulation,
     frame::{self, Format},
     message::{Command, ConnectRequest, EmulationRequest},
 };
 use serde::Deserialize;
 use std::sync::Arc;
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::mpsc;
 
 /// The query of `/connection/sse` and `/connection/uni_sse`.
 #[derive(Deserialize)]
@@ -55,21 +57,17 @@ pub(crate) async fn uni_sse_post(State(gateway): State<Arc<Gateway>>, body: Byte
     unidirectional(gateway, &body)
 }
 
-/// `POST /emulation`: a frame for a session of this node.
+/// `POST /emulation`: a frame for a session of this node, or of another gateway.
 pub(crate) async fn forward(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
     let request = if is_binary(&headers) { EmulationRequest::decode(body).ok() } else { from_json(&body) };
     let Some(request) = request else { return (StatusCode::BAD_REQUEST, "malformed emulation request\n").into_response() };
-    if request.node != gateway.rules.node {
-        return (StatusCode::NOT_FOUND, "unknown node\n").into_response();
-    }
-    let Some(inbound) = gateway.registry.of_session(&request.session).and_then(|handle| handle.inbound) else {
-        return (StatusCode::NOT_FOUND, "unknown session\n").into_response();
+    let frame = Emulation { session: request.session, data: request.data };
+    let Err(why) = gateway.emulate(&request.node, frame).await else { return StatusCode::NO_CONTENT.into_response() };
+    let status = match why {
+        Undelivered::UnknownNode | Undelivered::UnknownSession => StatusCode::NOT_FOUND,
+        Undelivered::Full | Undelivered::Unreachable(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
-    match inbound.try_send(request.data) {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(TrySendError::Full(_)) => (StatusCode::SERVICE_UNAVAILABLE, "the session has too many requests waiting\n").into_response(),
-        Err(TrySendError::Closed(_)) => (StatusCode::NOT_FOUND, "unknown session\n").into_response(),
-    }
+    (status, format!("{why}\n")).into_response()
 }
 
 fn emulated(gateway: Arc<Gateway>, framing: Framing, first: Bytes) -> Response<Body> {

@@ -109,6 +109,13 @@ impl Store {
         self.swap("ask", &name, 0, None, Vec::new(), vec![put, delete]).await
     }
 
+    /// Asks instead of what was asked for at revision `standing` and has no answer yet: who wants a change dropped need not
+    /// wait for its end. [`WriteError::Changed`] if that is no longer there.
+    pub async fn ask_instead(&self, wanted: &[u8], standing: i64) -> Result<i64, WriteError> {
+        let name = self.keys.name(&Key::Wanted);
+        self.swap("ask", &name, standing, None, Vec::new(), vec![TxnOp::put(name.clone(), wanted, None)]).await
+    }
+
     /// Answers what was asked for at revision `asked`, in JSON, and takes the question away.
     pub async fn answer(&self, asked: i64, result: &[u8], leadership: &Leadership) -> Result<i64, WriteError> {
         let name = self.keys.name(&Key::Wanted);

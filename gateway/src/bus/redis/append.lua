@@ -1,0 +1,72 @@
+-- Publishes once: with a place in history, or with an idempotency key, or both. Follows stream.lua.
+-- ARGV: … size of the history (0: keep nothing), its milliseconds, opening and body of the envelope, the Redis channel,
+-- '1' if an earlier try may have arrived, the idempotency key ('': none).
+-- Returns epoch and offset, or 'PULL'.
+
+-- Milliseconds for which idempotency keys are remembered.
+local ONCE_MS = 300000
+-- Idempotency keys of one channel; at the bound those that have expired are forgotten, and others until half are left.
+local ONCE_MAX = 4096
+-- Publications among which a retry is looked for.
+local RETRY_LOOK = 1000
+
+local size, ttl_ms, opening, body, channel, repeated, key = tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
+
+local refused = refusal()
+if refused then
+  return refused
+end
+local epoch, top = stream()
+if not epoch then
+  return 'PULL'
+end
+local now = now_ms()
+
+local function remember(position)
+  if redis.call('HLEN', KEYS[4]) >= ONCE_MAX then
+    local kept = redis.call('HGETALL', KEYS[4])
+    redis.call('DEL', KEYS[4])
+    for index = 1, #kept, 2 do
+      if redis.call('HLEN', KEYS[4]) < ONCE_MAX / 2 and tonumber(string.match(kept[index + 1], '^%d+')) > now then
+        redis.call('HSET', KEYS[4], kept[index], kept[index + 1])
+      end
+    end
+  end
+  redis.call('HSET', KEYS[4], key, whole(now + ONCE_MS) .. ' ' .. position[1] .. ' ' .. position[2])
+  redis.call('PEXPIRE', KEYS[4], ONCE_MS)
+end
+
+if key ~= '' then
+  local done = redis.call('HGET', KEYS[4], key)
+  if done then
+    local expires, epoch_then, offset_then = string.match(done, '^(%d+) (%w*) (%d+)$')
+    if tonumber(expires) > now then
+      return {epoch_then, offset_then}
+    end
+  end
+end
+
+local position = {'', '0'}
+if size > 0 then
+  local id = string.sub(opening, 3)
+  if repeated == '1' then
+    for _, entry in ipairs(redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', RETRY_LOOK)) do
+      if entry[2][2] == id then
+        return {epoch, whole(offset_of(entry))}
+      end
+    end
+  end
+  top = top + 1
+  position = {epoch, whole(top)}
+  redis.call('HSET', KEYS[2], 'top', position[2])
+  redis.call('XADD', KEYS[3], 'MAXLEN', '=', size, position[2] .. '-0', 'id', id, 'until', whole(now + ttl_ms), 'body', body)
+  redis.call('PEXPIRE', KEYS[3], ttl_ms)
+  redis.call('PEXPIRE', KEYS[2], whole(ttl_ms + IDLE_MS))
+  redis.call('PUBLISH', channel, opening .. epoch .. struct.pack('>I8', top) .. body)
+else
+  redis.call('PUBLISH', channel, opening .. string.rep('\0', 16) .. body)
+end
+if key ~= '' then
+  remember(position)
+end
+return position

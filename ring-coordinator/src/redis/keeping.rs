@@ -1,0 +1,195 @@
+//! I/O: one node and its two connections, made again and again.
+
+use super::{
+    Heard, Life, Link, NotSent, Script, What,
+    access::Access,
+    backoff::Backoff,
+    canary::canary_channel,
+    commanding::serve,
+    end::End,
+    greeting::greet,
+    hearing::HeardQueue,
+    listening::listen,
+    metrics::{NodeMetrics, Role},
+    opinion::Judge,
+    subscriber::Subscriber,
+};
+use parking_lot::Mutex;
+use protocol::time::Clock;
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
+
+/// How long a connection that is let go of may unsubscribe before it is closed: Redis before 7.4 stands still while it closes
+/// one with many subscriptions.
+const LEAVING: Duration = Duration::from_secs(10);
+
+/// What the document says about a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) url: String,
+    pub(super) incarnation: u64,
+}
+
+/// A node, as long as the document names it.
+pub(super) struct Kept {
+    pub(super) id: Arc<str>,
+    pub(super) canary: Arc<str>,
+    pub(super) subscriber: Mutex<Subscriber>,
+    /// Something was wanted or unwanted.
+    pub(super) wish: Notify,
+    pub(super) judge: Mutex<Judge>,
+    pub(super) metrics: NodeMetrics,
+    pub(super) random_u64: fn() -> u64,
+    link: Mutex<Result<Link, NotSent>>,
+    is_listening: AtomicBool,
+    canary_lag_ms: AtomicU64,
+    access: Access,
+    scripts: Vec<Script>,
+    clock: Clock,
+    name: String,
+    pub(super) queue: Arc<HeardQueue>,
+}
+
+/// No canary was heard yet.
+const NEVER: u64 = u64::MAX;
+
+impl Kept {
+    pub(super) fn new(id: &str, config: &super::NodesConfig, metrics: NodeMetrics, queue: Arc<HeardQueue>) -> Kept {
+        let canary: Arc<str> = canary_channel(&config.gateway).into();
+        let mut subscriber = Subscriber::default();
+        subscriber.want(&canary, true);
+        Kept {
+            id: id.into(),
+            canary,
+            subscriber: Mutex::new(subscriber),
+            wish: Notify::new(),
+            judge: Mutex::default(),
+            metrics,
+            random_u64: config.random_u64,
+            link: Mutex::new(Err(NotSent::NotConnected("not yet".to_owned()))),
+            is_listening: AtomicBool::new(false),
+            canary_lag_ms: AtomicU64::new(NEVER),
+            access: config.access.clone(),
+            scripts: config.scripts.clone(),
+            clock: config.clock,
+            name: format!("headcount-{}", config.gateway),
+            queue,
+        }
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        (self.clock)().mono_ms
+    }
+
+    pub(super) fn link(&self) -> Result<Link, NotSent> {
+        self.link.lock().clone()
+    }
+
+    pub(super) fn is_listening(&self) -> bool {
+        self.is_listening.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn heard_canary(&self, lag_ms: u64) {
+        self.canary_lag_ms.store(lag_ms, Ordering::Relaxed);
+    }
+
+    pub(super) fn canary_lag_ms(&self) -> Option<u64> {
+        Some(self.canary_lag_ms.load(Ordering::Relaxed)).filter(|lag_ms| *lag_ms != NEVER)
+    }
+
+    /// Makes one connection after the other, to where the document says, until it names the node no more.
+    pub(super) async fn keep(self: Arc<Kept>, role: Role, mut place: watch::Receiver<Place>) {
+        let (mut backoff, mut said) = (Backoff::default(), String::new());
+        loop {
+            let began_ms = self.now_ms();
+            let here = place.borrow_and_update().clone();
+            let mut connection = std::pin::pin!(self.connect(role, &here));
+            let end = tokio::select! {
+                Err(end) = &mut connection => end,
+                changed = place.changed() => if changed.is_ok() { End::Changed } else { End::LetGo },
+            };
+            if end == End::LetGo && role == Role::Subscriptions && self.is_listening() {
+                self.tell_down(&end);
+                self.subscriber.lock().unwant_all();
+                self.wish.notify_one();
+                // It ends when nothing is subscribed to any more.
+                _ = timeout(LEAVING, connection).await;
+            }
+            self.ended(role, &end);
+            // Once for each reason, for a node that is gone is tried for ever.
+            let why = end.to_string();
+            if why != said {
+                tracing::warn!(node = %self.id, role = role.label(), %end, "redis: not connected");
+                said = why;
+            }
+            match end {
+                End::LetGo => return,
+                End::Changed => continue,
+                _ => {}
+            }
+            let wait = backoff.after(self.now_ms().saturating_sub(began_ms), (self.random_u64)());
+            tokio::select! {
+                () = sleep(Duration::from_millis(wait)) => {}
+                changed = place.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// One connection, from its beginning to its end.
+    async fn connect(&self, role: Role, place: &Place) -> Result<Infallible, End> {
+        let scripts = if role == Role::Commands { &self.scripts[..] } else { &[] };
+        let (stream, run_id) = greet(&self.access, &place.url, &self.name, scripts).await?;
+        let life = Life::new(&run_id, place.incarnation);
+        tracing::info!(node = %self.id, role = role.label(), %life, "redis: connected");
+        self.metrics.connected(role, true);
+        match role {
+            Role::Commands => {
+                let link = Link::new(life, self.clock, self.metrics.clone());
+                *self.link.lock() = Ok(link.clone());
+                self.judge.lock().well(role as usize);
+                serve(stream, &link).await
+            }
+            Role::Subscriptions => {
+                self.is_listening.store(true, Ordering::Relaxed);
+                self.queue.tell(Heard { node: self.id.clone(), what: What::Up { life } });
+                listen(stream, self).await
+            }
+        }
+    }
+
+    fn ended(&self, role: Role, end: &End) {
+        match role {
+            Role::Commands => {
+                // Later callers are told by the node, those who hold the link by the link.
+                let before = std::mem::replace(&mut *self.link.lock(), Err(NotSent::NotConnected(end.to_string())));
+                if let Ok(link) = before {
+                    link.close(&end.to_string());
+                }
+            }
+            Role::Subscriptions => {
+                self.subscriber.lock().disconnected();
+                self.metrics.subscriptions.set(0);
+                self.canary_lag_ms.store(NEVER, Ordering::Relaxed);
+                self.tell_down(end);
+            }
+        }
+        self.judge.lock().ended(role as usize, end);
+        self.metrics.ended(role, end.label());
+    }
+
+    fn tell_down(&self, end: &End) {
+        if self.is_listening.swap(false, Ordering::Relaxed) {
+            self.queue.tell(Heard { node: self.id.clone(), what: What::Down { reason: end.to_string() } });
+        }
+    }
+}
