@@ -1,60 +1,73 @@
-//! The coordinator's part of the conversation in etcd, played by the test: it grants or refuses what is asked, in one step.
+//! A region's etcd and Redis nodes with a coordinator, all of them real.
 
 use prometheus::Registry;
 use protocol::time::Now;
 use ring_coordinator::{
-    change::Change,
-    etcd::{Access, Etcd, EtcdConfig, Snapshot},
-    wanted::{Answer, Outcome, Wanted, Wish},
+    coordinator::{
+        driver::{Driver, DriverConfig},
+        timing::Timing,
+    },
+    document::Document,
+    etcd::{Access, Etcd, EtcdConfig},
+    redis,
 };
-use testkit::EtcdServer;
+use std::{sync::OnceLock, time::Duration};
+use testkit::{EtcdServer, RedisServer};
+use tokio::{task::JoinHandle, time::Instant};
+
+/// The time in which a change that no gateway takes part in is over.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 fn now() -> Now {
-    Now { mono_ms: 0, wall_ms: 1 }
+    static START: OnceLock<Instant> = OnceLock::new();
+    let mono_ms = u64::try_from(START.get_or_init(Instant::now).elapsed().as_millis()).unwrap();
+    Now { mono_ms, wall_ms: 1_800_000_000_000 + mono_ms }
 }
 
-/// The way to the etcd of region `eu`.
-pub(crate) fn etcd(server: &EtcdServer) -> Etcd {
-    let access = Access { endpoints: vec![endpoint(server)], ..Access::default() };
-    Etcd::new(EtcdConfig { access, region: "eu".to_owned(), clock: now, random_u64: || 4 }, &Registry::new()).unwrap()
+/// Dropping it ends all of it.
+pub(crate) struct Region {
+    pub(crate) server: EtcdServer,
+    pub(crate) nodes: Vec<RedisServer>,
+    etcd: Etcd,
+    tasks: Vec<JoinHandle<()>>,
 }
 
-pub(crate) fn endpoint(server: &EtcdServer) -> String {
-    format!("http://{}", server.client)
-}
-
-/// Leads, and answers everything for ever: a layout as the real coordinator would take it, anything else with a refusal.
-pub(crate) async fn lead(etcd: Etcd) {
-    let election = etcd.election("test");
-    let (mut leadership, store) = (election.leadership(), etcd.store());
-    tokio::spawn(election.run(std::future::pending()));
-    let leads = leadership.wait_for(Option::is_some).await.unwrap().clone().unwrap();
-    loop {
-        let snapshot = store.read().await.unwrap();
-        if let Some(held) = &snapshot.wanted {
-            let wanted: Wanted = serde_json::from_slice(&held.value).unwrap();
-            let answer = |outcome, reason: &str, epoch| {
-                let Wanted { by, asked_ms, .. } = wanted.clone();
-                serde_json::to_vec(&Answer { by, asked_ms, outcome, reason: reason.to_owned(), epoch }).unwrap()
-            };
-            let mut document = document(&snapshot);
-            match wanted.wish.clone() {
-                Wish::Become { layout, epoch } if epoch == document.epoch => {
-                    document.current = Change::Whole(layout).apply(&document.current, document.vnodes, epoch + 1).unwrap();
-                    document.epoch += 1;
-                    let done = answer(Outcome::Done, "", document.epoch);
-                    store.write_and_answer(&document, snapshot.ring_revision, held.mod_revision, &done, &leads).await.unwrap();
-                }
-                _ => {
-                    let refused = answer(Outcome::Refused, "not by this one", document.epoch);
-                    store.answer(held.mod_revision, &refused, &leads).await.unwrap();
-                }
-            }
+impl Region {
+    /// With so many Redis nodes, none of which is in a ring, and no coordinator.
+    pub(crate) async fn start(nodes: usize) -> Region {
+        let server = EtcdServer::start().await;
+        let mut redis = Vec::new();
+        for _ in 0..nodes {
+            redis.push(RedisServer::start(&[]).await);
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let access = Access { endpoints: vec![server.url()], ..Access::default() };
+        let config = EtcdConfig { access, region: "eu".to_owned(), clock: now, random_u64: rand::random };
+        let etcd = Etcd::new(config, &Registry::new()).unwrap();
+        let tasks = vec![tokio::spawn(etcd.clone().run(std::future::pending()))];
+        Region { server, nodes: redis, etcd, tasks }
+    }
+
+    /// Lets a coordinator lead that waits less than usual.
+    pub(crate) fn coordinate(&mut self) {
+        let timing = Timing { lease_ttl_ms: 1_000, margin_ms: 200, drain_ms: 200, again_ms: 500, ..Timing::default() };
+        let access = redis::Access::default();
+        let config = DriverConfig { name: "c".to_owned(), access, timing, known: None, clock: now, random_u64: rand::random };
+        let (driver, _desk) = Driver::new(&self.etcd, config, &Registry::new()).unwrap();
+        self.tasks.push(tokio::spawn(driver.run(std::future::pending())));
+    }
+
+    /// Where the node of this number is.
+    pub(crate) fn url(&self, node: usize) -> String {
+        self.nodes[node].url()
+    }
+
+    pub(crate) async fn document(&self) -> Document {
+        self.etcd.store().read().await.unwrap().document.unwrap().value.clone()
     }
 }
 
-pub(crate) fn document(snapshot: &Snapshot) -> ring_coordinator::document::Document {
-    snapshot.document.as_ref().map(|held| held.value.clone()).unwrap_or_default()
+impl Drop for Region {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
 }

@@ -263,7 +263,9 @@ impl Driver {
         match back {
             Back::Fact(fact) => self.tell(fact),
             Back::Swept(fact, swept) => {
-                for (result, count) in [("copied", swept.copied), ("already", swept.already), ("failed", swept.failed)] {
+                for (result, count) in
+                    [("copied", swept.copied), ("already", swept.already), ("too_large", swept.too_large), ("failed", swept.failed)]
+                {
                     self.metrics.swept.with_label_values(&[result]).inc_by(count.try_into().unwrap_or_default());
                 }
                 self.tell(fact);
@@ -307,6 +309,10 @@ impl Driver {
             self.metrics.count_step(before, after, now.saturating_sub(self.step.1));
         }
         self.step = (document, now);
+        // The copies are newer at once, not with the next probe.
+        if let Some(document) = self.step.0.clone().filter(|_| self.core.leads()) {
+            document.nodes().for_each(|node| self.probe(&node.id));
+        }
     }
 
     /// Connects to all nodes of the document, and to those that are probed because somebody wants them in.
@@ -336,10 +342,7 @@ impl Driver {
             }
             Output::Resign => self.resigns = true,
             Output::Answer { wanted, result } => self.answer(wanted, result),
-            Output::Probe { node } => {
-                let (document, copied) = (self.step.0.clone(), self.copies.get(&node.id).cloned());
-                self.jobs.spawn(probe(self.nodes.clone(), node.id, document, copied));
-            }
+            Output::Probe { node } => self.probe(&node.id),
             Output::Write { document, revision } => match self.pen() {
                 Some(pen) => _ = self.jobs.spawn(pen.write(document, revision)),
                 None => self.back(Back::Written("refused")),
@@ -356,6 +359,11 @@ impl Driver {
                 }
             }
         }
+    }
+
+    fn probe(&mut self, node: &str) {
+        let (document, copied) = (self.step.0.clone(), self.copies.get(node).cloned());
+        self.jobs.spawn(probe(self.nodes.clone(), node.to_owned(), document, copied));
     }
 
     fn answer(&mut self, wanted: u64, result: Result<u64, Refusal>) {

@@ -24,7 +24,7 @@ pub const METRICS: &[(&str, &str)] = &[
     (READMITTED, "Redis nodes taken in again after they were lost, by node"),
     (EXPELLED, "Gateways that did not do their part of a change in time"),
     (PHASE, "Seconds that the ring was in a phase of a change, by phase"),
-    (SWEPT, "Channels handed over by sweeps, by result (copied, already, failed)"),
+    (SWEPT, "Channels handed over by sweeps, by result (copied, already, too_large, failed)"),
     (WRITES, "Writes of the ring document, by result (ok, refused, unknown)"),
 ];
 

@@ -2,19 +2,23 @@
 
 use super::{CallError, Link, Script};
 use crate::document::Document;
+use protocol::control::{CONTROL_CHANNEL, Control, Order, Ring};
 use std::sync::LazyLock;
+use xxhash_rust::xxh3::xxh3_128;
 
 /// The key of the copy.
 pub const RING_KEY: &str = "hc:ring";
-/// The Redis channel in which a newer copy is told, as `ring <epoch>`.
-pub const NEWS_CHANNEL: &str = "hc:ctl";
 
 static COPY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("copy.lua")));
 
-/// Leaves a copy at a node, unless it has one that is not older. Returns whether it was taken. Calling it again does no harm.
+/// Leaves a copy at a node, unless it has one that is not older, and tells gateways of it there. Returns whether it was taken.
+/// Calling it again does no harm.
 pub async fn leave_copy(link: &Link, document: &Document) -> Result<bool, CallError> {
     let (epoch, json) = (document.epoch.to_string(), document.to_json());
-    let args = [epoch.as_bytes(), json.as_bytes(), NEWS_CHANNEL.as_bytes()];
+    // Each node's message is one of its own: any of them may be the only copy that can be reached.
+    let id = xxh3_128(format!("{} {epoch}", link.life()).as_bytes()).to_be_bytes().to_vec();
+    let news = Control { id: id.into(), order: Some(Order::Ring(Ring { epoch: document.epoch })) }.to_bytes();
+    let args = [epoch.as_bytes(), json.as_bytes(), CONTROL_CHANNEL.as_bytes(), &news];
     Ok(link.call(&COPY, &[RING_KEY.as_bytes()], &args).await?.integer() == Some(1))
 }
 

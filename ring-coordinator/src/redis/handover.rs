@@ -67,9 +67,9 @@ pub async fn hand_over(from: &Link, to: &Link, epoch: u64, slot: Slot, channel: 
     let keys = Kind::ALL.map(|kind| key(slot, kind, channel));
     let [meta, history, once] = keys.each_ref().map(String::as_bytes);
     let (fence, epoch) = (fence_key(slot), epoch.to_string());
-    let most = STREAM_BYTES_MAX.to_string();
-    let args = [epoch.as_bytes(), from.life().as_str().as_bytes(), most.as_bytes()];
-    let kept = from.call(&DUMP, &[fence.as_bytes(), meta, history, once], &args).await.map_err(HandOverError::From)?;
+    let keys_and_fence = [fence.as_bytes(), meta, history, once];
+    let args = [epoch.as_bytes(), from.life().as_str().as_bytes(), &STREAM_BYTES_MAX.to_string().into_bytes()];
+    let kept = from.call(&DUMP, &keys_and_fence, &args).await.map_err(HandOverError::From)?;
     if kept.bytes().is_some() {
         return Ok(HandedOver::TooLarge);
     }
@@ -79,7 +79,7 @@ pub async fn hand_over(from: &Link, to: &Link, epoch: u64, slot: Slot, channel: 
     }
     let mut args = vec![epoch.as_bytes(), to.life().as_str().as_bytes()];
     args.extend(parts.iter().map(Vec::as_slice));
-    let adopted = to.call(&ADOPT, &[fence.as_bytes(), meta, history, once], &args).await.map_err(HandOverError::To)?;
+    let adopted = to.call(&ADOPT, &keys_and_fence, &args).await.map_err(HandOverError::To)?;
     Ok(if adopted.integer() == Some(1) { HandedOver::Copied } else { HandedOver::Already })
 }
 

@@ -43,7 +43,7 @@ pub mod watchdog;
 
 pub use access::{Access, BadAccess, Secret, tls};
 pub use canary::canary_channel;
-pub use copy::{NEWS_CHANNEL, RING_KEY, leave_copy, read_copy};
+pub use copy::{RING_KEY, leave_copy, read_copy};
 pub use failure::{CallError, NotSent};
 pub use fence::{fence, fence_key, fences};
 pub use handover::{HandOverError, HandedOver, STREAM_BYTES_MAX, Swept, forget, hand_over, handover_scripts, sweep};

@@ -1,9 +1,10 @@
 //! A channel's stream goes from one node to another one, and stands still where it came from.
 
 use crate::gateway::{Gateway, PATIENCE, document};
+use protocol::control::{CONTROL_CHANNEL, Control, Order, Ring};
 use ring_coordinator::{
     key::{Kind, key},
-    redis::{Access, CallError, HandOverError, HandedOver, fences, hand_over, leave_copy, read_copy},
+    redis::{Access, CallError, HandOverError, HandedOver, What, fences, hand_over, leave_copy, read_copy},
     slot::Slot,
 };
 use testkit::{RedisServer, eventually, resp::Reply};
@@ -31,13 +32,19 @@ async fn what_is_handed_over_is_fenced_by_that_alone() {
 #[tokio::test]
 async fn of_two_copies_of_the_ring_a_node_keeps_the_newer_one() {
     let server = RedisServer::start(&[]).await;
-    let gateway = Gateway::at(&server);
+    let mut gateway = Gateway::at(&server);
+    gateway.nodes.wanted("redis-a", &CONTROL_CHANNEL.into(), true);
+    while gateway.next().await != What::Confirmed(CONTROL_CHANNEL.into()) {}
     let (link, mut ring) = (gateway.link().await, document(&[("redis-a", "redis://a:6379", 1)]));
     assert_eq!(read_copy(&link).await, Ok(None));
     for (epoch, taken, kept) in [(5, true, 5), (4, false, 5), (5, false, 5), (6, true, 6)] {
         ring.epoch = epoch;
         assert_eq!(leave_copy(&link, &ring).await, Ok(taken));
         assert_eq!(read_copy(&link).await.unwrap().map(|copy| copy.epoch), Some(kept));
+    }
+    for epoch in [5, 6] {
+        let What::Message { payload, .. } = gateway.next().await else { panic!("no news") };
+        assert_eq!(Control::from_bytes(payload).unwrap().order, Some(Order::Ring(Ring { epoch })));
     }
     server.cli(&["SET", "hc:ring", "no ring"]).await.unwrap();
     assert_eq!(read_copy(&link).await, Ok(None));
