@@ -119,7 +119,7 @@ async fn follow(bus: &RedisBus, mut riding: watch::Receiver<Arc<Riding>>) {
             bus.apply(view);
         }
         if std::mem::replace(&mut doubts, now.doubts) < now.doubts {
-            bus.doubt();
+            bus.check();
         }
         if riding.changed().await.is_err() {
             return;

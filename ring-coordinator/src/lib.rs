@@ -1,8 +1,7 @@
 //! Pure: the map of this crate. A channel has a slot ([`slot`]), a slot a Redis node ([`table`]), by one document
 //! ([`document`]) that everybody holds a copy of. While the document changes, [`view`] says who publishes and who listens
-//! where. The document is changed by the [`coordinator`] alone; what each gateway does then is its [`agent`]'s to say.
+//! where. The document is changed by the [`coordinator`] alone; what each gateway does about it is in [`member`].
 
-pub mod agent;
 pub mod change;
 pub mod coordinator;
 pub mod disk;

@@ -56,6 +56,26 @@ impl View {
         if self.document.phase == Phase::Switch { self.also(slot) } else { None }
     }
 
+    /// Where a gateway must hear the slot's channels before it has done its part of this phase; `None` where the change under
+    /// way does not concern the slot. Old owners hold nobody up: they may be dead.
+    #[must_use]
+    pub fn awaited(&self, slot: Slot) -> Option<&Arc<str>> {
+        match self.document.phase {
+            Phase::Stable => None,
+            Phase::Prepare | Phase::Fence => self.also(slot),
+            Phase::Switch => self.owner(slot).filter(|owner| self.other_owner(slot) != Some(*owner)),
+        }
+    }
+
+    /// Whether a gateway has done its part of this phase: it hears every channel where [`View::awaited`] says, and in `switch`
+    /// nothing of its own is under way by an older document than this. `oldest_under_way` is the least epoch by which
+    /// something is.
+    #[must_use]
+    pub fn is_done(&self, hears_all_awaited: bool, oldest_under_way: Option<u64>) -> bool {
+        let is_quiet = self.document.phase != Phase::Switch || oldest_under_way.is_none_or(|oldest| oldest >= self.epoch());
+        hears_all_awaited && is_quiet
+    }
+
     /// The slots that the change under way moves, each with its owner before (none if that was lost) and after it.
     pub fn moved(&self) -> impl Iterator<Item = (Slot, Option<&Arc<str>>, Option<&Arc<str>>)> {
         let is_switched = self.document.phase == Phase::Switch;
@@ -100,5 +120,25 @@ mod tests {
         let drained = View::new(Document { current: layout(NodeState::Drained), ..document });
         assert!(drained.moved().all(|(_, from, _)| from.is_some_and(|from| **from == *"a")));
         assert_eq!(drained.moved().count(), moved.len());
+    }
+
+    #[test]
+    fn a_part_is_done_when_what_moves_is_heard_at_its_new_owner_and_nothing_old_is_under_way() {
+        let node = |id: &str| Node { id: id.to_owned(), url: String::new(), weight: 1, state: NodeState::Serving, incarnation: 1 };
+        let layout = |ids: &[&str]| Layout { nodes: ids.iter().map(|id| node(id)).collect(), ..Layout::default() };
+        let (old, new) = (layout(&["a", "b"]), layout(&["a", "b", "c"]));
+        let document = |epoch, phase| Document { epoch, phase, vnodes: 16, ..Document::default() };
+        let prepare = View::new(Document { current: old.clone(), next: Some(new.clone()), ..document(2, Phase::Prepare) });
+        let switch = View::new(Document { current: new.clone(), prev: Some(old), ..document(4, Phase::Switch) });
+        let stable = View::new(Document { current: new, ..document(5, Phase::Stable) });
+        for slot in Slot::all() {
+            let moves = prepare.also(slot).is_some();
+            assert_eq!(prepare.awaited(slot), prepare.also(slot));
+            assert_eq!(switch.awaited(slot), switch.owner(slot).filter(|_| moves), "not where it was");
+            assert_eq!(stable.awaited(slot), None);
+        }
+        assert!(Slot::all().any(|slot| switch.awaited(slot).is_some_and(|node| **node == *"c")));
+        assert!(prepare.is_done(true, Some(1)) && !prepare.is_done(false, None));
+        assert!(switch.is_done(true, Some(4)) && !switch.is_done(true, Some(3)) && !switch.is_done(false, None));
     }
 }

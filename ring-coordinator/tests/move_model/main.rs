@@ -1,5 +1,5 @@
 //! The move of a channel, model-checked: every order of events, within the bounds of the model, under the rules of
-//! `coordinator/phases.rs` and `agent.rs`; and for each rule that is left out, that its absence is found.
+//! `coordinator/phases.rs` and `view.rs`; and for each rule that is left out, that its absence is found.
 //!
 //! Acknowledgements of `switch` are not among those rules: here the fence alone keeps publications from the old owner. They
 //! are there because what is modelled as "nothing is under way" is in truth a time after all have gone over.

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used)] // All of this is a test.
 
 use ring_coordinator::{
-    agent::{Agent, Input},
     coordinator::phases::{self, Progress},
     document::{Document, Layout, Node, NodeState, Phase},
     etcd::record::Gateway,
@@ -149,20 +148,11 @@ fn view(document: &Document) -> Seen {
 }
 
 impl SimGateway {
-    /// By the real agent, told what this gateway knows.
+    /// By the rule that real gateways go by.
     fn is_done(&self) -> bool {
-        type Key = (Document, [bool; 2], Option<u64>);
-        static DONE: LazyLock<Mutex<HashMap<Key, bool>>> = LazyLock::new(Mutex::default);
-        let sent = self.sent.as_ref().map(|(_, _, document)| document.epoch);
-        let key = (Document::clone(&self.view), self.listens, sent);
-        *DONE.lock().unwrap().entry(key).or_insert_with(|| {
-            let (mut agent, mut out, slot) = (Agent::default(), Vec::new(), Slot::new(0).unwrap());
-            let listens = NAMES.iter().zip(self.listens).filter(|(_, listens)| *listens);
-            let listens = listens.map(|(name, _)| Input::Confirmed(slot, (*name).into()));
-            let known = [Input::Registered(Some(view(&self.view).0)), Input::Joined(slot)];
-            known.into_iter().chain(listens).chain(sent.map(Input::Sent)).for_each(|input| agent.handle(input, &mut out));
-            agent.is_done()
-        })
+        let (view, slot) = (view(&self.view).0, Slot::new(0).unwrap());
+        let hears = |node: &Arc<str>| NAMES.iter().zip(self.listens).any(|(name, listens)| listens && **name == **node);
+        view.is_done(view.awaited(slot).is_none_or(hears), self.sent.as_ref().map(|(_, _, document)| document.epoch))
     }
 
     fn wants(&self, node: usize) -> bool {

@@ -171,21 +171,6 @@ impl Listener {
         }
     }
 
-    /// Something may have been missed in every channel.
-    pub(super) fn doubt(&self) {
-        let now_ms = self.now_ms();
-        for shard in &self.shards {
-            let mut shard = shard.lock();
-            let names: Vec<Arc<str>> = shard.channels.keys().cloned().collect();
-            for name in names {
-                self.change(&mut shard, &name, |joined, orders| {
-                    joined.feed.broken();
-                    joined.feed.whole(now_ms, orders);
-                });
-            }
-        }
-    }
-
     /// A message was heard.
     pub(super) fn heard(&self, node: &str, name: &str, payload: Bytes) {
         let envelope = match Envelope::decode(payload) {
