@@ -6,5 +6,6 @@
 mod bus_rig;
 mod controls;
 mod crossing;
+mod handover;
 mod moving;
 mod trouble;
