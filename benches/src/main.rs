@@ -1,5 +1,6 @@
 //! I/O: `headcount-bench`: starts the real binary, loads it with real sockets, and prints what that cost.
 
+mod bus;
 mod client;
 mod counters;
 mod crowd;
@@ -29,6 +30,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Benchmark {
+    /// Calls and subscriptions at Redis nodes, beside redis-benchmark at the same server: rates, server CPU, and what another
+    /// client of the server feels.
+    Bus(bus::Options),
     /// Many WebSocket clients in one channel: memory of each, CPU of each delivery, and that all get all in order.
     Crowd(crowd::Options),
     /// Additions over RESP beside Redis: rates, server CPU, memory of a counter, recovery.
@@ -60,6 +64,7 @@ enum Benchmark {
 async fn main() -> anyhow::Result<()> {
     let benchmark = async {
         match Arguments::parse().benchmark {
+            Benchmark::Bus(options) => bus::run(&options).await,
             Benchmark::Crowd(options) => crowd::run(&options).await,
             Benchmark::Counters(options) => counters::run(&options).await,
             Benchmark::Faults(options) => faults::run(&options).await,
