@@ -57,8 +57,9 @@ pub(super) async fn measure(channels: usize, text: &mut String) -> anyhow::Resul
     )?;
     writeln!(
         text,
-        "milliseconds, and after a restart at most {PING_P99_MAX_MS} ms are allowed at p99. CPU is that of Redis for one subscription.\n"
+        "milliseconds, and after a restart at most {PING_P99_MAX_MS} ms are allowed at p99. CPU is that of Redis for one subscription;"
     )?;
+    writeln!(text, "waited is the share of the time in which Redis had something to do and no CPU to do it.\n")?;
     writeln!(text, "| gateways | cause | seconds | subscriptions/s | CPU | waited | PING p50 | p99 | p99.9 | max | |")?;
     writeln!(text, "|---|---|---|---|---|---|---|---|---|---|---|")?;
     for (gateways, cause) in ROWS {
