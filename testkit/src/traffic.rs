@@ -24,6 +24,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungsten
 const ANSWER: Duration = Duration::from_secs(15);
 /// Channels of one subscriber's connection; fewer than a client may have.
 const CHANNELS_PER_CLIENT: usize = 100;
+/// Losses that an outcome names.
+const LOSSES_NAMED: usize = 20;
 
 /// What is published where.
 #[derive(Clone, Debug)]
@@ -47,6 +49,8 @@ pub struct Outcome {
     pub delivered: u64,
     /// Acknowledged publications that a subscriber did not get, and was not told so.
     pub lost: u64,
+    /// The first of them: channel and number.
+    pub losses: Vec<String>,
     /// The same, where the subscriber was told that it lost something.
     pub lost_and_told: u64,
     /// Publications that a subscriber got twice.
@@ -167,7 +171,14 @@ fn outcome(ledger: &Mutex<Ledger>, seen: &[Arc<Mutex<Seen>>]) -> Outcome {
             for number in acknowledged.iter().filter(|number| sorted.binary_search(number).is_err()) {
                 // A gap stands where the next number that was seen comes after it.
                 let at = numbers.iter().position(|seen| seen > number).unwrap_or(numbers.len());
-                if gaps.contains(&at) { outcome.lost_and_told += 1 } else { outcome.lost += 1 }
+                if gaps.contains(&at) {
+                    outcome.lost_and_told += 1;
+                    continue;
+                }
+                outcome.lost += 1;
+                if outcome.losses.len() < LOSSES_NAMED {
+                    outcome.losses.push(format!("{channel} {number}"));
+                }
             }
         }
     }

@@ -16,7 +16,7 @@ pub(super) struct Joined {
     pub(super) slot: Slot,
     at: Vec<Listening>,
     /// Where it must be heard before the phase of the ring is finished here.
-    awaited: Option<Arc<str>>,
+    due_at: Option<Arc<str>>,
 }
 
 struct Listening {
@@ -57,13 +57,13 @@ pub(super) enum Change {
 impl Joined {
     pub(super) fn new(channel: Channel, has_history: bool) -> Joined {
         let (slot, feed) = (Slot::of(&channel), Feed::new(has_history));
-        Joined { channel, feed, is_starting: false, is_leaving: false, slot, at: Vec::new(), awaited: None }
+        Joined { channel, feed, is_starting: false, is_leaving: false, slot, at: Vec::new(), due_at: None }
     }
 
     /// Goes by another view of the ring.
     pub(super) fn follow(&mut self, view: &View, now_ms: u64, changes: &mut Vec<Change>, out: &mut Vec<Order>) {
         let other = if view.document.phase == Phase::Switch { Role::Previous } else { Role::Next };
-        self.awaited = view.awaited(self.slot).cloned();
+        self.due_at = view.awaited(self.slot).cloned();
         let wanted = [(view.owner(self.slot), Role::Owner), (view.also(self.slot), other)];
         let role_of = |node: &Arc<str>| wanted.iter().find(|(wanted, _)| *wanted == Some(node)).map(|(_, role)| *role);
         let mut mended = 0;
@@ -126,7 +126,7 @@ impl Joined {
 
     /// Whether it is not yet heard where the phase of the ring asks for it.
     pub(super) fn awaits_step(&self) -> bool {
-        let is_awaited = |listening: &Listening| self.awaited.as_ref() == Some(&listening.node);
+        let is_awaited = |listening: &Listening| self.due_at.as_ref() == Some(&listening.node);
         self.at.iter().any(|listening| listening.state != State::Whole && is_awaited(listening))
     }
 
