@@ -1,5 +1,6 @@
 //! I/O: `headcount-bench`: starts the real binary, loads it with real sockets, and prints what that cost.
 
+mod bus;
 mod client;
 mod counters;
 mod crowd;
@@ -12,6 +13,7 @@ mod probe;
 mod redis;
 mod replication;
 mod resp;
+mod ring;
 mod room;
 mod server;
 
@@ -28,6 +30,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Benchmark {
+    /// Calls and subscriptions at Redis nodes, beside redis-benchmark at the same server: rates, server CPU, and what another
+    /// client of the server feels.
+    Bus(bus::Options),
     /// Many WebSocket clients in one channel: memory of each, CPU of each delivery, and that all get all in order.
     Crowd(crowd::Options),
     /// Additions over RESP beside Redis: rates, server CPU, memory of a counter, recovery.
@@ -46,6 +51,11 @@ enum Benchmark {
     /// process, which count its bytes, delay it and cut it off. All of it takes some ten minutes, and joining 10,000,000
     /// counters about 6 GiB of memory and of disk (TMPDIR names the place). For trying: --quick.
     Replication(replication::Options),
+    /// The ring of Redis nodes beside other ways to give channels to nodes: balance, what moves when nodes come and go,
+    /// time and memory.
+    ///
+    /// Starts no servers; takes some two minutes. For trying: --channels 20000.
+    Ring(ring::Options),
     /// Counters of several regions under killed, stopped, cut, full, failing and lost everything: that the sums are exact.
     Faults(faults::Options),
 }
@@ -54,10 +64,12 @@ enum Benchmark {
 async fn main() -> anyhow::Result<()> {
     let benchmark = async {
         match Arguments::parse().benchmark {
+            Benchmark::Bus(options) => bus::run(&options).await,
             Benchmark::Crowd(options) => crowd::run(&options).await,
             Benchmark::Counters(options) => counters::run(&options).await,
             Benchmark::Faults(options) => faults::run(&options).await,
             Benchmark::Growth(options) => growth::run(&options).await,
+            Benchmark::Ring(options) => ring::run(options).await,
             Benchmark::Replication(options) => replication::run(&options).await,
         }
     };

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Attempts to find a port that is still free when the server binds it.
 const PORTS_TRIED: usize = 5;
 /// Clients that load a server at the same time.
-const CLIENTS: usize = 50;
+pub(crate) const CLIENTS: usize = 50;
 
 /// What Redis keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,14 +91,20 @@ pub(crate) fn versions() -> anyhow::Result<String> {
 
 /// Adds 1 to `operations` counters, each picked at random of `keys`, `pipeline` commands at a time; the operations per second.
 pub(crate) async fn benchmark(address: SocketAddr, pipeline: usize, operations: usize, keys: usize) -> anyhow::Result<f64> {
+    benchmark_of(address, pipeline, operations, &["-r", &keys.to_string(), "INCRBY", "key___rand_int__", "1"]).await
+}
+
+/// Runs `redis-benchmark` with more arguments, the last of which are the command; the operations per second.
+pub(crate) async fn benchmark_of(address: SocketAddr, pipeline: usize, operations: usize, arguments: &[&str]) -> anyhow::Result<f64> {
     let mut command = Command::new("redis-benchmark");
     command.args(["-h", &address.ip().to_string(), "-p", &address.port().to_string(), "-c", &CLIENTS.to_string()]);
-    command.args(["-P", &pipeline.to_string(), "-n", &operations.to_string(), "-r", &keys.to_string(), "--csv"]);
-    command.args(["INCRBY", "key___rand_int__", "1"]).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(["-P", &pipeline.to_string(), "-n", &operations.to_string(), "--csv"]);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     let output = command.output().await.context("running redis-benchmark")?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "redis-benchmark: {}: {text} {}", output.status, String::from_utf8_lossy(&output.stderr));
-    // A heading, then the name, which has no comma in it, the rate, and latencies.
-    let rate = text.lines().last().and_then(|line| line.split(',').nth(1)).context("redis-benchmark printed no rate")?;
-    rate.trim_matches('"').parse().with_context(|| format!("redis-benchmark: {text}"))
+    // A heading, then the name, which may have commas in it between its quotes, the rate, and latencies.
+    let last = text.lines().last().unwrap_or_default();
+    let rate = last.split("\",\"").nth(1);
+    rate.context("redis-benchmark printed no rate")?.trim_matches('"').parse().with_context(|| format!("redis-benchmark: {text}"))
 }

@@ -174,3 +174,42 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{engine::Ack, remote::RemoteConfig};
+    use prometheus::Registry;
+    use protocol::time::Now;
+
+    async fn until(remote: &Remote, expected: &[&str], absent: &str) {
+        let shows = || remote.trouble().is_some_and(|why| expected.iter().all(|part| why.contains(part)) && !why.contains(absent));
+        while !shows() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_learned_is_dialed_until_it_is_told_of_no_more_and_what_is_configured_for_ever() {
+        let config = RemoteConfig {
+            cluster: "c".into(),
+            key: b"sixteen bytes it has".to_vec(),
+            tls: None,
+            seeds: vec!["127.0.0.1:1".into()],
+            region: "eu".into(),
+            node: "g1".into(),
+            default_ack: Ack::Fsync,
+            clock: Now::default,
+            random_u64: || 1,
+        };
+        let remote = Remote::new(config, &Registry::new()).unwrap();
+        let running = tokio::spawn(remote.clone().run(std::future::pending()));
+        remote.learn(BTreeSet::from(["127.0.0.1:2".to_owned(), "127.0.0.1:1".to_owned()]));
+        until(&remote, &["127.0.0.1:1: Connection refused", "127.0.0.1:2: Connection refused"], "nobody").await;
+        remote.learn(BTreeSet::from(["127.0.0.1:3".to_owned()]));
+        until(&remote, &["127.0.0.1:1: Connection refused", "127.0.0.1:3: Connection refused"], "127.0.0.1:2").await;
+        remote.learn(BTreeSet::new());
+        until(&remote, &["127.0.0.1:1: Connection refused"], "127.0.0.1:3").await;
+        running.abort();
+    }
+}

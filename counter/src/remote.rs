@@ -137,8 +137,14 @@ impl Remote {
     /// dialed. One that is not among them any more is dialed no more, but a connection to it stays for as long as it is good:
     /// whoever tells of nodes may be mistaken.
     pub fn learn(&self, addresses: BTreeSet<String>) {
+        let count = addresses.len();
         let learned: BTreeSet<String> = addresses.into_iter().take(LEARNED_MAX).collect();
-        self.inner.state.lock().learned = learned;
+        let before = std::mem::replace(&mut self.inner.state.lock().learned, learned);
+        if count > LEARNED_MAX {
+            tracing::warn!(count, "counter nodes: more are told of than are dialed");
+        } else if count == 0 && !before.is_empty() {
+            tracing::warn!("counter nodes: none are told of any more");
+        }
         self.inner.learns.notify_one();
     }
 

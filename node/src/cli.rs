@@ -6,6 +6,7 @@ use crate::{
     counter_commands::{self, CounterCommand},
     etcd,
     failure::{EXIT_CODES, Failure},
+    ring_commands::{self, RingCommand},
     telemetry, token, wiring,
 };
 use anyhow::Context;
@@ -27,7 +28,8 @@ Examples:
   headcount --config headcount.toml config check  find all mistakes without starting
   headcount token gen --user alice --ttl 1h --config headcount.toml
                                                   a connection token for alice
-  headcount counter verify --data-dir backup      whether a node would start from this copy";
+  headcount counter verify --data-dir backup      whether a node would start from this copy
+  headcount ring drain redis-b --dry-run          what moves when all channels leave a Redis node";
 
 /// Who's here, and how many: presence, messages and counters, live.
 #[derive(Debug, Parser)]
@@ -53,6 +55,9 @@ enum Command {
     /// Look at a node's counters, move them, or give up a lost node.
     #[command(subcommand)]
     Counter(CounterCommand),
+    /// Look at the ring of Redis nodes, plan changes of it, and ask the coordinator for them.
+    #[command(subcommand)]
+    Ring(RingCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -129,6 +134,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Token(TokenCommand::Gen(args)) => print(&generate_token(args, &config)?),
         Command::Counter(command) => counter_commands::run(command, &config),
+        Command::Ring(command) => ring_commands::run(command, &config),
     }
 }
 

@@ -6,13 +6,17 @@ use crate::{
     failure::Failure,
     readiness::{Check, Health},
 };
-use anyhow::Context;
 use counter::Remote;
 use prometheus::Registry;
 use ring_coordinator::{
     etcd::{ConfigError, Etcd, EtcdConfig, Key, record::CounterNode},
     source::STALE_MS,
 };
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How soon a node tells of itself again when somebody has taken that away: another node of its name would do so for ever.
+const REGISTER_AGAIN: Duration = Duration::from_secs(1);
 
 /// The way to etcd, if there is one; nothing is connected yet.
 pub fn open(config: &Config, registry: &Registry) -> Result<Option<Etcd>, Failure> {
@@ -25,10 +29,22 @@ pub fn open(config: &Config, registry: &Registry) -> Result<Option<Etcd>, Failur
     }
 }
 
-/// Says in etcd that this node has counters, and where its peer listener is reached.
-pub fn register_counters(etcd: &Etcd, region: &str, node: &str, address: &str) -> Result<(), Failure> {
-    let record = CounterNode { region: region.to_owned(), address: address.to_owned() };
-    Ok(etcd.lease().set(Key::Counter(node.to_owned()), &record).context("telling etcd of this node")?)
+/// Says in etcd that this node has counters, and where its peer listener is reached; for ever, for gateways dial what stands
+/// there.
+pub async fn register_counters(etcd: Etcd, region: String, node: String, address: String) {
+    let key = Key::Counter(node);
+    let record = CounterNode { region, address };
+    let mut tenure = etcd.lease().tenure();
+    loop {
+        if let Err(error) = etcd.lease().set(key.clone(), &record) {
+            tracing::error!(%error, "etcd is not told of this node's counters");
+        }
+        let is_taken_away = tenure.wait_for(|tenure| tenure.expelled.contains(&key)).await.is_ok();
+        if is_taken_away {
+            tracing::error!(?key, "somebody has taken away this node's place in etcd: is there another node of this name? It is put again");
+        }
+        sleep(REGISTER_AGAIN).await;
+    }
 }
 
 /// Lets a gateway's counters know of the counter nodes that etcd tells of, for ever. Those of a mirror that is old are

@@ -29,7 +29,8 @@ pub enum Failure {
     /// 69: the node that was to be told something does not answer. Trying again helps once it does.
     #[error("{0}")]
     Unreachable(String),
-    /// 77: it would lose or double what was counted, or is nonsense. Nothing changed; the text says what to do instead.
+    /// 77: it would lose or double what was counted, move too much of the ring, or is nonsense. Nothing changed; the text says
+    /// what to do instead.
     #[error("{0}")]
     Refused(String),
     /// 65, 70 or 74: the counters on disk cannot be started from, and were not changed; the text says what helps.
@@ -76,7 +77,7 @@ Exit codes:
    0  ended as asked
   64  bad configuration or arguments; nothing was started
   65  the counters on disk, or the lines to import, are damaged; nothing was changed
-  69  an address is in use or cannot be listened on, or the running node cannot be reached
+  69  an address is in use or cannot be listened on, or the running node or etcd cannot be reached or does not answer
   70  internal error
   74  the data directory is in use, or a file cannot be read or written
-  77  refused, because counts could be lost or counted twice; nothing was changed";
+  77  refused, because something could be lost, counted twice, or more than was meant; nothing was changed";

@@ -13,6 +13,8 @@ pub mod failure;
 pub mod listeners;
 pub mod pulse;
 pub mod readiness;
+pub mod ring_asking;
+pub mod ring_commands;
 pub mod signals;
 pub mod telemetry;
 pub mod token;

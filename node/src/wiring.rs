@@ -48,6 +48,10 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     // Whom peers believe, and this node them.
     let peer_tls = config.tls.as_ref().map(|tls| tls.open(|path| std::fs::read(path))).transpose()?;
 
+    // Where the rest of the region is to be found.
+    let registry = Registry::new();
+    let etcd = etcd::open(&config, &registry)?;
+
     // What must be ours alone: the directory, then the addresses.
     let data_dir = DataDir::open(&config.node.data_dir)?;
     let node = data_dir.node_name(config.node.name.as_deref())?;
@@ -55,8 +59,6 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let addresses = listeners.addresses().context("asking for bound addresses")?;
 
     // The parts.
-    let registry = Registry::new();
-    let etcd = etcd::open(&config, &registry)?;
     let engine = config.node.roles.counter.then(|| engine(&config, &data_dir, &node, &registry)).transpose()?;
     let counters = match &engine {
         Some(engine) => Counters::here(engine.clone()),
@@ -99,7 +101,8 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     if let (Some(listener), Some(engine)) = (listeners.peer, &engine) {
         let address = config.counter.address.clone().or(addresses.peer.map(|address| address.to_string()));
         if let (Some(etcd), Some(address)) = (&etcd, &address) {
-            etcd::register_counters(etcd, &config.node.region, &node, address)?;
+            let (region, address) = (config.node.region.clone(), address.clone());
+            tasks.spawn(named("counter_place", etcd::register_counters(etcd.clone(), region, node.clone(), address)));
         }
         let peers = PeersConfig {
             cluster: config.counter.cluster.clone(),

@@ -95,6 +95,23 @@ fn bad_certificates_end_with_64_before_anything_is_bound_and_are_found_by_a_chec
 }
 
 #[test]
+fn bad_certificates_for_etcd_end_with_64_before_anything_is_bound_and_are_found_by_a_check() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = TempDir::new().unwrap();
+    let ca = dir.path().join("ca.pem").display().to_string();
+    let address = taken.local_addr().unwrap();
+    let toml = format!("[listen]\nclient = \"{address}\"\n[etcd]\nendpoints = [\"https://127.0.0.1:9\"]\nca = \"{ca}\"\n");
+    for command in [&["config", "check"][..], &["serve"]] {
+        let run = || headcount(&toml, &[], &[command, &CONFIG[..]].concat());
+        _ = fs::remove_file(&ca);
+        let unreadable = format!("headcount: etcd.ca = \"{ca}\" cannot be read: No such file or directory (os error 2)\n");
+        assert_eq!(run(), (64, String::new(), unreadable));
+        fs::write(&ca, "no certificate").unwrap();
+        assert_eq!(run(), (64, String::new(), format!("headcount: etcd.ca: \"{ca}\" holds no CERTIFICATE as PEM text\n")));
+    }
+}
+
+#[test]
 fn a_data_directory_that_cannot_be_one_ends_with_74() {
     let (code, _, err) = headcount("", &[("HEADCOUNT_NODE__DATA_DIR", "hc.toml")], &[]);
     assert_eq!((code, err.starts_with("headcount: data directory: hc.toml: ")), (74, true), "{err}");

@@ -13,6 +13,7 @@ pub mod plan;
 pub mod redis;
 pub mod slot;
 pub mod source;
+pub mod status;
 pub mod table;
 pub mod validate;
 pub mod view;

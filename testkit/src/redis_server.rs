@@ -69,6 +69,12 @@ impl RedisServer {
         format!("redis://{}", self.address)
     }
 
+    /// The process.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// What it has logged.
     #[must_use]
     pub fn log(&self) -> String {

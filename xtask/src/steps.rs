@@ -26,11 +26,12 @@ pub(crate) const ALL: [Step; 8] = [
 ];
 
 /// Every benchmark with the report that it writes.
-const BENCHMARKS: [[&str; 2]; 4] = [
+const BENCHMARKS: [[&str; 2]; 5] = [
     ["crowd", "benches/reports/crowd.md"],
     ["counters", "benches/reports/counters.md"],
     ["growth", "benches/reports/growth.md"],
     ["replication", "benches/reports/replication.md"],
+    ["ring", "benches/reports/ring.md"],
 ];
 
 /// The repository.

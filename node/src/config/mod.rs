@@ -1,6 +1,7 @@
 //! Pure: the typed configuration. Texts come in, a checked [`Config`] or every problem comes out; nothing is read from
 //! disk or environment here. The table of keys, with their units and meaning, is `default.toml`.
 
+mod etcd;
 pub mod layers;
 mod namespace;
 pub mod reader;

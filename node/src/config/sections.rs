@@ -1,14 +1,12 @@
 //! Pure: each section of the configuration, key by key, each value checked by itself.
 
 use super::{
-    Auth, Config, Counter, KeySet, Limits, Listen, Log, LogFormat, Node, Presence, Roles, Shutdown, namespace,
+    Auth, Config, Counter, KeySet, Limits, Listen, Log, LogFormat, Node, Presence, Roles, Shutdown, etcd, namespace,
     reader::{Reader, choice, text},
     secret::Secret,
     tls::Tls,
 };
 use jsonwebtoken::DecodingKey;
-use ring_coordinator::etcd::Access;
-use std::path::PathBuf;
 
 /// RFC 7518, section 3.2: a key for HS256 has at least this many bytes. Shorter ones are warned about.
 const HMAC_SECRET_BYTES_MIN: usize = 32;
@@ -41,7 +39,7 @@ impl Config {
             namespaces,
             presence: Presence { grace_ms: reader.seconds_as_ms("presence.grace_s", 0..=300) },
             counter,
-            etcd: etcd(reader),
+            etcd: etcd::read(reader),
             limits: limits(reader),
             tls: Tls::read(reader),
             log: log(reader),
@@ -171,26 +169,6 @@ fn counter(reader: &mut Reader) -> Counter {
         reader.refuse("counter.producers", format!("{producer:?} is not REGION/NODE"));
     }
     Counter { seeds, cluster, key, address, producers }
-}
-
-fn etcd(reader: &mut Reader) -> Option<Access> {
-    let username = reader.optional_text("etcd.username");
-    let password = reader.optional_secret("etcd.password").map(|secret| secret.expose().to_owned());
-    let [ca, cert, key] = ["etcd.ca", "etcd.cert", "etcd.key"].map(|key| {
-        let path = reader.optional_text(key);
-        if path.as_ref().is_some_and(|path| path.contains("-----BEGIN")) {
-            reader.refuse(key, "is what the file should hold: write the file's path");
-        }
-        path.map(PathBuf::from)
-    });
-    let access = Access { endpoints: reader.texts("etcd.endpoints"), username, password, ca, cert, key, domain: None };
-    if access == Access::default() {
-        return None;
-    }
-    for (key, reason) in access.flaws() {
-        reader.refuse(&format!("etcd.{key}"), reason);
-    }
-    Some(access)
 }
 
 fn limits(reader: &mut Reader) -> Limits {

@@ -103,20 +103,6 @@ fn bad_input_is_told_with_place_key_value_and_reason() {
             "[etcd]\nendpoints = [\"http://e\"]",
             "hc.toml:2: etcd.endpoints = [\"http://e\"]: \"http://e\" is not http://HOST:PORT or https://HOST:PORT",
         ),
-        ("[etcd]\nusername = \"a\"\npassword = \"b\"", "hc.toml:2: etcd.username = \"a\": needs etcd.endpoints"),
-        ("[etcd]\nendpoints = [\"http://e:2379\"]\npassword = \"wonder\"", "default: etcd.username = \"\": must be set with etcd.password"),
-        (
-            "[etcd]\nendpoints = [\"https://e:2379\"]",
-            "default: etcd.ca = \"\": must be set with https:// in etcd.endpoints: no authority is trusted by itself",
-        ),
-        (
-            "[etcd]\nendpoints = [\"https://e:2379\"]\nca = \"-----BEGIN CERTIFICATE-----\"",
-            "hc.toml:3: etcd.ca = \"-----BEGIN CERTIFICATE-----\": is what the file should hold: write the file's path",
-        ),
-        (
-            "[etcd]\nendpoints = [\"http://e:2379\"]\n[node]\nname = \"c1\"\nroles = [\"counter\"]\n[counter]\nkey = \"sixteen bytes it has\"\n[listen]\npeer = \"0.0.0.0:7400\"",
-            "default: counter.address = \"\": must be set with etcd.endpoints where listen.peer is every address: gateways are told it",
-        ),
         (
             "[redis]\npassword = \"hunter2\"",
             "hc.toml:2: redis.password: needs Redis, which this version of headcount does not have; leave it unset",

@@ -51,11 +51,19 @@ async fn a_gateway_without_seeds_counts_at_the_nodes_that_etcd_tells_of_and_goes
     assert!(left.contains("counters/c2") && !left.contains("counters/c1"), "{left}");
     assert!(counts().await >= 3);
 
+    // Whoever tells of nodes may be mistaken: a good connection stays, and the node says again that it is there.
+    etcd.ctl(&["del", "/headcount/eu/counters/", "--prefix"]).await.unwrap();
+    eventually(PATIENCE, async || is(gateway.log(), "counter nodes: none are told of")).await;
+    eventually(PATIENCE, async || is(registered(&etcd).await, "counters/c2")).await;
+    assert!(counts().await >= 4);
+    let connected = gateway.log().lines().filter(|line| line.contains("counter node: connected")).count();
+    assert_eq!(connected, 2, "{}", gateway.log());
+
     // Nobody waits for etcd, and whoever is connected stays so.
     etcd.kill().await;
-    assert!(counts().await >= 4);
-    etcd.restart().await;
     assert!(counts().await >= 5);
+    etcd.restart().await;
+    assert!(counts().await >= 6);
     eventually(PATIENCE, async || {
         let up = gateway.metric("headcount_etcd_up").await;
         if up > 0.5 { Ok(()) } else { Err(format!("up: {up}")) }

@@ -124,7 +124,7 @@ impl Connection {
     /// By TLS 1.3 a client has no answer before it is judged, and a server that wants another certificate just closes.
     fn explained(&self, mut error: CallError) -> CallError {
         let is_tls = self.inner.config.access.is_tls();
-        if is_tls && error.code == "transport" && !error.text.contains("certificate") {
+        if is_tls && error.code == "transport" && !error.text.to_lowercase().contains("certificate") {
             error.text += " (has the server refused the certificate of etcd.cert? its log says so)";
         }
         error
@@ -140,7 +140,10 @@ impl Connection {
     pub(super) async fn client(&self) -> Result<Client, etcd_client::Error> {
         let mut client = self.inner.client.lock().await;
         if client.is_none() {
-            *client = Some(Client::connect(&self.inner.config.access.endpoints, Some(self.inner.options.clone())).await?);
+            // Others wait for this one.
+            let connect = Client::connect(&self.inner.config.access.endpoints, Some(self.inner.options.clone()));
+            let late = || etcd_client::Error::Internal(format!("not let in within {CALL:?}"));
+            *client = Some(timeout(CALL, connect).await.map_err(|_| late())??);
         }
         client.clone().ok_or_else(|| etcd_client::Error::Internal("no client".to_owned()))
     }
@@ -165,9 +168,9 @@ fn options(access: &Access) -> Result<ConnectOptions, ConfigError> {
         options = options.with_user(username, password);
     }
     let Some(ca) = &access.ca else { return Ok(options) };
-    let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(pem("ca", ca)?));
+    let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(pem("ca", ca, "CERTIFICATE")?));
     if let (Some(cert), Some(key)) = (&access.cert, &access.key) {
-        tls = tls.identity(Identity::from_pem(pem("cert", cert)?, pem("key", key)?));
+        tls = tls.identity(Identity::from_pem(pem("cert", cert, "CERTIFICATE")?, pem("key", key, "PRIVATE KEY")?));
     }
     if let Some(domain) = &access.domain {
         tls = tls.domain_name(domain);
@@ -175,8 +178,11 @@ fn options(access: &Access) -> Result<ConnectOptions, ConfigError> {
     Ok(options.with_tls(tls))
 }
 
-fn pem(key: &'static str, path: &PathBuf) -> Result<Vec<u8>, ConfigError> {
-    fs::read(path).map_err(|error| ConfigError::Unreadable { key, path: path.clone(), error })
+/// What the file holds, which must be a `what` as PEM text.
+fn pem(key: &'static str, path: &PathBuf, what: &str) -> Result<Vec<u8>, ConfigError> {
+    let text = fs::read(path).map_err(|error| ConfigError::Unreadable { key, path: path.clone(), error })?;
+    let is_one = String::from_utf8_lossy(&text).lines().any(|line| line.starts_with("-----BEGIN ") && line.contains(what));
+    if is_one { Ok(text) } else { Err(ConfigError::Unfit(key, format!("{path:?} holds no {what} as PEM text"))) }
 }
 
 /// The kind of an error; a few words only, for it is a label.

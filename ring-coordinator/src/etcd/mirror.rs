@@ -169,8 +169,9 @@ impl Mirror {
             match (self.judge(watching, input), message) {
                 (Some(Order::Take), Some(message)) => {
                     let snapshot = snapshot.get_or_insert_with(|| (*self.snapshot()).clone());
-                    let changes = message.events().iter().filter_map(change).collect();
-                    let revision = message.header().map_or(0, etcd_client::ResponseHeader::revision);
+                    let changes: Vec<Entry> = message.events().iter().filter_map(change).collect();
+                    // Not that of the header, which may be ahead of the changes.
+                    let revision = changes.iter().map(|entry| entry.mod_revision).max().unwrap_or_default();
                     self.name(&snapshot.take(&self.keys, revision, changes));
                 }
                 (order @ Some(Order::List { .. }), _) => {

@@ -12,8 +12,9 @@ use std::{collections::BTreeMap, sync::Arc};
 /// Entries of a snapshot, mostly votes: one for each Redis node and gateway that changed its mind. Those above are left out
 /// and counted; the document and what is wanted always have their place.
 pub const ENTRIES_MAX: usize = 65_536;
-/// Bytes of one value; a greater one is left out. None is greater than a document can be.
-pub const VALUE_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
+/// Bytes of what a node says of itself or of another one; more is left out. The ring, and what is wanted, may be as large as
+/// a document can be.
+pub const RECORD_BYTES_MAX: usize = 2048;
 
 /// A key with its value, or with none where it was deleted, as etcd tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,10 +153,10 @@ impl Snapshot {
             Key::Ring => {
                 self.ring_revision = if entry.value.is_some() { entry.mod_revision } else { 0 };
                 self.document = None;
-                self.document = read(entry, |json| Document::parse(json).map_err(|flaw| flaw.to_string()))?;
+                self.document = read(entry, DOCUMENT_BYTES_MAX, |json| Document::parse(json).map_err(|flaw| flaw.to_string()))?;
             }
-            Key::Wanted => self.wanted = raw(entry)?,
-            Key::WantedResult => self.wanted_result = raw(entry)?,
+            Key::Wanted => self.wanted = raw(entry, DOCUMENT_BYTES_MAX)?,
+            Key::WantedResult => self.wanted_result = raw(entry, DOCUMENT_BYTES_MAX)?,
             Key::Gateway(gateway) => put(&mut self.gateways, gateway, entry, is_full)?,
             Key::Vote { node, gateway } => put(&mut self.votes, (node, gateway), entry, is_full)?,
             Key::Counter(node) => put(&mut self.counters, node, entry, is_full)?,
@@ -182,7 +183,7 @@ fn put<K: Ord, T: DeserializeOwned>(
     is_full: bool,
 ) -> Result<(), (Skipped, String)> {
     let was_there = map.remove(&key).is_some();
-    if let Some(held) = read(entry, |json| serde_json::from_slice(json).map_err(|error| error.to_string()))? {
+    if let Some(held) = read(entry, RECORD_BYTES_MAX, |json| serde_json::from_slice(json).map_err(|error| error.to_string()))? {
         if is_full && !was_there {
             return Err((Skipped::Full, format!("there are {ENTRIES_MAX} entries already")));
         }
@@ -191,16 +192,16 @@ fn put<K: Ord, T: DeserializeOwned>(
     Ok(())
 }
 
-fn read<T>(entry: &Entry, parse: impl Fn(&[u8]) -> Result<T, String>) -> Result<Option<Arc<Held<T>>>, (Skipped, String)> {
-    let Some(raw) = raw(entry)? else { return Ok(None) };
+fn read<T>(entry: &Entry, bytes_max: usize, parse: impl Fn(&[u8]) -> Result<T, String>) -> Result<Option<Arc<Held<T>>>, (Skipped, String)> {
+    let Some(raw) = raw(entry, bytes_max)? else { return Ok(None) };
     let value = parse(&raw.value).map_err(|flaw| (Skipped::Undecodable, flaw))?;
     Ok(Some(held(entry, value)))
 }
 
-fn raw(entry: &Entry) -> Result<Option<Arc<Held<Bytes>>>, (Skipped, String)> {
+fn raw(entry: &Entry, bytes_max: usize) -> Result<Option<Arc<Held<Bytes>>>, (Skipped, String)> {
     match &entry.value {
         None => Ok(None),
-        Some(value) if value.len() > VALUE_BYTES_MAX => Err((Skipped::Full, format!("{} bytes; at most {VALUE_BYTES_MAX}", value.len()))),
+        Some(value) if value.len() > bytes_max => Err((Skipped::Full, format!("{} bytes; at most {bytes_max}", value.len()))),
         Some(value) => Ok(Some(held(entry, value.clone()))),
     }
 }
@@ -251,7 +252,8 @@ mod tests {
             entry("/headcount/eu/gw/g1", Some("{}"), 6),
             entry("/headcount/eu/hats", Some("{}"), 6),
             entry("/headcount/eu/leader/1", Some("g1"), 6),
-            entry("/headcount/eu/wanted", Some(&"x".repeat(VALUE_BYTES_MAX + 1)), 6),
+            entry("/headcount/eu/wanted", Some(&"x".repeat(DOCUMENT_BYTES_MAX + 1)), 6),
+            entry("/headcount/eu/votes/a/g1", Some(&format!("{VOTE}{}", " ".repeat(RECORD_BYTES_MAX))), 6),
         ];
         let omissions = snapshot.take(&keys, 6, changes);
         let seen: Vec<_> = omissions.iter().map(|omission| (omission.name.as_str(), omission.why)).collect();
@@ -260,6 +262,7 @@ mod tests {
             ("/headcount/eu/gw/g1", Skipped::Undecodable),
             ("/headcount/eu/hats", Skipped::Unknown),
             ("/headcount/eu/wanted", Skipped::Full),
+            ("/headcount/eu/votes/a/g1", Skipped::Full),
         ];
         assert_eq!(seen, expected);
         assert_eq!((snapshot.document, snapshot.ring_revision, snapshot.gateways.len()), (None, 6, 0));

@@ -8,7 +8,7 @@ use rustls::{
 };
 use std::sync::Arc;
 
-/// A password. It has no `Debug`, so that it gets into no log.
+/// A password. Its `Debug` shows nothing, so that it gets into no log.
 #[derive(Clone)]
 pub struct Secret(Arc<str>);
 

@@ -69,7 +69,7 @@ impl Link {
         let (caller, answer) = oneshot::channel();
         let began_ms = self.now_ms();
         self.push(encode, Some(caller)).inspect_err(|_| self.0.metrics.calls.not_sent.inc())?;
-        let result = answer.await.unwrap_or_else(|_| Err(CallError::Unknown("this process ends".to_owned())));
+        let result = answer.await.unwrap_or_else(|_| Err(CallError::Unknown("the connection ended".to_owned())));
         self.0.metrics.calls.count(&result, self.now_ms().saturating_sub(began_ms));
         if matches!(result, Err(CallError::NotSent(NotSent::OutOfMemory))) {
             self.0.out_of_memory_ms.store(self.now_ms().max(1), Ordering::Relaxed);

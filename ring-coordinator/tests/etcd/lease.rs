@@ -5,7 +5,8 @@ use ring_coordinator::etcd::{
     Key,
     record::{Gateway, Opinion, Vote},
 };
-use testkit::EtcdServer;
+use std::time::Duration;
+use testkit::{Direction, EtcdServer, Proxy};
 
 const NAME: &str = "/headcount/eu/gw/g1";
 
@@ -77,6 +78,27 @@ async fn of_two_nodes_of_one_name_the_first_is_told_that_the_second_has_taken_it
     first.has(|tenure| tenure.expelled.is_empty()).await;
     let tenure = second.has(|tenure| tenure.is_settled).await;
     second.sees(|snapshot| snapshot.gateways.get("g1").is_some_and(|held| held.lease == tenure.lease)).await;
+}
+
+/// A key that another one has taken over is not taken away from it by the first one's wish, which comes too late.
+#[tokio::test]
+async fn who_is_not_heard_for_a_while_does_not_take_away_what_another_one_has_put() {
+    let etcd = EtcdServer::start().await;
+    let proxy = Proxy::start(etcd.client);
+    let (first, second) = (Station::start(format!("http://{}", proxy.address)), Station::start(etcd.url()));
+    first.etcd.lease().set(g1(), &acked(1)).unwrap();
+    first.has(|tenure| tenure.is_settled && tenure.lease != 0).await;
+    proxy.stall(Direction::Both);
+    second.etcd.lease().set(g1(), &acked(2)).unwrap();
+    let tenure = second.has(|tenure| tenure.is_settled && tenure.lease != 0).await;
+    first.etcd.lease().remove(&g1());
+    // Long enough for it to be on its way.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    proxy.heal();
+    first.has(|tenure| tenure.is_settled).await;
+    first.is_steady(true).await;
+    second.sees(|snapshot| snapshot.gateways.get("g1").is_some_and(|held| held.lease == tenure.lease)).await;
+    assert!(etcd.ctl(&["get", NAME]).await.unwrap().contains("\"acked\":2"));
 }
 
 #[tokio::test]

@@ -66,9 +66,39 @@ async fn when_the_leader_of_three_is_lost_nothing_is() {
     let held_ms = now().mono_ms + 12_000;
     let tenure = station.has(|tenure| tenure.until_ms > held_ms - 4_000).await;
     assert_eq!((tenure.terms, tenure.is_settled), (1, true), "the lease was held throughout");
-    // Two of three are no majority: the mirror says that it may miss something, and comes back with the second.
-    etcd.members[next].kill().await;
-    station.is_steady(false).await;
-    etcd.members[next].restart().await;
+}
+
+/// A member that has lost the others has nothing new to tell, and says so.
+#[tokio::test]
+async fn a_member_without_a_majority_is_not_believed_to_be_up_to_date() {
+    let mut etcd = EtcdCluster::start().await;
+    let station = Station::start(etcd.members[0].url());
     station.is_steady(true).await;
+    etcd.members[1].kill().await;
+    etcd.members[2].kill().await;
+    station.is_steady(false).await;
+    let ended = station.metric("headcount_etcd_watch_restarts_total", "eof");
+    assert!(ended > 0.5, "the watch itself ended, and not only the next reading failed");
+    etcd.members[1].restart().await;
+    station.is_steady(true).await;
+}
+
+/// What goes to a member that hangs is not answered by the others.
+#[tokio::test]
+async fn when_one_of_three_hangs_the_lease_is_held_and_news_come_through() {
+    let etcd = EtcdCluster::start().await;
+    let station = Station::start_with(config(etcd.urls()));
+    station.etcd.lease().set(g1(), &Gateway::default()).unwrap();
+    station.has(|tenure| tenure.is_settled).await;
+    let leader = etcd.leader().await;
+    etcd.members[leader].stop().await;
+    let well = (leader + 1) % 3;
+    let hung_ms = now().mono_ms;
+    for epoch in 1..=4 {
+        eventually(PATIENCE, async || etcd.members[well].ctl(&["put", RING, &json(epoch)]).await).await;
+        station.sees_epoch(epoch).await;
+    }
+    // Renewed long after the last contact with the member that hangs.
+    let tenure = station.has(|tenure| tenure.until_ms > hung_ms + 25_000).await;
+    assert_eq!((tenure.terms, tenure.is_settled), (1, true));
 }

@@ -1,0 +1,139 @@
+//! I/O: calls per second and their CPU, in pairs of runs at the same server: redis-benchmark, headcount, redis-benchmark, …
+
+use super::{NODE, gateway};
+use crate::{
+    counters::rates::{Run, median},
+    redis::{CLIENTS, Persistence, Redis, benchmark_of},
+    server::cpu_s,
+};
+use anyhow::ensure;
+use ring_coordinator::redis::{Link, Reply, Script};
+use std::{
+    fmt::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+use testkit::eventually;
+use tokio::{task::JoinSet, time::Instant};
+
+/// What is called.
+#[derive(Clone, Copy, Debug)]
+enum Command {
+    Publish,
+    Script,
+}
+
+/// Command, commands that each of redis-benchmark's clients pipelines, and operations of a run.
+const ROWS: [(Command, usize, usize); 6] = [
+    (Command::Publish, 1, 200_000),
+    (Command::Publish, 16, 1_000_000),
+    (Command::Publish, 100, 2_000_000),
+    (Command::Script, 1, 200_000),
+    (Command::Script, 16, 600_000),
+    (Command::Script, 100, 1_000_000),
+];
+/// A quick run does this share of the operations.
+const QUICK_SHARE: usize = 10;
+/// Bytes of a publication.
+const PAYLOAD_BYTES: usize = 100;
+/// As the bus publishes without history: the fence, then the publication.
+const PUBLISH_BEHIND_FENCE: &str = "local fence = redis.call('GET', KEYS[1]) \
+    if fence and tonumber(fence) > tonumber(ARGV[1]) then return redis.error_reply('STALERING ' .. fence) end \
+    return redis.call('PUBLISH', ARGV[2], ARGV[3])";
+const FENCE: &str = "hc:{1}:min_epoch";
+const CHANNEL: &str = "hc:{1}:pub:room";
+
+pub(super) async fn measure(pairs: usize, quick: bool, text: &mut String) -> anyhow::Result<()> {
+    let redis = Redis::start(Persistence::None).await?;
+    let (nodes, _) = gateway("calls", redis.address)?;
+    let link = eventually(std::time::Duration::from_secs(10), async || nodes.link(NODE)).await;
+    link.call(&Script::new(PUBLISH_BEHIND_FENCE), &[FENCE.as_bytes()], &[b"1", CHANNEL.as_bytes(), b"x"]).await?;
+
+    writeln!(
+        text,
+        "## Calls\n\nPublications of {PAYLOAD_BYTES} bytes that nobody listens to, medians of {pairs} pairs of runs in turn at the same server."
+    )?;
+    writeln!(
+        text,
+        "redis-benchmark has {CLIENTS} connections, each with so many commands in its pipeline; headcount has one connection, and"
+    )?;
+    writeln!(text, "{CLIENTS} times as many callers, each of whom waits for its answer. CPU is that of Redis for one operation.\n")?;
+    writeln!(text, "| command | pipelined | headcount/s (CPU) | redis-benchmark/s (CPU) | ratio | lowest to highest pair |")?;
+    writeln!(text, "|---|---|---|---|---|---|")?;
+    for (command, pipeline, operations) in ROWS {
+        let operations = if quick { operations / QUICK_SHARE } else { operations };
+        let (mut our_runs, mut their_runs) = (Vec::new(), Vec::new());
+        for pair in 1..=pairs {
+            let theirs = timed(&redis, operations, theirs(&redis, command, pipeline, operations)).await?;
+            let ours = timed(&redis, operations, ours(&link, command, pipeline * CLIENTS, operations)).await?;
+            let ratio = ours.rate / theirs.rate;
+            eprintln!("{command:?} P{pipeline}, pair {pair}: {:.0}/s against {:.0}/s, ratio {ratio:.2}", ours.rate, theirs.rate);
+            our_runs.push(ours);
+            their_runs.push(theirs);
+        }
+        let ratios = || our_runs.iter().zip(&their_runs).map(|(ours, theirs)| ours.rate / theirs.rate);
+        let (lowest, highest) = (ratios().fold(f64::MAX, f64::min), ratios().fold(0.0, f64::max));
+        let (our, their) = (median(&our_runs), median(&their_runs));
+        let name = match command {
+            Command::Publish => "PUBLISH",
+            Command::Script => "EVALSHA fence and PUBLISH",
+        };
+        writeln!(
+            text,
+            "| {name} | {pipeline} | {:.0} ({:.0} ns) | {:.0} ({:.0} ns) | {:.2} | {lowest:.2} to {highest:.2} |",
+            our.rate,
+            our.cpu_ns,
+            their.rate,
+            their.cpu_ns,
+            our.rate / their.rate
+        )?;
+    }
+    writeln!(text)?;
+    nodes.shutdown().await;
+    Ok(())
+}
+
+#[allow(clippy::cast_precision_loss)] // figures for people
+async fn timed(redis: &Redis, operations: usize, rate: impl Future<Output = anyhow::Result<f64>>) -> anyhow::Result<Run> {
+    let before = cpu_s(redis.pid)?;
+    let rate = rate.await?;
+    Ok(Run { rate, cpu_ns: (cpu_s(redis.pid)? - before) * 1e9 / operations as f64 })
+}
+
+async fn theirs(redis: &Redis, command: Command, pipeline: usize, operations: usize) -> anyhow::Result<f64> {
+    let (script, payload) = (Script::new(PUBLISH_BEHIND_FENCE), "x".repeat(PAYLOAD_BYTES));
+    let words = match command {
+        Command::Publish => vec!["PUBLISH", CHANNEL, &payload],
+        Command::Script => vec!["EVALSHA", script.sha1(), "1", FENCE, "1", CHANNEL, &payload],
+    };
+    benchmark_of(redis.address, pipeline, operations, &words).await
+}
+
+#[allow(clippy::cast_precision_loss)] // figures for people
+async fn ours(link: &Link, command: Command, callers: usize, operations: usize) -> anyhow::Result<f64> {
+    let (script, payload) = (Script::new(PUBLISH_BEHIND_FENCE), "x".repeat(PAYLOAD_BYTES));
+    let mut publish = redis::cmd("PUBLISH");
+    publish.arg(CHANNEL).arg(&payload);
+    let (left, begun) = (Arc::new(AtomicUsize::new(operations)), Instant::now());
+    let mut tasks = JoinSet::new();
+    for _ in 0..callers {
+        let (link, left) = (link.clone(), Arc::clone(&left));
+        let (script, payload, publish) = (script.clone(), payload.clone(), publish.clone());
+        tasks.spawn(async move {
+            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+                let answer = match command {
+                    Command::Publish => link.command(&publish).await?,
+                    Command::Script => link.call(&script, &[FENCE.as_bytes()], &[b"1", CHANNEL.as_bytes(), payload.as_bytes()]).await?,
+                };
+                ensure!(answer == Reply::Integer(0), "{answer:?}");
+            }
+            Ok(())
+        });
+    }
+    while let Some(caller) = tasks.join_next().await {
+        caller??;
+    }
+    Ok(operations as f64 / begun.elapsed().as_secs_f64())
+}

@@ -1,0 +1,79 @@
+//! I/O: the connections to Redis nodes, as the bus uses them: calls of many callers, and subscriptions of many channels.
+
+mod calls;
+mod subscriptions;
+
+use crate::{redis, server::machine};
+use anyhow::Context;
+use clap::Args;
+use core::net::SocketAddr;
+use protocol::time::Now;
+use ring_coordinator::{
+    document::{Document, Layout, Node},
+    redis::{Access, Hearing, Nodes, NodesConfig},
+};
+use std::{fmt::Write, path::PathBuf, sync::LazyLock, time::Instant};
+
+/// What to measure.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Pairs of runs per row, whose ratio is that of the medians; 0: no calls.
+    #[arg(long, default_value_t = 5)]
+    pairs: usize,
+    /// Channels of each gateway that subscribes; 0: no subscriptions.
+    #[arg(long, default_value_t = 100_000)]
+    channels: usize,
+    /// Two pairs of short runs, and 10,000 channels: for trying.
+    #[arg(long)]
+    quick: bool,
+    /// Also write the report to this file.
+    #[arg(long)]
+    report: Option<PathBuf>,
+}
+
+/// Runs everything and prints the report.
+pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
+    let versions = redis::versions()?;
+    let (pairs, channels) = if options.quick { (2, 10_000) } else { (options.pairs, options.channels) };
+    let command = if options.quick { "--quick".to_owned() } else { format!("--pairs {pairs} --channels {channels}") };
+    let mut text = String::from("# The bus at its Redis nodes\n\n");
+    let ours = env!("CARGO_PKG_VERSION");
+    writeln!(text, "`headcount-bench bus {command}` on {}; headcount {ours}, {versions}.\n", machine())?;
+    if pairs > 0 {
+        calls::measure(pairs, options.quick, &mut text).await?;
+    }
+    if channels > 0 {
+        subscriptions::measure(channels, &mut text).await?;
+    }
+    println!("{text}");
+    if let Some(path) = &options.report {
+        std::fs::write(path, &text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The connections of a gateway to one server, which the document calls `redis-a`.
+fn gateway(name: &str, address: SocketAddr) -> anyhow::Result<(Nodes, Hearing)> {
+    let config = NodesConfig { gateway: name.to_owned(), access: Access::default(), scripts: Vec::new(), clock, random_u64 };
+    let (nodes, hearing) = Nodes::new(config, &prometheus::Registry::new())?;
+    let url = format!("redis://{address}");
+    let node = Node { id: NODE.to_owned(), url, weight: 1, state: Default::default(), incarnation: 1 };
+    let current = Layout { nodes: vec![node], ..Layout::default() };
+    nodes.apply(&Document { epoch: 1, current, ..Document::default() });
+    Ok((nodes, hearing))
+}
+
+/// The one node.
+const NODE: &str = "redis-a";
+
+#[allow(clippy::disallowed_methods)] // The clock of these measurements.
+fn clock() -> Now {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let mono_ms = u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Now { mono_ms, wall_ms: mono_ms }
+}
+
+fn random_u64() -> u64 {
+    let (high, _) = uuid::Uuid::new_v4().as_u64_pair();
+    high
+}
