@@ -121,3 +121,20 @@ async fn who_wants_a_change_dropped_asks_instead_of_who_wanted_it() {
     let ring = region.sees_ring("the end", |document| document.epoch == 3).await;
     assert_eq!((ring.phase, ring.current.nodes.len()), (Phase::Stable, 1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_was_taken_for_gone_comes_back_and_checks_everything() {
+    let region = Region::start(&["a"], 2, 1).await;
+    let ring = region.goes_over_to(&[("a", 1, Serving)]).await;
+    let (_, _, follower) = &region.gateways[1];
+    let mut views = follower.views();
+    views.wait_for(|view| view.as_ref().is_some_and(|view| view.document == ring)).await.unwrap();
+    let has_told = |snapshot: &ring_coordinator::etcd::Snapshot| snapshot.gateways.get("g1").is_some_and(|held| held.value.acked == 1);
+    let before = region.sees("the gateway's key", has_told).await.gateways["g1"].create_revision;
+    assert_eq!(*follower.checks().borrow(), 0);
+    region.server.ctl(&["del", "/headcount/eu/gw/g1"]).await.unwrap();
+    follower.checks().wait_for(|checks| *checks == 1).await.unwrap();
+    let after = region.sees("the key again", |snapshot| has_told(snapshot) && snapshot.gateways["g1"].create_revision > before).await;
+    assert_eq!(after.gateways["g1"].value.epoch, 1);
+    assert_eq!(follower.standing(), ring_coordinator::source::Standing::Fresh);
+}

@@ -14,6 +14,7 @@ use ring_coordinator::{
         self, Etcd, EtcdConfig, Key, Snapshot,
         record::{Gateway, Opinion, Vote},
     },
+    following::{Follower, FollowerConfig},
     redis::Access,
     slot::Slot,
     view::View,
@@ -29,7 +30,7 @@ use std::{
     time::Duration,
 };
 use testkit::{EtcdServer, RedisServer, eventually, resp::Reply};
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -79,7 +80,7 @@ impl Station {
 pub(crate) struct Region {
     pub(crate) server: EtcdServer,
     pub(crate) redis: BTreeMap<String, RedisServer>,
-    pub(crate) gateways: Vec<(Station, Task)>,
+    pub(crate) gateways: Vec<(Station, [Task; 2], Follower)>,
     pub(crate) coordinators: BTreeMap<String, (Station, Task, Desk)>,
     /// Gateways acknowledge no later epoch.
     pub(crate) acks_until: Arc<AtomicU64>,
@@ -108,18 +109,21 @@ impl Region {
         region
     }
 
+    /// A follower, and a bus that is done with everything at once, up to what the test lets it.
     fn add_gateway(&mut self, name: &str) {
         let station = Station::new(&self.server);
-        let (etcd, key, until) = (station.etcd.clone(), Key::Gateway(name.to_owned()), self.acks_until.clone());
-        let following = tokio::spawn(async move {
+        let config = FollowerConfig { name: name.to_owned(), record: Gateway::default(), file: None, may_be_stale: true, clock: now };
+        let follower = Follower::new(&station.etcd, config);
+        let (finished, until, mut views) = (watch::Sender::new(0), self.acks_until.clone(), follower.views());
+        let following = tokio::spawn(follower.clone().run(finished.subscribe()));
+        let bus = tokio::spawn(async move {
             loop {
-                let epoch = etcd.mirror().snapshot().document.as_ref().map_or(0, |held| held.value.epoch);
-                let acked = epoch.min(until.load(Ordering::SeqCst));
-                etcd.lease().set(key.clone(), &Gateway { epoch, acked, ..Gateway::default() }).unwrap();
+                let epoch = views.borrow_and_update().as_ref().map_or(0, |view| view.epoch());
+                finished.send_replace(epoch.min(until.load(Ordering::SeqCst)));
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
-        self.gateways.push((station, Task(following)));
+        self.gateways.push((station, [Task(following), Task(bus)], follower));
     }
 
     pub(crate) fn add_coordinator(&mut self, name: &str) {
@@ -140,7 +144,7 @@ impl Region {
 
     /// All gateways say so of a node.
     pub(crate) fn vote(&self, node: &str, vote: Opinion) {
-        for (number, (station, _)) in self.gateways.iter().enumerate() {
+        for (number, (station, ..)) in self.gateways.iter().enumerate() {
             let key = Key::Vote { node: node.to_owned(), gateway: format!("g{number}") };
             station.etcd.lease().set(key, &Vote { vote, since_ms: 0, reason: String::new() }).unwrap();
         }
