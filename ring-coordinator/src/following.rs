@@ -1,17 +1,21 @@
 //! I/O: a gateway follows the ring: it learns of it from etcd, or from a copy where etcd is not to be had, has its place in
-//! etcd, and tells there how far its bus is with a change.
+//! etcd, and tells there how far its bus is with a change and what it thinks of the nodes.
 
 use crate::{
     agent::{Agent, Input, Output},
     disk::RingFile,
     document::Document,
-    etcd::{Etcd, Key, record::Gateway},
+    etcd::{
+        Etcd, Key,
+        record::{Gateway, Opinion, Vote},
+    },
+    redis,
     source::{self, Origin, Sources, Standing},
     view::View,
 };
 use parking_lot::Mutex;
 use protocol::time::Clock;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
     task::spawn_blocking,
@@ -22,6 +26,9 @@ use tokio::{
 const TICK: Duration = Duration::from_millis(100);
 /// Copies that wait to be looked at. Beyond that one is dropped: it is told of again when it matters.
 const COPIES_MAX: usize = 8;
+
+/// What connections make of nodes, by node.
+pub type Opinions = BTreeMap<String, redis::Opinion>;
 
 /// Who follows.
 #[derive(Clone, Debug)]
@@ -88,14 +95,16 @@ impl Follower {
         }
     }
 
-    /// Follows for ever. `finished` is the highest epoch of which the bus has done its part.
-    pub async fn run(self, mut finished: watch::Receiver<u64>) {
+    /// Follows for ever. `finished` is the highest epoch of which the bus has done its part, `opinions` what its connections
+    /// make of the nodes.
+    pub async fn run(self, mut finished: watch::Receiver<u64>, mut opinions: watch::Receiver<Arc<Opinions>>) {
         let Some(mut copies) = self.0.waiting.lock().take() else { return };
-        let mut following = Following { inner: Arc::clone(&self.0), agent: Agent::default() };
+        let mut following = Following { inner: Arc::clone(&self.0), agent: Agent::default(), voted: BTreeMap::new() };
         following.read_disk().await;
         let mut changes = self.0.etcd.mirror().changes();
         let mut tenure = self.0.etcd.lease().tenure();
         following.note(Input::Finished(*finished.borrow_and_update()));
+        following.vote(&opinions.borrow_and_update().clone());
         loop {
             tokio::select! {
                 Ok(()) = changes.changed() => {}
@@ -103,6 +112,10 @@ impl Follower {
                 Ok(()) = finished.changed() => {
                     let epoch = *finished.borrow_and_update();
                     following.note(Input::Finished(epoch));
+                }
+                Ok(()) = opinions.changed() => {
+                    let opinions = opinions.borrow_and_update().clone();
+                    following.vote(&opinions);
                 }
                 Some(copy) = copies.recv() => following.learn(source::Input::Seen(Origin::Redis, Arc::new(copy))).await,
                 () = sleep(TICK) => {}
@@ -117,6 +130,8 @@ impl Follower {
 struct Following {
     inner: Arc<Inner>,
     agent: Agent,
+    /// What stands in etcd of this gateway's votes.
+    voted: BTreeMap<String, redis::Vote>,
 }
 
 impl Following {
@@ -184,6 +199,25 @@ impl Following {
             Ok(Err(error)) => tracing::error!(%error, "ring: no copy was written to the disk; a start without etcd would miss it"),
             Err(error) => tracing::error!(%error, "ring: no copy was written to the disk"),
         }
+    }
+
+    /// Writes opinions that have changed, and takes those back that are about nodes which are gone.
+    fn vote(&mut self, opinions: &Opinions) {
+        let lease = self.inner.etcd.lease();
+        let key = |node: &str| Key::Vote { node: node.to_owned(), gateway: self.inner.config.name.clone() };
+        for (node, opinion) in opinions.iter().filter(|(node, opinion)| self.voted.get(*node) != Some(&opinion.vote)) {
+            tracing::info!(node, vote = ?opinion.vote, reason = opinion.reason, "ring: this gateway has changed its opinion of a node");
+            let vote = match opinion.vote {
+                redis::Vote::Up => Opinion::Up,
+                redis::Vote::Down => Opinion::Down,
+            };
+            let record = Vote { vote, since_ms: opinion.since_ms, reason: opinion.reason.clone() };
+            if let Err(error) = lease.set(key(node), &record) {
+                tracing::error!(%error, node, "ring: a vote does not stand in etcd");
+            }
+        }
+        self.voted.keys().filter(|node| !opinions.contains_key(*node)).for_each(|node| lease.remove(&key(node)));
+        self.voted = opinions.iter().map(|(node, opinion)| (node.clone(), opinion.vote)).collect();
     }
 
     fn note(&mut self, input: Input) {

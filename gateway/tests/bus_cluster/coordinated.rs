@@ -1,5 +1,5 @@
 //! The whole of a planned change: coordinators elected in a real etcd, gateways that follow the ring by it, publications
-//! under way all the time, and the leader killed in the middle of each change.
+//! under way all the time, and the leader killed in the middle of each change; and a node that dies.
 
 use crate::bus_rig::{PATIENCE, Rig, Subscriber, channel, gateway, keeping, layout, now, random_u64};
 use futures_util::future::join_all;
@@ -10,10 +10,12 @@ use ring_coordinator::{
         driver::{Driver, DriverConfig},
         timing::Timing,
     },
-    document::{Document, Layout, Phase},
+    document::{Document, Layout, NodeState, Phase},
     etcd::{self, Etcd, EtcdConfig, record::Gateway},
     following::{Follower, FollowerConfig},
     redis::Access,
+    slot::Slot,
+    view::View,
     wanted::{Answer, Outcome, Wanted, Wish},
 };
 use std::{
@@ -58,7 +60,7 @@ impl Process {
         let (mut process, rig) = (Process::start(server), gateway(name));
         let config = FollowerConfig { name: name.to_owned(), record: Gateway::default(), file: None, may_be_stale: true, clock: now };
         let follower = Follower::new(&process.etcd, config);
-        process.tasks.spawn(follower.clone().run(rig.redis().acked()));
+        process.tasks.spawn(follower.clone().run(rig.redis().acked(), rig.nodes.as_ref().unwrap().opinions()));
         let (bus, mut views) = (rig.redis().clone(), follower.views());
         process.tasks.spawn(async move {
             while views.changed().await.is_ok() {
@@ -177,4 +179,34 @@ async fn a_ring_grows_and_shrinks_under_load_while_its_leaders_die_and_nothing_i
     })
     .await
     .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_dies_is_voted_out_and_its_channels_go_on_elsewhere() {
+    let server = EtcdServer::start().await;
+    let mut redis = join_all((0..3).map(|_| RedisServer::start(&[]))).await;
+    let _coordinator = Process::coordinator(&server, "c0");
+    let gateways: Vec<(Process, Rig)> = (0..2).map(|number| Process::gateway(&server, &format!("g{number}"))).collect();
+    let operator = &gateways[0].0;
+    let all = layout(&[("redis-a", &redis[0]), ("redis-b", &redis[1]), ("redis-c", &redis[2])]);
+    operator.is_done(operator.ask(all).await).await;
+    let (namespace, channels) = (keeping(100, HOUR_MS), (0..20).map(|index| channel(&format!("room{index}"))).collect::<Vec<_>>());
+    for channel in &channels {
+        gateways[0].1.publish(channel, &namespace, 1).await;
+    }
+    redis[1].kill().await;
+    let state = |ring: &Document| ring.current.node("redis-b").map(|node| node.state);
+    eventually(CHANGE, async || {
+        let ring = operator.ring();
+        if state(&ring) == Some(NodeState::Down) && ring.phase == Phase::Stable { Ok(()) } else { Err(format!("{ring:?}")) }
+    })
+    .await;
+    let owner = |channel: &Channel| View::new(operator.ring()).owner(Slot::of(channel)).map(ToString::to_string);
+    assert!(channels.iter().all(|channel| owner(channel).is_some_and(|owner| owner != "redis-b")));
+    for channel in &channels {
+        let (_, rig) = &gateways[1];
+        let subscriber = rig.subscribe(channel, &namespace, None).await;
+        gateways[0].1.publish(channel, &namespace, 2).await;
+        assert_eq!(subscriber.numbers(1).await, [2]);
+    }
 }

@@ -10,12 +10,9 @@ use ring_coordinator::{
         timing::Timing,
     },
     document::{Document, Layout, Node, NodeState},
-    etcd::{
-        self, Etcd, EtcdConfig, Key, Snapshot,
-        record::{Gateway, Opinion, Vote},
-    },
-    following::{Follower, FollowerConfig},
-    redis::Access,
+    etcd::{self, Etcd, EtcdConfig, Snapshot, record::Gateway},
+    following::{Follower, FollowerConfig, Opinions},
+    redis::{Access, Opinion, Vote},
     slot::Slot,
     view::View,
     wanted::{Answer, Outcome, Wanted, Wish},
@@ -77,10 +74,17 @@ impl Station {
     }
 }
 
+pub(crate) struct SimGateway {
+    station: Station,
+    pub(crate) follower: Follower,
+    opinions: watch::Sender<Arc<Opinions>>,
+    _tasks: [Task; 2],
+}
+
 pub(crate) struct Region {
     pub(crate) server: EtcdServer,
     pub(crate) redis: BTreeMap<String, RedisServer>,
-    pub(crate) gateways: Vec<(Station, [Task; 2], Follower)>,
+    pub(crate) gateways: Vec<SimGateway>,
     pub(crate) coordinators: BTreeMap<String, (Station, Task, Desk)>,
     /// Gateways acknowledge no later epoch.
     pub(crate) acks_until: Arc<AtomicU64>,
@@ -115,7 +119,8 @@ impl Region {
         let config = FollowerConfig { name: name.to_owned(), record: Gateway::default(), file: None, may_be_stale: true, clock: now };
         let follower = Follower::new(&station.etcd, config);
         let (finished, until, mut views) = (watch::Sender::new(0), self.acks_until.clone(), follower.views());
-        let following = tokio::spawn(follower.clone().run(finished.subscribe()));
+        let opinions = watch::Sender::default();
+        let following = tokio::spawn(follower.clone().run(finished.subscribe(), opinions.subscribe()));
         let bus = tokio::spawn(async move {
             loop {
                 let epoch = views.borrow_and_update().as_ref().map_or(0, |view| view.epoch());
@@ -123,7 +128,7 @@ impl Region {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
-        self.gateways.push((station, [Task(following), Task(bus)], follower));
+        self.gateways.push(SimGateway { station, follower, opinions, _tasks: [Task(following), Task(bus)] });
     }
 
     pub(crate) fn add_coordinator(&mut self, name: &str) {
@@ -143,10 +148,10 @@ impl Region {
     }
 
     /// All gateways say so of a node.
-    pub(crate) fn vote(&self, node: &str, vote: Opinion) {
-        for (number, (station, ..)) in self.gateways.iter().enumerate() {
-            let key = Key::Vote { node: node.to_owned(), gateway: format!("g{number}") };
-            station.etcd.lease().set(key, &Vote { vote, since_ms: 0, reason: String::new() }).unwrap();
+    pub(crate) fn vote(&self, node: &str, vote: Vote) {
+        let opinion = Opinion { vote, since_ms: 0, reason: String::new() };
+        for gateway in &self.gateways {
+            gateway.opinions.send_replace(Arc::new([(node.to_owned(), opinion.clone())].into()));
         }
     }
 
@@ -159,7 +164,7 @@ impl Region {
     }
 
     pub(crate) fn etcd(&self) -> &Etcd {
-        &self.gateways[0].0.etcd
+        &self.gateways[0].station.etcd
     }
 
     /// Asks for a layout, as an operator does.
