@@ -7,5 +7,6 @@ mod bus_rig;
 mod controls;
 mod coordinated;
 mod crossing;
+mod handover;
 mod moving;
 mod trouble;

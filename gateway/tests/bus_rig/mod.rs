@@ -12,6 +12,7 @@ use gateway::{
     },
 };
 use protocol::{
+    code::UnsubscribeCode,
     counting::{Ack, CounterType},
     message::{Publication, Reply, StreamPosition},
     name::Channel,
@@ -214,4 +215,19 @@ impl Subscriber {
         .await;
         numbers
     }
+}
+
+/// Waits until a subscriber is told of a loss; returns what came before.
+pub async fn told(subscriber: &Subscriber) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    testkit::eventually(PATIENCE, async || {
+        let (publications, controls) = subscriber.look();
+        numbers.extend(publications.iter().map(number));
+        match &controls[..] {
+            [Control::Unsubscribe(channel, UnsubscribeCode::InsufficientState)] if *channel == subscriber.channel => Ok(()),
+            _ => Err(format!("{controls:?} {numbers:?}")),
+        }
+    })
+    .await;
+    numbers
 }
