@@ -80,7 +80,8 @@ impl View {
         })
     }
 
-    fn other_owner(&self, slot: Slot) -> Option<&Arc<str>> {
+    /// The owner by the layout that a change is to or from; none where that node was lost.
+    pub(crate) fn other_owner(&self, slot: Slot) -> Option<&Arc<str>> {
         self.other.as_ref().and_then(|other| other.owner(slot)).filter(|other| !self.lost.contains(other))
     }
 }
