@@ -50,21 +50,23 @@ impl View {
         self.other_owner(slot).filter(|other| Some(*other) != self.owner(slot))
     }
 
+    /// Where a slot has to be listened for before a gateway acknowledges the document: at its owner after the change, if the
+    /// change moves it. Old owners, and slots that stay where they are, hold nobody up: their nodes may be dead. In the phase
+    /// `switch`, besides, nothing must be under way that was published by an older document.
+    #[must_use]
+    pub fn awaited(&self, slot: Slot) -> Option<&Arc<str>> {
+        let other = self.other.as_ref().and_then(|other| other.owner(slot)).filter(|other| Some(*other) != self.owner(slot));
+        match self.document.phase {
+            Phase::Prepare | Phase::Fence => other,
+            Phase::Switch => self.owner(slot).filter(|_| other.is_some()),
+            Phase::Stable => None,
+        }
+    }
+
     /// From where the owner has to take over what the slot's channels have kept.
     #[must_use]
     pub fn previous(&self, slot: Slot) -> Option<&Arc<str>> {
         if self.document.phase == Phase::Switch { self.also(slot) } else { None }
-    }
-
-    /// Where a gateway must hear the slot's channels before it has done its part of this phase; `None` where the change under
-    /// way does not concern the slot. Old owners hold nobody up: they may be dead.
-    #[must_use]
-    pub fn awaited(&self, slot: Slot) -> Option<&Arc<str>> {
-        match self.document.phase {
-            Phase::Stable => None,
-            Phase::Prepare | Phase::Fence => self.also(slot),
-            Phase::Switch => self.owner(slot).filter(|owner| self.other_owner(slot) != Some(*owner)),
-        }
     }
 
     /// Whether a gateway has done its part of this phase: it hears every channel where [`View::awaited`] says, and in `switch`
@@ -105,6 +107,27 @@ impl View {
 mod tests {
     use super::*;
     use crate::document::{Layout, Node};
+
+    #[test]
+    fn what_moves_is_awaited_at_its_new_owner_whatever_became_of_the_old_one() {
+        let node = |id: &str, state| Node { id: id.to_owned(), url: String::new(), weight: 1, state, incarnation: 1 };
+        let layout = |a, b| Layout { nodes: vec![node("a", a), node("b", b)], ..Layout::default() };
+        let (both, one) = (layout(NodeState::Serving, NodeState::Serving), layout(NodeState::Down, NodeState::Serving));
+        let document = Document { epoch: 2, vnodes: 16, ..Document::default() };
+        let of = |phase, current: &Layout, next: Option<&Layout>, prev: Option<&Layout>| {
+            let (next, prev) = (next.cloned(), prev.cloned());
+            View::new(Document { phase, current: current.clone(), next, prev, ..document.clone() })
+        };
+        let stable = of(Phase::Stable, &both, None, None);
+        assert!(Slot::all().all(|slot| stable.awaited(slot).is_none()));
+        let lost = of(Phase::Switch, &one, None, Some(&both));
+        let readmitted = of(Phase::Prepare, &one, Some(&both), None);
+        for slot in Slot::all() {
+            let was_of_a = stable.owner(slot).is_some_and(|owner| **owner == *"a");
+            assert_eq!(lost.awaited(slot).map(|node| &**node), was_of_a.then_some("b"));
+            assert_eq!(readmitted.awaited(slot).map(|node| &**node), was_of_a.then_some("a"));
+        }
+    }
 
     #[test]
     fn a_lost_node_is_neither_listened_to_nor_asked_for_what_it_had() {

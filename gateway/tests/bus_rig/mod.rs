@@ -91,6 +91,7 @@ pub struct Rig {
     pub bus: Arc<Bus>,
     pub hub: Arc<Hub>,
     pub registry: prometheus::Registry,
+    pub nodes: Option<Nodes>,
     running: Option<JoinHandle<()>>,
 }
 
@@ -106,7 +107,7 @@ impl Drop for Rig {
 pub fn embedded() -> Rig {
     let hub = Arc::new(Hub::default());
     let bus = Arc::new(Bus::Embedded(EmbeddedBus::new(hub.clone(), random_u64)));
-    Rig { bus, hub, registry: prometheus::Registry::new(), running: None }
+    Rig { bus, hub, registry: prometheus::Registry::new(), nodes: None, running: None }
 }
 
 /// Over Redis, without a ring yet.
@@ -114,12 +115,12 @@ pub fn gateway(name: &str) -> Rig {
     let (hub, registry) = (Arc::new(Hub::default()), prometheus::Registry::new());
     let config = NodesConfig { gateway: name.to_owned(), access: Access::default(), scripts: scripts(), clock: now, random_u64 };
     let (nodes, hearing) = Nodes::new(config, &registry).unwrap();
-    let bus = Arc::new(RedisBus::new(name, hub.clone(), nodes, now, random_u64, &registry).unwrap());
+    let bus = Arc::new(RedisBus::new(name, hub.clone(), nodes.clone(), now, random_u64, &registry).unwrap());
     let running = tokio::spawn({
         let bus = bus.clone();
         async move { bus.run(hearing, std::future::pending()).await }
     });
-    Rig { bus: Arc::new(Bus::Redis(bus)), hub, registry, running: Some(running) }
+    Rig { bus: Arc::new(Bus::Redis(bus)), hub, registry, nodes: Some(nodes), running: Some(running) }
 }
 
 /// Over one Redis node.
