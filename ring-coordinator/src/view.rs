@@ -54,7 +54,7 @@ impl View {
     /// change moves it. Old owners, and slots that stay where they are, hold nobody up: their nodes may be dead. In the phase
     /// `switch`, besides, nothing must be under way that was published by an older document.
     #[must_use]
-    pub fn awaited(&self, slot: Slot) -> Option<&Arc<str>> {
+    pub fn due_at(&self, slot: Slot) -> Option<&Arc<str>> {
         let other = self.other.as_ref().and_then(|other| other.owner(slot)).filter(|other| Some(*other) != self.owner(slot));
         match self.document.phase {
             Phase::Prepare | Phase::Fence => other,
@@ -119,13 +119,13 @@ mod tests {
             View::new(Document { phase, current: current.clone(), next, prev, ..document.clone() })
         };
         let stable = of(Phase::Stable, &both, None, None);
-        assert!(Slot::all().all(|slot| stable.awaited(slot).is_none()));
+        assert!(Slot::all().all(|slot| stable.due_at(slot).is_none()));
         let lost = of(Phase::Switch, &one, None, Some(&both));
         let readmitted = of(Phase::Prepare, &one, Some(&both), None);
         for slot in Slot::all() {
             let was_of_a = stable.owner(slot).is_some_and(|owner| **owner == *"a");
-            assert_eq!(lost.awaited(slot).map(|node| &**node), was_of_a.then_some("b"));
-            assert_eq!(readmitted.awaited(slot).map(|node| &**node), was_of_a.then_some("a"));
+            assert_eq!(lost.due_at(slot).map(|node| &**node), was_of_a.then_some("b"));
+            assert_eq!(readmitted.due_at(slot).map(|node| &**node), was_of_a.then_some("a"));
         }
     }
 
@@ -157,11 +157,11 @@ mod tests {
         let stable = View::new(Document { current: new, ..document(5, Phase::Stable) });
         for slot in Slot::all() {
             let moves = prepare.also(slot).is_some();
-            assert_eq!(prepare.awaited(slot), prepare.also(slot));
-            assert_eq!(switch.awaited(slot), switch.owner(slot).filter(|_| moves), "not where it was");
-            assert_eq!(stable.awaited(slot), None);
+            assert_eq!(prepare.due_at(slot), prepare.also(slot));
+            assert_eq!(switch.due_at(slot), switch.owner(slot).filter(|_| moves), "not where it was");
+            assert_eq!(stable.due_at(slot), None);
         }
-        assert!(Slot::all().any(|slot| switch.awaited(slot).is_some_and(|node| **node == *"c")));
+        assert!(Slot::all().any(|slot| switch.due_at(slot).is_some_and(|node| **node == *"c")));
         assert!(prepare.is_done(true, Some(1)) && !prepare.is_done(false, None));
         assert!(switch.is_done(true, Some(4)) && !switch.is_done(true, Some(3)) && !switch.is_done(false, None));
     }

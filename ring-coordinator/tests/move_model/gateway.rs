@@ -52,7 +52,7 @@ pub(crate) fn places(document: &Document) -> Places {
             owner: view.owner(slot).map(index).unwrap(),
             also: view.also(slot).map(index),
             previous: view.previous(slot).map(index),
-            awaited: view.awaited(slot).map(index),
+            awaited: view.due_at(slot).map(index),
         }
     })
 }

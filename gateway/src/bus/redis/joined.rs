@@ -63,7 +63,7 @@ impl Joined {
     /// Goes by another view of the ring.
     pub(super) fn follow(&mut self, view: &View, now_ms: u64, changes: &mut Vec<Change>, out: &mut Vec<Order>) {
         let other = if view.document.phase == Phase::Switch { Role::Previous } else { Role::Next };
-        self.due_at = view.awaited(self.slot).cloned();
+        self.due_at = view.due_at(self.slot).cloned();
         let wanted = [(view.owner(self.slot), Role::Owner), (view.also(self.slot), other)];
         let role_of = |node: &Arc<str>| wanted.iter().find(|(wanted, _)| *wanted == Some(node)).map(|(_, role)| *role);
         let mut mended = 0;
