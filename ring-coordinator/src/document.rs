@@ -174,6 +174,17 @@ impl Document {
         self.next.as_ref().or(self.prev.as_ref())
     }
 
+    /// Whether a gateway has done its part of this phase: it hears every channel where [`View::due_at`] says, and in `switch`
+    /// nothing of its own is under way by an older document than this. `oldest_under_way` is the least epoch by which
+    /// something is.
+    ///
+    /// [`View::due_at`]: crate::view::View::due_at
+    #[must_use]
+    pub fn is_done(&self, hears_all_due: bool, oldest_under_way: Option<u64>) -> bool {
+        let is_quiet = self.phase != Phase::Switch || oldest_under_way.is_none_or(|oldest| oldest >= self.epoch);
+        hears_all_due && is_quiet
+    }
+
     /// Every node of the present layout and of the other one, once each; where both have it, as the one does in which it was
     /// taken in later: a node that comes back is connected to as what it will be, and stays so when it has become that.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {

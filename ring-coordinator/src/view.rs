@@ -69,15 +69,6 @@ impl View {
         if self.document.phase == Phase::Switch { self.also(slot) } else { None }
     }
 
-    /// Whether a gateway has done its part of this phase: it hears every channel where [`View::awaited`] says, and in `switch`
-    /// nothing of its own is under way by an older document than this. `oldest_under_way` is the least epoch by which
-    /// something is.
-    #[must_use]
-    pub fn is_done(&self, hears_all_awaited: bool, oldest_under_way: Option<u64>) -> bool {
-        let is_quiet = self.document.phase != Phase::Switch || oldest_under_way.is_none_or(|oldest| oldest >= self.epoch());
-        hears_all_awaited && is_quiet
-    }
-
     /// The slots that the change under way moves, each with its owner before (none if that was lost) and after it.
     pub fn moved(&self) -> impl Iterator<Item = (Slot, Option<&Arc<str>>, Option<&Arc<str>>)> {
         let is_switched = self.document.phase == Phase::Switch;
@@ -162,7 +153,7 @@ mod tests {
             assert_eq!(stable.due_at(slot), None);
         }
         assert!(Slot::all().any(|slot| switch.due_at(slot).is_some_and(|node| **node == *"c")));
-        assert!(prepare.is_done(true, Some(1)) && !prepare.is_done(false, None));
-        assert!(switch.is_done(true, Some(4)) && !switch.is_done(true, Some(3)) && !switch.is_done(false, None));
+        assert!(prepare.document.is_done(true, Some(1)) && !prepare.document.is_done(false, None));
+        assert!(switch.document.is_done(true, Some(4)) && !switch.document.is_done(true, Some(3)) && !switch.document.is_done(false, None));
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub enum Input {
     /// A ring, wherever it comes from. One that is not newer than what is known counts for nothing.
     View(Arc<View>),
-    /// The bus has done its part of all documents up to this epoch: see [`View::awaited`].
+    /// The bus has done its part of all documents up to this epoch: see [`View::due_at`].
     Finished(u64),
     /// The key stands in etcd, and every ring that stood there before it was told.
     Registered,

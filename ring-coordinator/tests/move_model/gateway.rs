@@ -1,11 +1,7 @@
 //! A gateway of the model: it publishes and listens by the document that it knows, and merges what comes from two nodes.
 
 use crate::model::Mutant;
-use ring_coordinator::{
-    document::{Document, Phase},
-    slot::Slot,
-    view::View,
-};
+use ring_coordinator::{document::Document, slot::Slot, view::View};
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     sync::{Arc, LazyLock, Mutex},
@@ -39,7 +35,7 @@ pub(crate) struct Places {
     pub(crate) owner: usize,
     pub(crate) also: Option<usize>,
     pub(crate) previous: Option<usize>,
-    pub(crate) awaited: Option<usize>,
+    pub(crate) due_at: Option<usize>,
 }
 
 /// Views take a while to make, and there are few of them.
@@ -52,7 +48,7 @@ pub(crate) fn places(document: &Document) -> Places {
             owner: view.owner(slot).map(index).unwrap(),
             also: view.also(slot).map(index),
             previous: view.previous(slot).map(index),
-            awaited: view.due_at(slot).map(index),
+            due_at: view.due_at(slot).map(index),
         }
     })
 }
@@ -60,8 +56,8 @@ pub(crate) fn places(document: &Document) -> Places {
 impl SimGateway {
     /// Whether it may acknowledge the document that it goes by.
     pub(crate) fn is_done(&self) -> bool {
-        let is_quiet = self.view.phase != Phase::Switch || self.sent.as_ref().is_none_or(|(_, _, by)| by.epoch >= self.view.epoch);
-        is_quiet && places(&self.view).awaited.is_none_or(|node| self.listens[node])
+        let hears = places(&self.view).due_at.is_none_or(|node| self.listens[node]);
+        self.view.is_done(hears, self.sent.as_ref().map(|(_, _, by)| by.epoch))
     }
 
     pub(crate) fn wants(&self, node: usize) -> bool {

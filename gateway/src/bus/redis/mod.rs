@@ -260,7 +260,7 @@ impl RedisBus {
         if *self.acked.borrow() >= view.epoch() || *self.routes.newest.borrow() < view.epoch() {
             return;
         }
-        if view.is_done(self.listener.follows(), self.routes.flights.oldest()) {
+        if view.document.is_done(self.listener.follows(), self.routes.flights.oldest()) {
             self.acked.send_replace(view.epoch());
         }
     }
