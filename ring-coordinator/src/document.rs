@@ -179,6 +179,14 @@ impl Document {
         let others = self.other().into_iter().flat_map(|other| &other.nodes);
         self.current.nodes.iter().chain(others.filter(|node| self.current.node(&node.id).is_none()))
     }
+
+    /// The incarnation by which a node is connected to. One that a change takes in has its new one already in `prepare`, when
+    /// subscriptions begin there: a connection made anew in `switch` would miss what is published meanwhile.
+    #[must_use]
+    pub fn incarnation(&self, node: &str) -> u64 {
+        let layouts = std::iter::once(&self.current).chain(self.other());
+        layouts.filter_map(|layout| layout.node(node)).map(|node| node.incarnation).max().unwrap_or(0)
+    }
 }
 
 fn one() -> u32 {

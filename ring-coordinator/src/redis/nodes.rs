@@ -104,7 +104,7 @@ impl Nodes {
             stays
         });
         for node in document.nodes() {
-            let place = Place { url: node.url.clone(), incarnation: node.incarnation };
+            let place = Place { url: node.url.clone(), incarnation: document.incarnation(&node.id) };
             if let Some(entry) = nodes.get(&node.id) {
                 entry.place.send_if_modified(|known| {
                     let is_changed = *known != place;
