@@ -175,6 +175,7 @@ impl Publisher {
             let answer = self.client.ask(json!({ "publish": { "channel": channel, "data": { "n": *number } } })).await?;
             let mut ledger = self.ledger.lock().map_err(|_| anyhow!("another publisher panicked"))?;
             ledger.slowest_answer_ms = ledger.slowest_answer_ms.max(self.start.ms() - sent_ms);
+            ledger.answered_ms.insert(channel.clone(), self.start.ms());
             match answer.get("error") {
                 None => ledger.acknowledged.entry(channel.clone()).or_default().push((*number, sent_ms)),
                 Some(error) => *ledger.refused.entry(error.to_string()).or_default() += 1,

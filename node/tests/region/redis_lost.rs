@@ -32,7 +32,7 @@ async fn ended(scene: &Scene, act: Act, pause_ms: u64) {
     act.until_everybody_is_told().await;
     scene.assert_they_tell(&act, true, true).await;
     let election_ms = scene.election_ms(&act).await;
-    let sight = act.end().await;
+    let sight = scene.end(act).await;
     sight.assert_nothing_is_silently_lost(pause_ms + election_ms);
     if election_ms == 0 && pause_ms < REFUSED_MS {
         sight.assert_nothing_was_refused();
@@ -97,7 +97,7 @@ async fn a_lost_node_that_comes_back_is_taken_in_again_as_another_one() {
     let after = self::incarnation(&scene).await;
     assert!(after > incarnation, "{incarnation}, then {after}");
     scene.assert_they_tell(&act, false, false).await;
-    let sight = act.end().await;
+    let sight = scene.end(act).await;
     sight.assert_nothing_is_silently_lost(3_000);
     sight.assert_nobody_was_told();
     sight.assert_nothing_was_refused();

@@ -47,6 +47,8 @@ pub struct Flow {
     pub slowest_answer_ms: u64,
     /// Publications that were refused.
     pub refused: u64,
+    /// When the last publication was answered, in milliseconds since the traffic began: whether it is the publisher who stands.
+    pub answered_ms: BTreeMap<String, u64>,
 }
 
 /// What was answered to publishers.
@@ -56,6 +58,8 @@ pub(super) struct Ledger {
     pub(super) acknowledged: BTreeMap<String, Vec<(u64, u64)>>,
     pub(super) refused: BTreeMap<String, u64>,
     pub(super) slowest_answer_ms: u64,
+    /// The last one, by channel.
+    pub(super) answered_ms: BTreeMap<String, u64>,
 }
 
 /// What one subscriber's connection saw, by channel.
@@ -84,7 +88,12 @@ impl SeenChannel {
 }
 
 pub(super) fn flow<'a>(ledger: &Ledger, all: impl Iterator<Item = &'a Seen>, since_ms: u64, now_ms: u64) -> Flow {
-    let mut flow = Flow { slowest_answer_ms: ledger.slowest_answer_ms, refused: ledger.refused.values().sum(), ..Flow::default() };
+    let mut flow = Flow {
+        slowest_answer_ms: ledger.slowest_answer_ms,
+        refused: ledger.refused.values().sum(),
+        answered_ms: ledger.answered_ms.clone(),
+        ..Flow::default()
+    };
     for (channel, seen) in all.flat_map(|seen| &seen.channels) {
         let pause_ms = flow.pauses_ms.entry(channel.clone()).or_default();
         *pause_ms = seen.pause_ms(since_ms, Some(now_ms)).max(*pause_ms);
