@@ -13,6 +13,7 @@ use gateway::{
     hub::Hub,
 };
 use prometheus::Registry;
+use protocol::time::Now;
 use ring_coordinator::{
     coordinator::{
         driver::{Driver, DriverConfig},
@@ -33,6 +34,7 @@ pub struct Ring {
     pub bus: Arc<RedisBus>,
     /// How it stands with the ring here.
     pub riding: watch::Receiver<Arc<Riding>>,
+    name: String,
     nodes: Nodes,
     hearing: Hearing,
     member: Member,
@@ -64,19 +66,19 @@ impl Ring {
         };
         let member = Member::new(member, etcd.clone(), nodes.clone(), Some(RingFile::new(data_dir.path())), registry);
         let member = member.context("registering metrics")?;
-        Ok(Ring { bus: Arc::new(bus), riding: member.riding(), nodes, hearing, member })
+        Ok(Ring { bus: Arc::new(bus), riding: member.riding(), name: node.to_owned(), nodes, hearing, member })
     }
 
     /// What `/readyz` tells of it.
     #[must_use]
     pub fn check(&self, etcd: &Etcd) -> Check {
-        let (riding, nodes, mirror) = (self.riding.clone(), self.nodes.clone(), etcd.mirror().clone());
-        Box::new(move || health(&riding.borrow(), &nodes, &mirror.snapshot()))
+        let (me, riding, nodes, mirror) = (self.name.clone(), self.riding.clone(), self.nodes.clone(), etcd.mirror().clone());
+        Box::new(move || health(&me, &riding.borrow(), &nodes, &mirror.snapshot(), clock::now()))
     }
 
     /// Hears what is published, and goes by the newest ring, until `shutdown`; then lets go of the nodes.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Ring { bus, riding, nodes, hearing, member } = self;
+        let Ring { bus, riding, nodes, hearing, member, .. } = self;
         let progress = Progress { acked: bus.acked(), news: bus.ring_news(), opinions: nodes.opinions() };
         tokio::select! {
             () = shutdown => {}
@@ -127,9 +129,13 @@ async fn follow(bus: &RedisBus, mut riding: watch::Receiver<Arc<Riding>>) {
     }
 }
 
+/// For so long a node must be voted down here before it counts that others vote it up: each notices a dead one in its own
+/// time, and one that is dead for all is no reason to send clients elsewhere.
+const ODD_AFTER_MS: u64 = 5_000;
+
 /// A gateway without a ring serves nobody; one whose ring is old, or of whose nodes some are lost, goes on. A node that this
 /// gateway alone does not reach while it is in the ring makes it send new clients elsewhere.
-fn health(riding: &Riding, nodes: &Nodes, snapshot: &Snapshot) -> Health {
+fn health(me: &str, riding: &Riding, nodes: &Nodes, snapshot: &Snapshot, now: Now) -> Health {
     let Some(view) = &riding.view else {
         return match &riding.standing {
             Standing::None(why) => Health::Failed((*why).to_owned()),
@@ -140,19 +146,25 @@ fn health(riding: &Riding, nodes: &Nodes, snapshot: &Snapshot) -> Health {
     if serving.is_empty() {
         return Health::Failed("no Redis node of the ring takes slots: add one with `headcount ring apply`".to_owned());
     }
-    let mut down = Vec::new();
+    let (mut down, mut full) = (Vec::new(), Vec::new());
     for id in &serving {
-        let Some(opinion) = nodes.health(id).and_then(|health| health.opinion).filter(|opinion| opinion.vote == Vote::Down) else {
-            continue;
-        };
-        let up = snapshot.votes.iter().filter(|((node, _), held)| node == id && held.value.vote == record::Opinion::Up).count();
-        if 2 * up > snapshot.gateways.len() {
+        let Some(node) = nodes.health(id) else { continue };
+        if node.is_out_of_memory {
+            full.push(*id);
+        }
+        let Some(opinion) = node.opinion.filter(|opinion| opinion.vote == Vote::Down) else { continue };
+        let others_up =
+            snapshot.votes.iter().filter(|((node, gateway), held)| node == id && gateway != me && held.value.vote == record::Opinion::Up);
+        if is_odd_one_out(opinion.since_ms, others_up.count(), snapshot.gateways.len(), now) {
             return Health::Failed(format!("this gateway does not reach the Redis node {id}, and most others do: {}", opinion.reason));
         }
         down.push(format!("{id} ({})", opinion.reason));
     }
     if !down.is_empty() {
         return Health::Degraded(format!("{} of {} Redis nodes do not answer: {}", down.len(), serving.len(), down.join(", ")));
+    }
+    if !full.is_empty() {
+        return Health::Degraded(format!("out of memory, so that what keeps history is refused: Redis nodes {}", full.join(", ")));
     }
     match &riding.standing {
         Standing::Disputed(alarm) => Health::Degraded(alarm.to_string()),
@@ -164,5 +176,33 @@ fn health(riding: &Riding, nodes: &Nodes, snapshot: &Snapshot) -> Health {
             Health::Degraded("this gateway does not stand in etcd yet: changes of the ring do not wait for it".into())
         }
         _ => Health::Ok,
+    }
+}
+
+/// Whether a node that is voted down here since then is up for a majority without us. Our own vote in etcd may be an old one.
+fn is_odd_one_out(down_since_ms: u64, others_up: usize, gateways: usize, now: Now) -> bool {
+    2 * others_up > gateways && now.wall_ms.saturating_sub(down_since_ms) >= ODD_AFTER_MS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_gateway_that_has_missed_a_node_for_long_while_a_majority_reaches_it_is_the_odd_one_out() {
+        let now = Now { mono_ms: 0, wall_ms: 100_000 };
+        for (down_since_ms, others_up, gateways, expected) in [
+            (95_000, 2, 3, true),
+            (95_001, 2, 3, false),
+            (10_000, 1, 2, false),
+            (10_000, 1, 3, false),
+            (10_000, 2, 4, false),
+            (10_000, 3, 4, true),
+            (10_000, 0, 1, false),
+            // By a clock that was set back.
+            (200_000, 2, 3, false),
+        ] {
+            assert_eq!(is_odd_one_out(down_since_ms, others_up, gateways, now), expected, "{down_since_ms} {others_up} of {gateways}");
+        }
     }
 }

@@ -31,5 +31,5 @@ pub use redis_server::{Disk, RedisServer};
 pub use region::{Region, RegionOptions};
 pub use small_disk::SmallDisk;
 pub use tally::Tally;
-pub use traffic::{Outcome, Traffic, TrafficOptions};
+pub use traffic::{Flow, Outcome, Traffic, TrafficOptions};
 pub use wait::eventually;

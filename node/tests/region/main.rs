@@ -3,3 +3,6 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on says where
 
 mod moves;
+mod redis_faults;
+mod redis_lost;
+mod scene;

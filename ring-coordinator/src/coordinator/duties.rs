@@ -87,7 +87,9 @@ impl Coordinator {
         if recent + lost.len() > may_be_down(serving.len() + recent) {
             return Verdict::Wrong(Alarm::Throttled);
         }
-        if self.is_settled(now) { Verdict::Remove(lost) } else { Verdict::Well }
+        // Nodes that die together are not noticed together: the first one waits until it is known how many they are.
+        let is_one_of_many = those(&|watch| watch.is_doubtful()).len() > may_be_down(serving.len());
+        if self.is_settled(now) && !is_one_of_many { Verdict::Remove(lost) } else { Verdict::Well }
     }
 
     pub(super) fn raise(&mut self, alarms: BTreeSet<Alarm>, out: &mut Vec<Output>) {

@@ -96,6 +96,12 @@ impl Watch {
         self.is_voted_down(timing, now) || self.fails_for(timing.down_ms, now)
     }
 
+    /// Something speaks against it just now. It may pass, or be the first that is seen of a greater trouble.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.voted_down_since.is_some() || self.probe.is_some_and(|(well, _)| !well)
+    }
+
     /// The own probe fails and the gateways do not say so: this coordinator is the odd one out.
     #[must_use]
     pub fn fails_for_me_alone(&self, ms: u64, now: u64) -> bool {

@@ -151,6 +151,23 @@ fn many_nodes_that_look_down_at_once_are_the_network() {
 }
 
 #[test]
+fn nodes_that_die_together_and_are_noticed_one_after_the_other_are_the_network_too() {
+    for apart_ms in (0..2_000).step_by(100) {
+        let mut world = settled(&["a", "b", "c"], 2);
+        // They refuse connections.
+        world.noticed_ms = 200;
+        world.dead.insert("a".to_owned(), world.now);
+        world.run(apart_ms);
+        world.dead.insert("b".to_owned(), world.now);
+        world.run(20_000);
+        assert_eq!((world.epoch(), &world.alarms), (1, &[Alarm::Frozen].into()), "{apart_ms} ms apart");
+        world.dead.clear();
+        world.run(5_000);
+        assert_eq!((world.epoch(), world.alarms.len()), (1, 0), "{apart_ms} ms apart");
+    }
+}
+
+#[test]
 fn what_may_look_down_at_once_is_all_that_goes_in_a_minute() {
     let mut world = settled(&["a", "b", "c", "d", "e", "f"], 3);
     world.dead.insert("a".to_owned(), world.now);

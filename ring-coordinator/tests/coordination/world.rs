@@ -52,8 +52,9 @@ pub(crate) struct World {
     pub(crate) registered: BTreeMap<String, Gateway>,
     pub(crate) gateways: BTreeMap<String, SimGateway>,
     pub(crate) votes: BTreeMap<String, BTreeMap<String, Vote>>,
-    /// Nodes that are dead, since when; what is voted and probed follows.
+    /// Nodes that are dead, since when; what is voted, so much later, and probed follows.
     pub(crate) dead: BTreeMap<String, u64>,
+    pub(crate) noticed_ms: u64,
     /// Nodes that only the leader cannot reach.
     pub(crate) unreachable: BTreeSet<String>,
     /// `min_epoch` of each node, for all its slots that were ever fenced.
@@ -100,6 +101,7 @@ impl World {
             gateways: names.iter().map(|name| (name.clone(), SimGateway::default())).collect(),
             votes: nodes.iter().map(|node| ((*node).to_owned(), names.iter().map(|name| (name.clone(), up(node))).collect())).collect(),
             dead: BTreeMap::new(),
+            noticed_ms: 3_000,
             unreachable: BTreeSet::new(),
             fences: BTreeMap::new(),
             leader: None,
@@ -227,12 +229,12 @@ impl World {
         Seen { document, revision, gateways: self.registered.clone(), votes: self.votes.clone() }
     }
 
-    /// Gateways notice a dead node after 3 s, and one that is back at once.
+    /// Gateways notice a dead node some time later, and one that is back at once.
     fn vote(&mut self) {
         let mut changed = false;
         for (node, votes) in &mut self.votes {
             let vote = match self.dead.get(node) {
-                Some(since) if self.now >= since + 3_000 => Opinion::Down,
+                Some(since) if self.now >= since + self.noticed_ms => Opinion::Down,
                 Some(_) => continue,
                 None => Opinion::Up,
             };

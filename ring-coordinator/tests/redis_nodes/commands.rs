@@ -1,5 +1,6 @@
 use crate::gateway::{Gateway, PATIENCE, document};
 use ring_coordinator::{
+    document::{Document, NodeState, Phase},
     redis::{Access, CallError, NotSent, Reply, Script, Secret, Vote, fence, fence_key, fences},
     slot::Slot,
 };
@@ -21,6 +22,32 @@ async fn a_script_is_called_and_called_again_after_all_scripts_were_forgotten() 
     assert_eq!(link.call(&add(), &[b"k"], &[b"3", b"\0\r\n"]).await, Ok(answer(5)));
     let info = format!("{:?}", server.cli(&["INFO", "server"]).await.unwrap());
     assert!(info.contains(link.life().as_str().strip_suffix(".1").unwrap()));
+}
+
+/// What is published there from then on would be missed meanwhile.
+#[tokio::test]
+async fn a_node_that_a_change_takes_in_is_connected_to_before_publications_go_there_and_not_anew_then() {
+    let server = RedisServer::start(&[]).await;
+    let gateway = Gateway::new(Access::default(), &[]);
+    let down = |mut document: Document| {
+        document.current.nodes.iter_mut().for_each(|node| node.state = NodeState::Down);
+        document
+    };
+    let (before, after) = (down(document(&[("redis-a", &server.url(), 1)])), document(&[("redis-a", &server.url(), 4)]));
+    let next = Some(after.current.clone());
+    gateway.nodes.apply(&before);
+    gateway.link().await;
+    gateway.nodes.apply(&Document { epoch: 4, phase: Phase::Prepare, next, ..before.clone() });
+    let link = eventually(PATIENCE, async || {
+        let link = gateway.link().await;
+        if link.life().as_str().ends_with(".4") { Ok(link) } else { Err(format!("{link:?}")) }
+    })
+    .await;
+    gateway.nodes.apply(&Document { epoch: 6, phase: Phase::Switch, prev: Some(before.current), ..after.clone() });
+    gateway.nodes.apply(&Document { epoch: 7, ..after });
+    // Longer than a connection that is let go of stands.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(link.command(&redis::cmd("PING")).await, Ok(Reply::Status("PONG".into())), "the very connection of before");
 }
 
 #[tokio::test]
