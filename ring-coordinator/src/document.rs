@@ -179,6 +179,15 @@ impl Document {
         let others = self.other().into_iter().flat_map(|other| &other.nodes);
         self.current.nodes.iter().chain(others.filter(|node| self.current.node(&node.id).is_none()))
     }
+
+    /// The same nodes, each as it is connected to. One that will take slots and takes none yet is connected to as what it
+    /// will be: who listens there before the step that gives it slots would lose in that step what is published meanwhile.
+    pub fn places(&self) -> impl Iterator<Item = &Node> {
+        self.nodes().map(|node| {
+            let next = self.next.as_ref().and_then(|next| next.node(&node.id)).filter(|next| next.state == NodeState::Serving);
+            next.filter(|_| node.state != NodeState::Serving).unwrap_or(node)
+        })
+    }
 }
 
 fn one() -> u32 {
