@@ -270,7 +270,10 @@ impl Driver {
                 }
                 self.tell(fact);
             }
-            Back::Probed(node, well, copied) => {
+            Back::Probed(node, well, copied, newer) => {
+                if let Some(newer) = newer {
+                    self.tell(Input::Known(newer));
+                }
                 if let Some(copied) = copied {
                     self.copies.insert(node.clone(), copied);
                 }
@@ -317,7 +320,7 @@ impl Driver {
 
     /// Connects to all nodes of the document, and to those that are probed because somebody wants them in.
     fn connect(&mut self, out: &[Output]) {
-        let mut places: Vec<Node> = self.step.0.iter().flat_map(|document| document.nodes().cloned()).collect();
+        let mut places: Vec<Node> = self.step.0.iter().flat_map(|document| document.places().cloned()).collect();
         let probed: Vec<&Node> =
             out.iter().filter_map(|order| if let Output::Probe { node } = order { Some(node) } else { None }).collect();
         // Between probes those that are not in the document stay.
@@ -363,7 +366,7 @@ impl Driver {
 
     fn probe(&mut self, node: &str) {
         let (document, copied) = (self.step.0.clone(), self.copies.get(node).cloned());
-        self.jobs.spawn(probe(self.nodes.clone(), node.to_owned(), document, copied));
+        self.jobs.spawn(probe(self.nodes.clone(), self.etcd.store(), node.to_owned(), document, copied));
     }
 
     fn answer(&mut self, wanted: u64, result: Result<u64, Refusal>) {
