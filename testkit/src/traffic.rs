@@ -20,8 +20,8 @@ use tokio::{
 };
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
-/// How long one answer may take: longer than a publication is tried.
-const ANSWER: Duration = Duration::from_secs(15);
+/// How long one answer may take: longer than a publication is tried by a gateway that is stopped for a while.
+const ANSWER: Duration = Duration::from_secs(40);
 /// Channels of one subscriber's connection; fewer than a client may have.
 const CHANNELS_PER_CLIENT: usize = 100;
 
@@ -47,6 +47,8 @@ pub struct Outcome {
     pub delivered: u64,
     /// Acknowledged publications that a subscriber did not get, and was not told so.
     pub lost: u64,
+    /// One of them.
+    pub example: Option<String>,
     /// The same, where the subscriber was told that it lost something.
     pub lost_and_told: u64,
     /// Publications that a subscriber got twice.
@@ -99,9 +101,14 @@ struct SeenChannel {
 impl Traffic {
     /// Subscribes to every channel at every gateway, then begins to publish at all of them in turn.
     pub async fn start(gateways: &[SocketAddr], options: &TrafficOptions) -> Result<Traffic> {
+        Traffic::start_between(gateways, gateways, options).await
+    }
+
+    /// The same, with publishers at some gateways and subscribers at others.
+    pub async fn start_between(publish_at: &[SocketAddr], hear_at: &[SocketAddr], options: &TrafficOptions) -> Result<Traffic> {
         let (stop, published, ledger) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::default());
         let (mut subscribers, mut seen) = (Vec::new(), Vec::new());
-        for gateway in gateways {
+        for gateway in hear_at {
             for channels in options.channels.chunks(CHANNELS_PER_CLIENT) {
                 let mine = Arc::new(Mutex::new(Seen::default()));
                 let client = Client::connect(*gateway).await?;
@@ -114,7 +121,7 @@ impl Traffic {
         let mut publishers = Vec::new();
         let each = options.channels.len().div_ceil(options.publishers);
         for (at, channels) in options.channels.chunks(each).enumerate() {
-            let client = Client::connect(gateways[at % gateways.len()]).await?;
+            let client = Client::connect(publish_at[at % publish_at.len()]).await?;
             let share = f64::from(options.rate) * channels.len() as f64 / options.channels.len() as f64;
             let publisher = Publisher {
                 client,
@@ -167,7 +174,12 @@ fn outcome(ledger: &Mutex<Ledger>, seen: &[Arc<Mutex<Seen>>]) -> Outcome {
             for number in acknowledged.iter().filter(|number| sorted.binary_search(number).is_err()) {
                 // A gap stands where the next number that was seen comes after it.
                 let at = numbers.iter().position(|seen| seen > number).unwrap_or(numbers.len());
-                if gaps.contains(&at) { outcome.lost_and_told += 1 } else { outcome.lost += 1 }
+                if gaps.contains(&at) {
+                    outcome.lost_and_told += 1;
+                } else {
+                    outcome.lost += 1;
+                    outcome.example.get_or_insert_with(|| format!("{number} of {channel}"));
+                }
             }
         }
     }
@@ -238,11 +250,11 @@ impl Subscriber {
                 .collect();
             let recovered = subscribed["recovered"].as_bool().unwrap_or(false);
             let mut seen = self.seen.lock().map_err(|_| anyhow!("poisoned"))?;
-            if recovers && !recovered {
-                seen.told += 1;
-            }
+            // A subscription without a place to recover from that began anew has a gap too.
+            let has_gap = !recovered && (recovers || seen.channels.contains_key(&channel));
+            seen.told += u64::from(has_gap);
             let seen = seen.channels.entry(channel).or_default();
-            if recovers && !recovered {
+            if has_gap {
                 seen.gaps.push(seen.numbers.len());
             }
             seen.numbers.extend(publications);

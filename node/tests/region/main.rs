@@ -2,4 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says where
 
+mod coordinators;
+mod etcd_faults;
+mod lookout;
 mod moves;
+mod scene;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 use testkit::{Outcome, Region, RegionOptions, Traffic, TrafficOptions};
 
-const CONFIG: &str = "[limits]\nstale_timeout_s = 60\n[[namespace]]\nname = \"plain\"\nhistory_size = 0\npresence = false\njoin_leave = false\n\
+pub(crate) const CONFIG: &str = "[limits]\nstale_timeout_s = 60\n[[namespace]]\nname = \"plain\"\nhistory_size = 0\npresence = false\njoin_leave = false\n\
                       [[namespace]]\nname = \"kept\"\npresence = false\njoin_leave = false\n";
 
-fn channels(count: usize) -> Vec<String> {
+pub(crate) fn channels(count: usize) -> Vec<String> {
     (0..count).map(|at| format!("{}:room{at}", if at % 2 == 0 { "plain" } else { "kept" })).collect()
 }
 
