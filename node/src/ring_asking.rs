@@ -21,6 +21,8 @@ use tokio::{
 
 /// How often the answer is looked for.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long etcd is tried: the first of its members that is dialled may be down.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How something is asked for.
 #[derive(Args, Debug)]
@@ -57,7 +59,7 @@ impl Ring {
 
     /// All that the region keeps in etcd.
     pub fn read(&self) -> Result<Snapshot, Failure> {
-        let snapshot = self.runtime.block_on(self.etcd.store().read()).map_err(|error| unreachable(&error))?;
+        let snapshot = self.runtime.block_on(self.read_patiently()).map_err(|error| unreachable(&error))?;
         if snapshot.document.is_none() && snapshot.ring_revision > 0 {
             let key = self.etcd.keys().name(&ring_coordinator::etcd::Key::Ring);
             return Err(Failure::Refused(format!("what stands at {key} in etcd is no ring document; publish or restore the right one")));
@@ -78,12 +80,8 @@ impl Ring {
         self.runtime.block_on(async {
             match self.etcd.store().ask(&json).await {
                 Ok(_) => {}
-                Err(WriteError::Changed { .. }) => return Err(self.taken().await),
-                Err(WriteError::Unknown(error)) => {
-                    let text = format!("{error}; nobody knows whether it was asked for: `headcount ring status` tells");
-                    return Err(Failure::Unreachable(text));
-                }
-                Err(error) => return Err(Failure::Refused(error.to_string())),
+                Err(WriteError::Unknown(error)) => self.ask_again(&wanted, &json, &error).await?,
+                Err(error) => return Err(self.not_asked(error).await),
             }
             if asking.wait == 0 {
                 tell("asked; `headcount ring status` tells what becomes of it");
@@ -102,6 +100,40 @@ impl Ring {
         })
     }
 
+    /// Asks once more, unless what was tried before has arrived.
+    async fn ask_again(&self, wanted: &Wanted, json: &[u8], error: &CallError) -> Result<(), Failure> {
+        let unknown = |error: &CallError| {
+            Failure::Unreachable(format!("{error}; nobody knows whether it was asked for: `headcount ring status` tells"))
+        };
+        let snapshot = self.read_patiently().await.map_err(|_| unknown(error))?;
+        let waits = snapshot.wanted.as_ref().is_some_and(|held| held.value == json);
+        if waits || answer_to(wanted, &snapshot).is_some() {
+            return Ok(());
+        }
+        match self.etcd.store().ask(json).await {
+            Ok(_) => Ok(()),
+            Err(WriteError::Unknown(error)) => Err(unknown(&error)),
+            Err(error) => Err(self.not_asked(error).await),
+        }
+    }
+
+    async fn not_asked(&self, error: WriteError) -> Failure {
+        match error {
+            WriteError::Changed { .. } => self.taken().await,
+            error => Failure::Refused(error.to_string()),
+        }
+    }
+
+    async fn read_patiently(&self) -> Result<Snapshot, CallError> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match self.etcd.store().read().await {
+                Err(error) if error.code == "transport" && tokio::time::Instant::now() < deadline => sleep(LOOK).await,
+                read => return read,
+            }
+        }
+    }
+
     /// Waits for the answer, for ever, and tells how far it is. While etcd does not answer, it is asked again.
     async fn answered(&self, wanted: &Wanted) -> Answer {
         let (mut told, mut complained) = (0, String::new());
@@ -112,8 +144,7 @@ impl Ring {
                         told = document.epoch;
                         tell(&format!("epoch {told}: {}", serde_json::json!(document.phase).as_str().unwrap_or_default()));
                     }
-                    let answer = snapshot.wanted_result.as_ref().and_then(|held| serde_json::from_slice::<Answer>(&held.value).ok());
-                    if let Some(answer) = answer.filter(|answer| answer.by == wanted.by && answer.asked_ms == wanted.asked_ms) {
+                    if let Some(answer) = answer_to(wanted, &snapshot) {
                         return answer;
                     }
                 }
@@ -136,6 +167,11 @@ impl Ring {
         let by = waiting.map_or("somebody".to_owned(), |wanted| wanted.by);
         Failure::Refused(format!("{by} has asked for a change that is not done yet; wait for it, then ask again"))
     }
+}
+
+fn answer_to(wanted: &Wanted, snapshot: &Snapshot) -> Option<Answer> {
+    let answer = serde_json::from_slice::<Answer>(&snapshot.wanted_result.as_ref()?.value).ok()?;
+    (answer.by == wanted.by && answer.asked_ms == wanted.asked_ms).then_some(answer)
 }
 
 fn unreachable(error: &CallError) -> Failure {
