@@ -21,7 +21,7 @@ use tokio::{
 
 /// How often the answer is looked for.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long etcd is tried: the first of its members that is dialled may be down.
+/// How long etcd is tried: the first of its members that is dialled may be down, or they may be about to elect a leader.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How something is asked for.
@@ -128,7 +128,7 @@ impl Ring {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             match self.etcd.store().read().await {
-                Err(error) if error.code == "transport" && tokio::time::Instant::now() < deadline => sleep(LOOK).await,
+                Err(error) if is_passing(&error) && tokio::time::Instant::now() < deadline => sleep(LOOK).await,
                 read => return read,
             }
         }
@@ -172,6 +172,11 @@ impl Ring {
 fn answer_to(wanted: &Wanted, snapshot: &Snapshot) -> Option<Answer> {
     let answer = serde_json::from_slice::<Answer>(&snapshot.wanted_result.as_ref()?.value).ok()?;
     (answer.by == wanted.by && answer.asked_ms == wanted.asked_ms).then_some(answer)
+}
+
+/// Whether etcd may answer if it is asked again.
+fn is_passing(error: &CallError) -> bool {
+    matches!(error.code, "transport" | "unavailable" | "deadline")
 }
 
 fn unreachable(error: &CallError) -> Failure {

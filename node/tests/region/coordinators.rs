@@ -2,7 +2,7 @@
 
 use crate::scene::{Scene, change, end, options, ring, traffic_in};
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use testkit::{Chance, Direction, EtcdWatch, Region, RegionOptions, Traffic, eventually, region::PREFIX};
 use tokio::time::{sleep, timeout};
 
@@ -74,7 +74,7 @@ async fn the_leader_is_killed(scene: &mut Scene, at: At, args: &[&str], loser: &
             }
         }
     };
-    let asked = Instant::now();
+    let asked = tokio::time::Instant::now();
     let args = [args, &["--force"]].concat();
     let (told, killed) = tokio::join!(timeout(PATIENCE, region.ring(&args)), killing);
     told.expect("an answer").unwrap();
@@ -139,7 +139,7 @@ async fn a_change_goes_on_without_a_gateway(region: &Region, away: impl AsyncFnO
     let gateways = region.etcd.ctl(&["get", "--keys-only", "--prefix", &format!("{PREFIX}gw/")]).await.unwrap();
     assert!(gateways.contains("gw/g0") && !gateways.contains("gw/g1"), "{gateways}");
     back().await;
-    let returned = Instant::now();
+    let returned = tokio::time::Instant::now();
     eventually(PATIENCE, async || {
         let epochs = [region.gateways[0].metric("headcount_ring_epoch").await, region.gateways[1].metric("headcount_ring_epoch").await];
         let registered = region.gateways[1].metric("headcount_ring_registered").await;

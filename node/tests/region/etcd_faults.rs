@@ -5,7 +5,7 @@ use crate::{
     lookout::Lookout,
     scene::{Scene, change, options, ring, traffic, unharmed},
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use testkit::{Node, Region, RegionOptions, Traffic, eventually, region::PREFIX};
 use tokio::time::{sleep, sleep_until};
 
@@ -88,7 +88,7 @@ async fn after_a_restore_from_an_older_backup_nothing_is_changed_until_the_ring_
     let refused = scene.region.ring(&["reweight", "redis-1", "3", "--force"]).await.unwrap_err().to_string();
     assert!(refused.contains("etcd holds an older ring than is known here"), "{refused}");
     assert_eq!(ring(&scene.region).await, old);
-    let asked = Instant::now();
+    let asked = tokio::time::Instant::now();
     scene.region.ring(&["publish"]).await.unwrap();
     println!("published again in {:?}", asked.elapsed());
     assert_eq!(ring(&scene.region).await["nodes"], newest["nodes"]);

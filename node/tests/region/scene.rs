@@ -5,7 +5,7 @@ use crate::{
     moves::{CONFIG, channels},
 };
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use testkit::{Outcome, Region, RegionOptions, Traffic, TrafficOptions, region::PREFIX};
 
 /// A change that is asked for once all is well again is done within this time on a slow machine. What the design wants is
@@ -62,7 +62,7 @@ impl Scene {
 
 /// Asks for a change of the ring and waits for its end; says how long it took.
 pub(crate) async fn change(region: &Region, args: &[&str]) -> Duration {
-    let asked = Instant::now();
+    let asked = tokio::time::Instant::now();
     let told = tokio::time::timeout(CHANGE_MAX, region.ring(&[args, &["--force"]].concat())).await;
     told.unwrap_or_else(|_| panic!("ring {args:?} is not done within {CHANGE_MAX:?}")).unwrap();
     println!("ring {args:?}: done in {:?} (bound: {CHANGE_MAX:?})", asked.elapsed());
