@@ -78,11 +78,7 @@ impl Ring {
         let wanted = Wanted { wish, by, asked_ms: clock::now().wall_ms };
         let json = serde_json::to_vec(&wanted).context("writing the wish")?;
         self.runtime.block_on(async {
-            match self.etcd.store().ask(&json).await {
-                Ok(_) => {}
-                Err(WriteError::Unknown(error)) => self.ask_again(&wanted, &json, &error).await?,
-                Err(error) => return Err(self.not_asked(error).await),
-            }
+            self.leave(&wanted, &json).await?;
             if asking.wait == 0 {
                 tell("asked; `headcount ring status` tells what becomes of it");
                 return Ok(None);
@@ -100,27 +96,25 @@ impl Ring {
         })
     }
 
-    /// Asks once more, unless what was tried before has arrived.
-    async fn ask_again(&self, wanted: &Wanted, json: &[u8], error: &CallError) -> Result<(), Failure> {
-        let unknown = |error: &CallError| {
-            Failure::Unreachable(format!("{error}; nobody knows whether it was asked for: `headcount ring status` tells"))
-        };
-        let snapshot = self.read_patiently().await.map_err(|_| unknown(error))?;
-        let waits = snapshot.wanted.as_ref().is_some_and(|held| held.value == json);
-        if waits || answer_to(wanted, &snapshot).is_some() {
-            return Ok(());
-        }
-        match self.etcd.store().ask(json).await {
-            Ok(_) => Ok(()),
-            Err(WriteError::Unknown(error)) => Err(unknown(&error)),
-            Err(error) => Err(self.not_asked(error).await),
-        }
-    }
-
-    async fn not_asked(&self, error: WriteError) -> Failure {
-        match error {
-            WriteError::Changed { .. } => self.taken().await,
-            error => Failure::Refused(error.to_string()),
+    /// Leaves the wish; once more, as long as nobody knows whether it was left and it is not to be found.
+    async fn leave(&self, wanted: &Wanted, json: &[u8]) -> Result<(), Failure> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let error = match self.etcd.store().ask(json).await {
+                Ok(_) => return Ok(()),
+                Err(WriteError::Changed { .. }) => return Err(self.taken().await),
+                Err(WriteError::Unknown(error)) => error,
+                Err(error) => return Err(Failure::Refused(error.to_string())),
+            };
+            let snapshot = self.read_patiently().await.ok().filter(|_| is_passing(&error) && tokio::time::Instant::now() < deadline);
+            let Some(snapshot) = snapshot else {
+                let text = format!("{error}; nobody knows whether it was asked for: `headcount ring status` tells");
+                return Err(Failure::Unreachable(text));
+            };
+            let waits = snapshot.wanted.as_ref().is_some_and(|held| held.value == json);
+            if waits || answer_to(wanted, &snapshot).is_some() {
+                return Ok(());
+            }
         }
     }
 
