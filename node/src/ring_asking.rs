@@ -170,7 +170,8 @@ fn answer_to(wanted: &Wanted, snapshot: &Snapshot) -> Option<Answer> {
 
 /// Whether etcd may answer if it is asked again.
 fn is_passing(error: &CallError) -> bool {
-    matches!(error.code, "transport" | "unavailable" | "deadline")
+    // The last one: a password that was not checked in time.
+    matches!(error.code, "transport" | "unavailable" | "deadline" | "client")
 }
 
 fn unreachable(error: &CallError) -> Failure {
