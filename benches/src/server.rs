@@ -24,11 +24,27 @@ fn status_kib(pid: u32, name: &'static str) -> anyhow::Result<u64> {
 
 /// CPU seconds of a process so far, user and system together.
 pub(crate) fn cpu_s(pid: u32) -> anyhow::Result<f64> {
+    cpu_fields_s(pid, 11)
+}
+
+/// The same of all children of this process that have ended.
+pub(crate) fn ended_children_cpu_s() -> anyhow::Result<f64> {
+    cpu_fields_s(std::process::id(), 13)
+}
+
+fn cpu_fields_s(pid: u32, from: usize) -> anyhow::Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name may hold spaces; it ends with the last parenthesis, and utime is the 12th field after it.
     let (_, fields) = stat.rsplit_once(") ").ok_or_else(|| anyhow!("stat of {pid}: {stat:?}"))?;
-    let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
+    let ticks = fields.split(' ').skip(from).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
     Ok(ticks / TICKS_PER_S)
+}
+
+/// Seconds that a process has waited for a CPU so far, with something to do.
+pub(crate) fn waited_s(pid: u32) -> anyhow::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+    let ns = stat.split_whitespace().nth(1).and_then(|ns| ns.parse::<f64>().ok());
+    Ok(ns.ok_or_else(|| anyhow!("schedstat of {pid}: {stat:?}"))? / 1e9)
 }
 
 /// Which machine this is, in one line.

@@ -62,7 +62,7 @@ impl Ring {
             may_be_stale: config.etcd.is_some(),
             clock: clock::now,
         };
-        let member = Member::new(member, etcd.clone(), nodes.clone(), RingFile::new(data_dir.path()), registry);
+        let member = Member::new(member, etcd.clone(), nodes.clone(), Some(RingFile::new(data_dir.path())), registry);
         let member = member.context("registering metrics")?;
         Ok(Ring { bus: Arc::new(bus), riding: member.riding(), nodes, hearing, member })
     }
@@ -77,7 +77,7 @@ impl Ring {
     /// Hears what is published, and goes by the newest ring, until `shutdown`; then lets go of the nodes.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Ring { bus, riding, nodes, hearing, member } = self;
-        let progress = Progress { acked: bus.acked(), news: bus.ring_news() };
+        let progress = Progress { acked: bus.acked(), news: bus.ring_news(), opinions: nodes.opinions() };
         tokio::select! {
             () = shutdown => {}
             () = bus.run(hearing, std::future::pending()) => {}
@@ -119,7 +119,7 @@ async fn follow(bus: &RedisBus, mut riding: watch::Receiver<Arc<Riding>>) {
             bus.apply(view);
         }
         if std::mem::replace(&mut doubts, now.doubts) < now.doubts {
-            bus.doubt();
+            bus.check();
         }
         if riding.changed().await.is_err() {
             return;

@@ -174,19 +174,14 @@ impl Document {
         self.next.as_ref().or(self.prev.as_ref())
     }
 
-    /// Every node of the present layout and of the other one, once each; where both have it, as the present one does.
+    /// Every node of the present layout and of the other one, once each; where both have it, as the one does in which it was
+    /// taken in later: a node that comes back is connected to as what it will be, and stays so when it has become that.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        let other = |id: &str| self.other().and_then(|other| other.node(id));
+        let present = self.current.nodes.iter();
+        let present = present.map(move |node| other(&node.id).filter(|other| other.incarnation > node.incarnation).unwrap_or(node));
         let others = self.other().into_iter().flat_map(|other| &other.nodes);
-        self.current.nodes.iter().chain(others.filter(|node| self.current.node(&node.id).is_none()))
-    }
-
-    /// The same nodes, each as it is connected to. One that will take slots and takes none yet is connected to as what it
-    /// will be: who listens there before the step that gives it slots would lose in that step what is published meanwhile.
-    pub fn places(&self) -> impl Iterator<Item = &Node> {
-        self.nodes().map(|node| {
-            let next = self.next.as_ref().and_then(|next| next.node(&node.id)).filter(|next| next.state == NodeState::Serving);
-            next.filter(|_| node.state != NodeState::Serving).unwrap_or(node)
-        })
+        present.chain(others.filter(|node| self.current.node(&node.id).is_none()))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Pure: the map of this crate. A channel has a slot ([`slot`]), a slot a Redis node ([`table`]), by one document
 //! ([`document`]) that everybody holds a copy of. While the document changes, [`view`] says who publishes and who listens
-//! where. The document is changed by the [`coordinator`] alone; what each gateway does then is its [`agent`]'s to say.
+//! where. The document is changed by the [`coordinator`] alone; what each gateway does about it is in [`member`].
+//! where. The document is changed by the [`coordinator`] alone; gateways follow it ([`following`]) and tell how far they are ([`agent`]).
 
-pub mod agent;
 pub mod change;
 pub mod coordinator;
 pub mod disk;

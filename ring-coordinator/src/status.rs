@@ -4,11 +4,11 @@ use crate::{
     document::{Document, NodeState, Phase},
     etcd::{Snapshot, record::Opinion},
     slot::{SLOTS, Slot},
-    table::Table,
+    view::View,
     wanted::{Answer, Outcome, Wanted, Wish},
 };
 use serde::Serialize;
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// The ring.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -44,7 +44,8 @@ pub struct NodeStatus {
     pub slots_by_other_layout: Option<u16>,
     /// Slots that an operator has given to it by hand.
     pub pins: usize,
-    /// Gateways that cannot use it.
+    /// Gateways that cannot use it, where votes are known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub down_votes: Vec<DownVote>,
 }
 
@@ -71,13 +72,20 @@ pub struct GatewayStatus {
 }
 
 impl Status {
-    /// Of a document alone.
+    /// Of a document alone. Takes the time of its tables.
     #[must_use]
     pub fn of_document(document: &Document) -> Status {
-        let (owned, other) = (owned(&Table::new(&document.current, document.vnodes)), document.other());
-        let owned_by_other = other.map(|layout| self::owned(&Table::new(layout, document.vnodes)));
+        Status::of_view(&View::new(document.clone()))
+    }
+
+    /// Of the ring as a gateway sees it.
+    #[must_use]
+    pub fn of_view(view: &View) -> Status {
+        let document = &view.document;
+        let owned = owned(|slot| view.owner(slot));
+        let owned_by_other = document.other().map(|_| self::owned(|slot| view.other_owner(slot)));
         let status = |node: &crate::document::Node| {
-            let slots = owned.get(&node.id).copied().unwrap_or(0);
+            let slots = owned.get(node.id.as_str()).copied().unwrap_or(0);
             NodeStatus {
                 id: node.id.clone(),
                 url: node.url.clone(),
@@ -86,7 +94,7 @@ impl Status {
                 incarnation: node.incarnation,
                 slots,
                 percent: f64::from(slots) * 100.0 / f64::from(SLOTS),
-                slots_by_other_layout: owned_by_other.as_ref().map(|owned| owned.get(&node.id).copied().unwrap_or(0)),
+                slots_by_other_layout: owned_by_other.as_ref().map(|owned| owned.get(node.id.as_str()).copied().unwrap_or(0)),
                 pins: document.current.pins.values().filter(|id| **id == node.id).count(),
                 down_votes: Vec::new(),
             }
@@ -171,10 +179,10 @@ impl fmt::Display for Status {
 }
 
 /// How many slots each node owns.
-fn owned(table: &Table) -> BTreeMap<String, u16> {
-    let mut owned: BTreeMap<String, u16> = BTreeMap::new();
-    for owner in Slot::all().filter_map(|slot| table.owner(slot)) {
-        *owned.entry(owner.to_string()).or_default() += 1;
+fn owned<'a>(owner: impl Fn(Slot) -> Option<&'a Arc<str>>) -> BTreeMap<&'a str, u16> {
+    let mut owned: BTreeMap<&str, u16> = BTreeMap::new();
+    for owner in Slot::all().filter_map(owner) {
+        *owned.entry(owner).or_default() += 1;
     }
     owned
 }
@@ -182,4 +190,68 @@ fn owned(table: &Table) -> BTreeMap<String, u16> {
 /// As JSON spells it.
 fn word(value: &impl Serialize) -> String {
     serde_json::json!(value).as_str().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        document::{Layout, Node},
+        etcd::{Keys, snapshot::Entry},
+    };
+
+    fn layout(ids: &[&str]) -> Layout {
+        let node = |id: &&str| Node {
+            id: (*id).to_owned(),
+            url: format!("redis://{id}:6379"),
+            weight: 1,
+            state: NodeState::Serving,
+            incarnation: 1,
+        };
+        Layout { nodes: ids.iter().map(node).collect(), ..Layout::default() }
+    }
+
+    #[test]
+    fn a_change_under_way_shows_what_nodes_will_have_who_is_waited_for_and_who_is_not_well() {
+        let document = Document {
+            epoch: 7,
+            phase: Phase::Prepare,
+            current: layout(&["redis-a"]),
+            next: Some(layout(&["redis-a", "redis-b"])),
+            ..Document::default()
+        };
+        let entries = [
+            ("ring", document.to_json()),
+            ("gw/g1", r#"{"address":"h:1","version":"1","started_ms":1,"epoch":7,"acked":7}"#.to_owned()),
+            ("gw/g2", r#"{"address":"h:2","version":"1","started_ms":1,"epoch":6,"acked":6}"#.to_owned()),
+            ("votes/redis-b/g1", r#"{"vote":"down","since_ms":3,"reason":"silent"}"#.to_owned()),
+            ("votes/redis-a/g1", r#"{"vote":"up","since_ms":3}"#.to_owned()),
+            ("wanted", r#"{"wish":"abort","by":"ann@ops","asked_ms":9}"#.to_owned()),
+        ];
+        let entries = entries.into_iter().zip(1..).map(|((key, value), revision)| Entry {
+            name: format!("/headcount/eu/{key}").into(),
+            value: Some(value.into()),
+            mod_revision: revision,
+            create_revision: revision,
+            lease: 0,
+        });
+        let (snapshot, omissions) = Snapshot::listed(&Keys::new("eu"), 1, 6, entries.collect());
+        assert_eq!(omissions, []);
+        let status = Status::of_snapshot(&snapshot);
+        let slots: Vec<_> = status.nodes.iter().map(|node| (node.id.as_str(), node.slots, node.slots_by_other_layout)).collect();
+        let [("redis-a", SLOTS, Some(a)), ("redis-b", 0, Some(b))] = slots[..] else { panic!("{slots:?}") };
+        assert_eq!(a + b, SLOTS);
+        let text = status.to_string();
+        for line in [
+            "epoch 7, prepare: gateways begin to listen at the new owners too".to_owned(),
+            format!("redis-a  serving       1  16384 100.0 %     0  redis://redis-a:6379  (will have {a})"),
+            "         down for g1: silent".to_owned(),
+            "g1              7        7  h:1".to_owned(),
+            "g2              6        6  h:2  (waited for)".to_owned(),
+            "ann@ops wants the change under way to be dropped; the coordinator has not answered yet".to_owned(),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("redis-a:6379  (will have 0)") && text.matches("down for").count() == 1, "{text}");
+    }
 }

@@ -50,10 +50,32 @@ impl View {
         self.other_owner(slot).filter(|other| Some(*other) != self.owner(slot))
     }
 
+    /// Where a slot has to be listened for before a gateway acknowledges the document: at its owner after the change, if the
+    /// change moves it. Old owners, and slots that stay where they are, hold nobody up: their nodes may be dead. In the phase
+    /// `switch`, besides, nothing must be under way that was published by an older document.
+    #[must_use]
+    pub fn due_at(&self, slot: Slot) -> Option<&Arc<str>> {
+        let other = self.other.as_ref().and_then(|other| other.owner(slot)).filter(|other| Some(*other) != self.owner(slot));
+        match self.document.phase {
+            Phase::Prepare | Phase::Fence => other,
+            Phase::Switch => self.owner(slot).filter(|_| other.is_some()),
+            Phase::Stable => None,
+        }
+    }
+
     /// From where the owner has to take over what the slot's channels have kept.
     #[must_use]
     pub fn previous(&self, slot: Slot) -> Option<&Arc<str>> {
         if self.document.phase == Phase::Switch { self.also(slot) } else { None }
+    }
+
+    /// Whether a gateway has done its part of this phase: it hears every channel where [`View::awaited`] says, and in `switch`
+    /// nothing of its own is under way by an older document than this. `oldest_under_way` is the least epoch by which
+    /// something is.
+    #[must_use]
+    pub fn is_done(&self, hears_all_awaited: bool, oldest_under_way: Option<u64>) -> bool {
+        let is_quiet = self.document.phase != Phase::Switch || oldest_under_way.is_none_or(|oldest| oldest >= self.epoch());
+        hears_all_awaited && is_quiet
     }
 
     /// The slots that the change under way moves, each with its owner before (none if that was lost) and after it.
@@ -75,7 +97,8 @@ impl View {
         shares
     }
 
-    fn other_owner(&self, slot: Slot) -> Option<&Arc<str>> {
+    /// The owner by the layout that a change is to or from; none where that node was lost.
+    pub(crate) fn other_owner(&self, slot: Slot) -> Option<&Arc<str>> {
         self.other.as_ref().and_then(|other| other.owner(slot)).filter(|other| !self.lost.contains(other))
     }
 }
@@ -84,6 +107,27 @@ impl View {
 mod tests {
     use super::*;
     use crate::document::{Layout, Node};
+
+    #[test]
+    fn what_moves_is_awaited_at_its_new_owner_whatever_became_of_the_old_one() {
+        let node = |id: &str, state| Node { id: id.to_owned(), url: String::new(), weight: 1, state, incarnation: 1 };
+        let layout = |a, b| Layout { nodes: vec![node("a", a), node("b", b)], ..Layout::default() };
+        let (both, one) = (layout(NodeState::Serving, NodeState::Serving), layout(NodeState::Down, NodeState::Serving));
+        let document = Document { epoch: 2, vnodes: 16, ..Document::default() };
+        let of = |phase, current: &Layout, next: Option<&Layout>, prev: Option<&Layout>| {
+            let (next, prev) = (next.cloned(), prev.cloned());
+            View::new(Document { phase, current: current.clone(), next, prev, ..document.clone() })
+        };
+        let stable = of(Phase::Stable, &both, None, None);
+        assert!(Slot::all().all(|slot| stable.due_at(slot).is_none()));
+        let lost = of(Phase::Switch, &one, None, Some(&both));
+        let readmitted = of(Phase::Prepare, &one, Some(&both), None);
+        for slot in Slot::all() {
+            let was_of_a = stable.owner(slot).is_some_and(|owner| **owner == *"a");
+            assert_eq!(lost.due_at(slot).map(|node| &**node), was_of_a.then_some("b"));
+            assert_eq!(readmitted.due_at(slot).map(|node| &**node), was_of_a.then_some("a"));
+        }
+    }
 
     #[test]
     fn a_lost_node_is_neither_listened_to_nor_asked_for_what_it_had() {
@@ -100,5 +144,25 @@ mod tests {
         let drained = View::new(Document { current: layout(NodeState::Drained), ..document });
         assert!(drained.moved().all(|(_, from, _)| from.is_some_and(|from| **from == *"a")));
         assert_eq!(drained.moved().count(), moved.len());
+    }
+
+    #[test]
+    fn a_part_is_done_when_what_moves_is_heard_at_its_new_owner_and_nothing_old_is_under_way() {
+        let node = |id: &str| Node { id: id.to_owned(), url: String::new(), weight: 1, state: NodeState::Serving, incarnation: 1 };
+        let layout = |ids: &[&str]| Layout { nodes: ids.iter().map(|id| node(id)).collect(), ..Layout::default() };
+        let (old, new) = (layout(&["a", "b"]), layout(&["a", "b", "c"]));
+        let document = |epoch, phase| Document { epoch, phase, vnodes: 16, ..Document::default() };
+        let prepare = View::new(Document { current: old.clone(), next: Some(new.clone()), ..document(2, Phase::Prepare) });
+        let switch = View::new(Document { current: new.clone(), prev: Some(old), ..document(4, Phase::Switch) });
+        let stable = View::new(Document { current: new, ..document(5, Phase::Stable) });
+        for slot in Slot::all() {
+            let moves = prepare.also(slot).is_some();
+            assert_eq!(prepare.due_at(slot), prepare.also(slot));
+            assert_eq!(switch.due_at(slot), switch.owner(slot).filter(|_| moves), "not where it was");
+            assert_eq!(stable.due_at(slot), None);
+        }
+        assert!(Slot::all().any(|slot| switch.due_at(slot).is_some_and(|node| **node == *"c")));
+        assert!(prepare.is_done(true, Some(1)) && !prepare.is_done(false, None));
+        assert!(switch.is_done(true, Some(4)) && !switch.is_done(true, Some(3)) && !switch.is_done(false, None));
     }
 }

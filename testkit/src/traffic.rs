@@ -24,6 +24,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungsten
 const ANSWER: Duration = Duration::from_secs(40);
 /// Channels of one subscriber's connection; fewer than a client may have.
 const CHANNELS_PER_CLIENT: usize = 100;
+/// Losses that an outcome names.
+const LOSSES_NAMED: usize = 20;
 
 /// What is published where.
 #[derive(Clone, Debug)]
@@ -47,8 +49,8 @@ pub struct Outcome {
     pub delivered: u64,
     /// Acknowledged publications that a subscriber did not get, and was not told so.
     pub lost: u64,
-    /// One of them.
-    pub example: Option<String>,
+    /// The first of them: channel and number.
+    pub losses: Vec<String>,
     /// The same, where the subscriber was told that it lost something.
     pub lost_and_told: u64,
     /// Publications that a subscriber got twice.
@@ -176,9 +178,11 @@ fn outcome(ledger: &Mutex<Ledger>, seen: &[Arc<Mutex<Seen>>]) -> Outcome {
                 let at = numbers.iter().position(|seen| seen > number).unwrap_or(numbers.len());
                 if gaps.contains(&at) {
                     outcome.lost_and_told += 1;
-                } else {
-                    outcome.lost += 1;
-                    outcome.example.get_or_insert_with(|| format!("{number} of {channel}"));
+                    continue;
+                }
+                outcome.lost += 1;
+                if outcome.losses.len() < LOSSES_NAMED {
+                    outcome.losses.push(format!("{channel} {number}"));
                 }
             }
         }

@@ -1,6 +1,8 @@
-//! I/O: the connections to Redis nodes, as the bus uses them: calls of many callers, and subscriptions of many channels.
+//! I/O: the connections to Redis nodes, as the bus uses them: calls of many callers, publications from gateway to
+//! gateway, and subscriptions of many channels.
 
 mod calls;
+mod publications;
 mod subscriptions;
 
 use crate::{redis, server::machine};
@@ -23,6 +25,9 @@ pub(crate) struct Options {
     /// Channels of each gateway that subscribes; 0: no subscriptions.
     #[arg(long, default_value_t = 100_000)]
     channels: usize,
+    /// Runs of publications, of which the best counts; 0: no publications.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
     /// Two pairs of short runs, and 10,000 channels: for trying.
     #[arg(long)]
     quick: bool,
@@ -35,12 +40,17 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let versions = redis::versions()?;
     let (pairs, channels) = if options.quick { (2, 10_000) } else { (options.pairs, options.channels) };
-    let command = if options.quick { "--quick".to_owned() } else { format!("--pairs {pairs} --channels {channels}") };
+    let command =
+        if options.quick { "--quick".to_owned() } else { format!("--pairs {pairs} --channels {channels} --runs {}", options.runs) };
     let mut text = String::from("# The bus at its Redis nodes\n\n");
     let ours = env!("CARGO_PKG_VERSION");
     writeln!(text, "`headcount-bench bus {command}` on {}; headcount {ours}, {versions}.\n", machine())?;
     if pairs > 0 {
         calls::measure(pairs, options.quick, &mut text).await?;
+    }
+    let runs = if options.quick { options.runs.min(1) } else { options.runs };
+    if runs > 0 {
+        publications::measure(runs, options.quick, &mut text).await?;
     }
     if channels > 0 {
         subscriptions::measure(channels, &mut text).await?;

@@ -1,7 +1,10 @@
 //! I/O: gateways that lose their connection and subscribe anew, and what another client of the server feels meanwhile.
 
 use super::{NODE, gateway};
-use crate::{latency::Latencies, server::cpu_s};
+use crate::{
+    latency::Latencies,
+    server::{cpu_s, waited_s},
+};
 use anyhow::{Context, anyhow, ensure};
 use core::net::SocketAddr;
 use ring_coordinator::redis::{Hearing, What};
@@ -22,6 +25,8 @@ use tokio::{
 /// What ends the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
+    /// Nothing: for comparison, what a PING takes on this machine now.
+    Nothing,
     /// Redis is killed, and comes back.
     Restart,
     /// `CLIENT KILL`: Redis has to forget the subscriptions first.
@@ -29,7 +34,9 @@ enum Cause {
 }
 
 /// Gateways of each row.
-const ROWS: [(usize, Cause); 4] = [(1, Cause::Restart), (10, Cause::Restart), (1, Cause::Kill), (10, Cause::Kill)];
+const ROWS: [(usize, Cause); 5] = [(0, Cause::Nothing), (1, Cause::Restart), (10, Cause::Restart), (1, Cause::Kill), (10, Cause::Kill)];
+/// How long nothing happens.
+const NOTHING: Duration = Duration::from_secs(5);
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// After a restart, what the other client's PING may take, of each hundred all but the slowest, in milliseconds.
@@ -50,10 +57,11 @@ pub(super) async fn measure(channels: usize, text: &mut String) -> anyhow::Resul
     )?;
     writeln!(
         text,
-        "milliseconds, and after a restart at most {PING_P99_MAX_MS} ms are allowed at p99. CPU is that of Redis for one subscription.\n"
+        "milliseconds, and after a restart at most {PING_P99_MAX_MS} ms are allowed at p99. CPU is that of Redis for one subscription;"
     )?;
-    writeln!(text, "| gateways | cause | seconds | subscriptions/s | CPU | PING p50 | p99 | p99.9 | max | |")?;
-    writeln!(text, "|---|---|---|---|---|---|---|---|---|---|")?;
+    writeln!(text, "waited is the share of the time in which Redis had something to do and no CPU to do it.\n")?;
+    writeln!(text, "| gateways | cause | seconds | subscriptions/s | CPU | waited | PING p50 | p99 | p99.9 | max | |")?;
+    writeln!(text, "|---|---|---|---|---|---|---|---|---|---|---|")?;
     for (gateways, cause) in ROWS {
         let mut redis = RedisServer::start(&[]).await;
         let mut all = Vec::new();
@@ -72,30 +80,32 @@ pub(super) async fn measure(channels: usize, text: &mut String) -> anyhow::Resul
         let pid = redis.pid().context("redis-server has ended")?;
         let (ended, is_ended) = watch::channel(false);
         let pings = pinging(redis.address, is_ended);
-        let (begun, cpu_before) = (Instant::now(), cpu_s(pid)?);
+        let (begun, cpu_before, waited_before) = (Instant::now(), cpu_s(pid)?, waited_s(pid)?);
         if cause == Cause::Kill {
             let killed = redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).await?;
             ensure!(killed == Reply::Integer(i64::try_from(gateways)?), "killed {killed:?}");
         }
-        confirmed(&mut all, channels, true).await?;
+        match cause {
+            Cause::Nothing => sleep(NOTHING).await,
+            Cause::Restart | Cause::Kill => confirmed(&mut all, channels, true).await?,
+        }
         let (seconds, cpu) = (begun.elapsed().as_secs_f64(), cpu_s(pid)? - cpu_before);
+        let waited = (waited_s(pid)? - waited_before) / seconds * 100.0;
         ended.send_replace(true);
         let pings = Latencies::of(pings.join().map_err(|_| anyhow!("the other client has panicked"))??);
         #[allow(clippy::cast_precision_loss)] // figures for people
         let count = (gateways * channels) as f64;
         let verdict = match (cause, pings.at(0.99) <= PING_P99_MAX_MS) {
-            (Cause::Kill, _) => "–",
+            (Cause::Kill | Cause::Nothing, _) => "–",
             (Cause::Restart, true) => "met",
             (Cause::Restart, false) => "**missed**",
         };
-        let cause = if cause == Cause::Kill { "CLIENT KILL" } else { "restart" };
-        writeln!(
-            text,
-            "| {gateways} | {cause} | {seconds:.2} | {:.0} | {:.2} µs | {} | {verdict} |",
-            count / seconds,
-            cpu * 1e6 / count,
-            pings.cells()
-        )?;
+        let (name, rates) = match cause {
+            Cause::Nothing => ("nothing", "– | –".to_owned()),
+            Cause::Restart => ("restart", format!("{:.0} | {:.2} µs", count / seconds, cpu * 1e6 / count)),
+            Cause::Kill => ("CLIENT KILL", format!("{:.0} | {:.2} µs", count / seconds, cpu * 1e6 / count)),
+        };
+        writeln!(text, "| {gateways} | {name} | {seconds:.2} | {rates} | {waited:.0} % | {} | {verdict} |", pings.cells())?;
         for (nodes, _) in all {
             nodes.shutdown().await;
         }

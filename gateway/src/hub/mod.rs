@@ -71,6 +71,12 @@ impl Hub {
         self.shard(channel).lock().contains_key(channel)
     }
 
+    /// How many are subscribed here.
+    #[must_use]
+    pub fn subscribers(&self, channel: &Channel) -> usize {
+        self.shard(channel).lock().get(channel).map_or(0, Topic::len)
+    }
+
     /// Channels with local subscribers and how many each has, those that `wanted` admits.
     #[must_use]
     pub fn channels(&self, wanted: impl Fn(&Channel) -> bool) -> Vec<(Channel, usize)> {

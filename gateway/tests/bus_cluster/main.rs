@@ -5,6 +5,8 @@
 #[path = "../bus_rig/mod.rs"]
 mod bus_rig;
 mod controls;
+mod coordinated;
 mod crossing;
+mod handover;
 mod moving;
 mod trouble;

@@ -1,12 +1,9 @@
 //! Nodes die, hang and come back: subscribers get everything, or are told that they did not.
 
-use crate::bus_rig::{PATIENCE, Rig, Subscriber, channel, gateway, keeping, layout, now, number, over_redis, stable};
+use crate::bus_rig::{PATIENCE, Rig, Subscriber, channel, gateway, keeping, layout, now, number, over_redis, stable, told};
 use futures_util::future::join_all;
-use gateway::{
-    bus::{BusError, Post},
-    hub::outbox::Control,
-};
-use protocol::{code::UnsubscribeCode, message::StreamPosition, name::Channel, namespace::Namespace};
+use gateway::bus::{BusError, Post};
+use protocol::{message::StreamPosition, name::Channel, namespace::Namespace};
 use std::{cell::Cell, time::Duration};
 use testkit::{Disk, RedisServer};
 
@@ -226,21 +223,6 @@ async fn a_node_that_dies_under_load_leaves_no_silent_gap() {
     .await;
     let losses: usize = clients.iter().map(|client| client.losses).sum();
     assert!(losses > 0, "a node lost everything, and somebody must have been told");
-}
-
-/// Waits until a subscriber is told of a loss; returns what came before.
-async fn told(subscriber: &Subscriber) -> Vec<u64> {
-    let mut numbers = Vec::new();
-    testkit::eventually(PATIENCE, async || {
-        let (publications, controls) = subscriber.look();
-        numbers.extend(publications.iter().map(number));
-        match &controls[..] {
-            [Control::Unsubscribe(channel, UnsubscribeCode::InsufficientState)] if *channel == subscriber.channel => Ok(()),
-            _ => Err(format!("{controls:?} {numbers:?}")),
-        }
-    })
-    .await;
-    numbers
 }
 
 /// The sum of a metric's values that have this label value.

@@ -12,6 +12,7 @@ use gateway::{
     },
 };
 use protocol::{
+    code::UnsubscribeCode,
     counting::{Ack, CounterType},
     message::{Publication, Reply, StreamPosition},
     name::Channel,
@@ -90,6 +91,7 @@ pub struct Rig {
     pub bus: Arc<Bus>,
     pub hub: Arc<Hub>,
     pub registry: prometheus::Registry,
+    pub nodes: Option<Nodes>,
     running: Option<JoinHandle<()>>,
 }
 
@@ -105,7 +107,7 @@ impl Drop for Rig {
 pub fn embedded() -> Rig {
     let hub = Arc::new(Hub::default());
     let bus = Arc::new(Bus::Embedded(EmbeddedBus::new(hub.clone(), random_u64)));
-    Rig { bus, hub, registry: prometheus::Registry::new(), running: None }
+    Rig { bus, hub, registry: prometheus::Registry::new(), nodes: None, running: None }
 }
 
 /// Over Redis, without a ring yet.
@@ -113,12 +115,12 @@ pub fn gateway(name: &str) -> Rig {
     let (hub, registry) = (Arc::new(Hub::default()), prometheus::Registry::new());
     let config = NodesConfig { gateway: name.to_owned(), access: Access::default(), scripts: scripts(), clock: now, random_u64 };
     let (nodes, hearing) = Nodes::new(config, &registry).unwrap();
-    let bus = Arc::new(RedisBus::new(name, hub.clone(), nodes, now, random_u64, &registry).unwrap());
+    let bus = Arc::new(RedisBus::new(name, hub.clone(), nodes.clone(), now, random_u64, &registry).unwrap());
     let running = tokio::spawn({
         let bus = bus.clone();
         async move { bus.run(hearing, std::future::pending()).await }
     });
-    Rig { bus: Arc::new(Bus::Redis(bus)), hub, registry, running: Some(running) }
+    Rig { bus: Arc::new(Bus::Redis(bus)), hub, registry, nodes: Some(nodes), running: Some(running) }
 }
 
 /// Over one Redis node.
@@ -213,4 +215,19 @@ impl Subscriber {
         .await;
         numbers
     }
+}
+
+/// Waits until a subscriber is told of a loss; returns what came before.
+pub async fn told(subscriber: &Subscriber) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    testkit::eventually(PATIENCE, async || {
+        let (publications, controls) = subscriber.look();
+        numbers.extend(publications.iter().map(number));
+        match &controls[..] {
+            [Control::Unsubscribe(channel, UnsubscribeCode::InsufficientState)] if *channel == subscriber.channel => Ok(()),
+            _ => Err(format!("{controls:?} {numbers:?}")),
+        }
+    })
+    .await;
+    numbers
 }

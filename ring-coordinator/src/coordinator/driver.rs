@@ -320,7 +320,7 @@ impl Driver {
 
     /// Connects to all nodes of the document, and to those that are probed because somebody wants them in.
     fn connect(&mut self, out: &[Output]) {
-        let mut places: Vec<Node> = self.step.0.iter().flat_map(|document| document.places().cloned()).collect();
+        let mut places: Vec<Node> = self.step.0.iter().flat_map(|document| document.nodes().cloned()).collect();
         let probed: Vec<&Node> =
             out.iter().filter_map(|order| if let Output::Probe { node } = order { Some(node) } else { None }).collect();
         // Between probes those that are not in the document stay.

@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn a_node_that_comes_back_is_connected_to_as_what_it_will_be_before_it_takes_slots() {
         let document = Document { epoch: 7, vnodes: 8, current: layout(&[("a", Serving), ("b", Drained)]), ..Document::default() };
-        let incarnations = |document: &Document| document.places().map(|node| node.incarnation).collect::<Vec<_>>();
+        let incarnations = |document: &Document| document.nodes().map(|node| node.incarnation).collect::<Vec<_>>();
         assert_eq!(incarnations(&document), [1, 1]);
         let prepare = begin(&document, layout(&[("a", Serving), ("b", Serving)]));
         let mut switched = prepare.clone();

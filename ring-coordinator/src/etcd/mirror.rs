@@ -56,10 +56,17 @@ impl Mirror {
         self.snapshot.subscribe()
     }
 
-    /// How far the snapshot can be relied upon.
+    /// How far the snapshot can be relied upon, if that is read afterwards. Between two looks a gap may have begun and ended:
+    /// then [`Freshness::steady_since_ms`] is another one.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
         *self.freshness.borrow()
+    }
+
+    /// Each change of that.
+    #[must_use]
+    pub fn freshness_changes(&self) -> watch::Receiver<Freshness> {
+        self.freshness.subscribe()
     }
 
     /// Milliseconds since everything was known; `None` if that never was.
@@ -87,6 +94,7 @@ impl Mirror {
                     self.judge(&mut watching, Input::Failed)
                 }
             };
+            self.tell_freshness(watching);
             let Some(Order::List { after_ms: wait_ms, why }) = order else { continue };
             after_ms = wait_ms;
             self.connection.metrics().restarts.with_label_values(&[why.label()]).inc();
@@ -106,8 +114,9 @@ impl Mirror {
             tracing::error!(revision, was, "etcd holds an older state than it did: was it restored, or set up anew?");
         }
         let listed = Input::Listed { cluster_id: snapshot.cluster_id, revision: snapshot.revision, asked_ms };
-        let Some(Order::Watch { from }) = self.judge(watching, listed) else { return Ok(None) };
         self.publish(snapshot);
+        let Some(Order::Watch { from }) = self.judge(watching, listed) else { return Ok(None) };
+        self.tell_freshness(*watching);
         let stream = self.watch(from).await?;
         if !std::mem::take(said).is_empty() {
             tracing::info!("etcd: read again");
@@ -135,6 +144,7 @@ impl Mirror {
                 message = stream.message() => self.heard(message, &mut stream, watching),
                 _ = ticks.tick() => self.judge(watching, Input::Tick),
             };
+            self.tell_freshness(*watching);
             match order {
                 Some(Order::List { .. }) => return order,
                 // Its queue is never full: there is one question at a time. Where the stream is gone, reading it says so.
@@ -189,19 +199,24 @@ impl Mirror {
     }
 
     fn judge(&self, watching: &mut Watching, input: Input) -> Option<Order> {
-        let order = watching.handle(input, self.connection.mono_ms(), self.connection.random());
+        watching.handle(input, self.connection.mono_ms(), self.connection.random())
+    }
+
+    /// Always after the snapshot that it is of, so that nobody takes an older one for fresh.
+    fn tell_freshness(&self, watching: Watching) {
         let freshness = watching.freshness();
-        if self.freshness.send_if_modified(|known| std::mem::replace(known, freshness) != freshness) {
-            let metrics = self.connection.metrics();
-            if freshness.steady_since_ms.is_none() {
-                metrics.up.set(0);
-            }
-            let now = (self.connection.config().clock)();
-            if let Some(age_ms) = freshness.fresh_ms.map(|fresh_ms| now.mono_ms.saturating_sub(fresh_ms)) {
-                metrics.progress.set(now.wall_ms.saturating_sub(age_ms) as f64 / 1000.0);
-            }
+        let is_new = self.freshness.send_if_modified(|known| std::mem::replace(known, freshness) != freshness);
+        if !is_new {
+            return;
         }
-        order
+        let metrics = self.connection.metrics();
+        if freshness.steady_since_ms.is_none() {
+            metrics.up.set(0);
+        }
+        let now = (self.connection.config().clock)();
+        if let Some(age_ms) = freshness.fresh_ms.map(|fresh_ms| now.mono_ms.saturating_sub(fresh_ms)) {
+            metrics.progress.set(now.wall_ms.saturating_sub(age_ms) as f64 / 1000.0);
+        }
     }
 
     fn publish(&self, snapshot: Snapshot) {

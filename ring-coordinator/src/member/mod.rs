@@ -2,32 +2,33 @@
 //! from etcd, a Redis node or its disk, tells how far it has come with a change, and votes on the nodes. Nobody waits for
 //! etcd here: what cannot be told now is told later.
 
+pub mod agent;
 mod metrics;
-pub mod register;
 
 pub use metrics::METRICS;
 
 use crate::{
     disk::RingFile,
     document::Document,
-    etcd::{Etcd, Key},
-    redis::{Nodes, leave_copy, read_copy},
-    source::{Input, Origin, Output, Sources, Standing},
+    etcd::{Etcd, Key, record},
+    redis::{self, Nodes, leave_copy, read_copy},
+    source::{self, Origin, Sources, Standing},
     view::View,
 };
+use agent::{Agent, Input, Output};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use metrics::Metrics;
 use prometheus::Registry;
 use protocol::time::Clock;
-use register::Register;
-use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
+    task::spawn_blocking,
     time::{MissedTickBehavior, interval},
 };
 
 /// How often what has to do with time is looked at.
-const TICK: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_millis(200);
 /// A gateway that etcd has told nothing for so long asks the Redis nodes, too.
 const ASK_NODES_MS: u64 = 3_000;
 /// How often each node gets a copy of the ring, in case that it came back empty.
@@ -81,24 +82,44 @@ pub struct Progress {
     pub acked: watch::Receiver<u64>,
     /// Where a ring newer than all before was heard of.
     pub news: watch::Receiver<Option<RingNews>>,
+    /// What its connections make of the nodes, by node.
+    pub opinions: watch::Receiver<Arc<BTreeMap<String, redis::Opinion>>>,
 }
 
 /// A gateway as a member.
 pub struct Member {
     config: MemberConfig,
+    record: record::Gateway,
     etcd: Etcd,
     nodes: Nodes,
-    file: RingFile,
+    file: Option<RingFile>,
     metrics: Metrics,
+    sources: Sources,
+    agent: Agent,
+    voted: BTreeMap<String, redis::Vote>,
     riding: watch::Sender<Arc<Riding>>,
 }
 
 impl Member {
-    /// Not a member before [`Member::run`]. An error means that a metric's name is taken.
-    pub fn new(config: MemberConfig, etcd: Etcd, nodes: Nodes, file: RingFile, registry: &Registry) -> prometheus::Result<Member> {
+    /// Not a member before [`Member::run`]. `file`: where the last ring is kept. An error means that a metric's name is
+    /// taken.
+    pub fn new(config: MemberConfig, etcd: Etcd, nodes: Nodes, file: Option<RingFile>, registry: &Registry) -> prometheus::Result<Member> {
         let standing = Standing::None("nothing is known of the ring yet");
         let riding = Riding { view: None, origin: None, standing, is_registered: false, doubts: 0 };
-        Ok(Member { config, etcd, nodes, file, metrics: Metrics::register(registry)?, riding: watch::Sender::new(Arc::new(riding)) })
+        let now = (config.clock)();
+        let (address, version) = (config.address.clone(), config.version.clone());
+        Ok(Member {
+            record: record::Gateway { address, version, started_ms: now.wall_ms, epoch: 0, acked: 0 },
+            sources: Sources::new(config.may_be_stale, now.mono_ms),
+            config,
+            etcd,
+            nodes,
+            file,
+            metrics: Metrics::register(registry)?,
+            agent: Agent::default(),
+            voted: BTreeMap::new(),
+            riding: watch::Sender::new(Arc::new(riding)),
+        })
     }
 
     /// How it stands with the ring, and each change of that.
@@ -108,62 +129,47 @@ impl Member {
     }
 
     /// Is a member until `shutdown`.
-    pub async fn run(self, mut progress: Progress, shutdown: impl Future<Output = ()>) {
-        let mut sources = Sources::new(self.config.may_be_stale, self.mono_ms());
-        let mut register = Register::new(&self.config, (self.config.clock)().wall_ms);
-        let (mut snapshots, mut tenure, mut opinions) = (self.etcd.mirror().changes(), self.etcd.lease().tenure(), self.nodes.opinions());
+    pub async fn run(mut self, mut progress: Progress, shutdown: impl Future<Output = ()>) {
+        let (mut snapshots, mut tenure) = (self.etcd.mirror().changes(), self.etcd.lease().tenure());
         let (copies, mut copied) = mpsc::channel(COPIES_MAX);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut asked_ms, mut voted) = (0, BTreeSet::new());
-
-        match self.file.load() {
-            Ok(Some(document)) => self.learn(&mut sources, Input::Seen(Origin::Disk, Arc::new(document))),
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "the last ring is not on this disk"),
-        }
+        let (mut asked_ms, mut left, mut left_ms) = (0, 0, 0);
+        self.read_disk().await;
+        self.note(Input::Finished(*progress.acked.borrow_and_update()));
+        self.vote(&progress.opinions.borrow_and_update().clone());
         tokio::pin!(shutdown);
-        let (mut left, mut left_ms) = (0, 0);
         loop {
-            self.say(&mut register, *progress.acked.borrow());
-            self.tell(&sources, &register);
             tokio::select! {
                 () = &mut shutdown => return,
-                _ = snapshots.changed() => self.read_etcd(&mut sources),
-                _ = progress.acked.changed() => {}
-                _ = progress.news.changed() => {
+                Ok(()) = snapshots.changed() => {}
+                Ok(()) = tenure.changed() => {}
+                Ok(()) = progress.acked.changed() => {
+                    let acked = *progress.acked.borrow_and_update();
+                    self.note(Input::Finished(acked));
+                }
+                Ok(()) = progress.news.changed() => {
                     let news = progress.news.borrow_and_update().clone();
                     news.iter().for_each(|news| self.read_copy_of(&news.node, &copies));
                 }
-                _ = tenure.changed() => {}
-                _ = opinions.changed() => {
-                    let votes = opinions.borrow_and_update().clone();
-                    for (node, opinion) in votes.iter() {
-                        let key = Key::Vote { node: node.clone(), gateway: self.config.gateway.clone() };
-                        _ = self.etcd.lease().set(key, opinion).inspect_err(|error| tracing::error!(%error, "a vote is not cast"));
-                    }
-                    let gone: Vec<String> = voted.iter().filter(|node| !votes.contains_key(*node)).cloned().collect();
-                    for node in gone {
-                        self.etcd.lease().remove(&Key::Vote { node: node.clone(), gateway: self.config.gateway.clone() });
-                    }
-                    voted = votes.keys().cloned().collect();
+                Ok(()) = progress.opinions.changed() => {
+                    let opinions = progress.opinions.borrow_and_update().clone();
+                    self.vote(&opinions);
                 }
-                Some(document) = copied.recv() => self.learn(&mut sources, Input::Seen(Origin::Redis, Arc::new(document))),
-                _ = ticks.tick() => self.read_etcd(&mut sources),
+                Some(document) = copied.recv() => self.learn(source::Input::Seen(Origin::Redis, Arc::new(document))).await,
+                _ = ticks.tick() => {}
             }
-            let known = tenure.borrow_and_update().clone();
-            if register.hold(&known, self.etcd.mirror().freshness().fresh_ms, self.mono_ms()) {
-                // Others may have gone on; what etcd has now is looked at before anything is acknowledged.
-                self.riding.send_modify(|riding| Arc::make_mut(riding).doubts += 1);
-            }
+            _ = (snapshots.borrow_and_update(), tenure.borrow_and_update());
+            self.look().await;
+            self.tell();
             let now_ms = self.mono_ms();
             let heard_of = progress.news.borrow().as_ref().map_or(0, |news| news.epoch);
-            let is_behind = sources.ring().is_none_or(|(ring, _)| ring.epoch < heard_of);
-            if (is_behind || sources.age_ms(now_ms) > ASK_NODES_MS) && asked_ms + ASK_NODES_MS <= now_ms {
+            let is_behind = self.sources.ring().is_none_or(|(ring, _)| ring.epoch < heard_of);
+            if (is_behind || self.sources.age_ms(now_ms) > ASK_NODES_MS) && asked_ms + ASK_NODES_MS <= now_ms {
                 asked_ms = now_ms;
                 self.ask_nodes(&copies);
             }
-            if let Some((ring, _)) = sources.ring()
+            if let Some((ring, _)) = self.sources.ring()
                 && (left < ring.epoch || left_ms + COPY_PAUSE_MS <= now_ms)
             {
                 (left, left_ms) = (ring.epoch, now_ms);
@@ -176,65 +182,120 @@ impl Member {
         (self.config.clock)().mono_ms
     }
 
-    /// Takes in what etcd has, and that time has passed.
-    fn read_etcd(&self, sources: &mut Sources) {
-        let snapshot = self.etcd.mirror().snapshot();
-        match self.etcd.mirror().freshness().fresh_ms {
-            Some(fresh_ms) if snapshot.is_known() => {
-                let document = snapshot.document.as_ref().map(|held| Arc::new(held.value.clone()));
-                self.learn(sources, Input::Etcd { document, fresh_ms });
-            }
-            _ => self.learn(sources, Input::Tick),
+    async fn read_disk(&mut self) {
+        let Some(file) = self.file.clone() else { return };
+        match spawn_blocking(move || file.load()).await {
+            Ok(Ok(Some(document))) => self.learn(source::Input::Seen(Origin::Disk, Arc::new(document))).await,
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => tracing::error!(%error, "ring: the copy on the disk is not used"),
+            Err(error) => tracing::error!(%error, "ring: the copy on the disk was not read"),
         }
     }
 
-    fn learn(&self, sources: &mut Sources, input: Input) {
+    /// Looks at etcd: the ring first, then the key. A snapshot with the key in it has every ring that stood there before.
+    async fn look(&mut self) {
+        let mirror = self.etcd.mirror();
+        let (snapshot, freshness) = (mirror.snapshot(), mirror.freshness());
+        let tenure = self.etcd.lease().tenure().borrow().clone();
+        match freshness.fresh_ms.filter(|_| snapshot.is_known()) {
+            Some(fresh_ms) => {
+                let known = self.agent.view().map(|view| &view.document);
+                let document = snapshot.document.as_ref().map(|held| &held.value);
+                // Most often it is the one that is known.
+                let document = document.map(|document| match self.sources.ring() {
+                    Some((ring, _)) if known == Some(document) => Arc::clone(ring),
+                    _ => Arc::new(document.clone()),
+                });
+                self.learn(source::Input::Etcd { document, fresh_ms }).await;
+            }
+            None => self.learn(source::Input::Tick).await,
+        }
+        let key = Key::Gateway(self.config.gateway.clone());
+        let stands = snapshot.gateways.get(&self.config.gateway).is_some_and(|held| held.lease == tenure.lease);
+        if tenure.lease == 0 || tenure.expelled.contains(&key) {
+            self.note(Input::Unregistered);
+        } else if stands {
+            self.note(Input::Registered);
+        }
+    }
+
+    async fn learn(&mut self, input: source::Input) {
         let mut out = Vec::new();
-        sources.handle(input, self.mono_ms(), &mut out);
+        self.sources.handle(input, self.mono_ms(), &mut out);
         for output in out {
             match output {
-                Output::Apply(document) => {
-                    tracing::info!(epoch = document.epoch, phase = ?document.phase, "the ring");
-                    let view = Arc::new(View::new((*document).clone()));
-                    self.riding.send_modify(|riding| Arc::make_mut(riding).view = Some(view));
-                }
-                Output::Save(document) => {
-                    let file = self.file.clone();
-                    tokio::task::spawn_blocking(move || {
-                        _ = file.save(&document).inspect_err(|error| tracing::warn!(%error, "the ring is not saved on this disk"));
-                    });
-                }
-                Output::Alarm(alarm) => tracing::error!(%alarm, "the ring is disputed"),
+                // It takes milliseconds, and publications must not wait for it.
+                source::Output::Apply(document) => match spawn_blocking(move || View::new((*document).clone())).await {
+                    Ok(view) => self.note(Input::View(Arc::new(view))),
+                    Err(error) => tracing::error!(%error, "ring: its tables were not made"),
+                },
+                source::Output::Save(document) => self.save(document),
+                source::Output::Alarm(alarm) => tracing::error!(%alarm, "ring: somebody has to look at this"),
             }
         }
     }
 
-    /// Tells etcd, if that has changed.
-    fn say(&self, register: &mut Register, acked: u64) {
-        let epoch = self.riding.borrow().view.as_ref().map_or(0, |view| view.epoch());
-        if let Some(gateway) = register.say(epoch, acked) {
-            let key = Key::Gateway(self.config.gateway.clone());
-            _ = self.etcd.lease().set(key, &gateway).inspect_err(|error| tracing::error!(%error, "this gateway is not registered"));
+    /// In the background.
+    fn save(&self, document: Arc<Document>) {
+        let Some(file) = self.file.clone() else { return };
+        spawn_blocking(move || {
+            let saved = file.save(&document);
+            _ = saved
+                .inspect_err(|error| tracing::error!(%error, "ring: no copy was written to the disk; a start without etcd would miss it"));
+        });
+    }
+
+    fn note(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.agent.handle(input, &mut out);
+        for output in out {
+            match output {
+                Output::Apply(view) => {
+                    tracing::info!(epoch = view.epoch(), phase = ?view.document.phase, "ring: a newer one is gone by");
+                    self.riding.send_modify(|riding| Arc::make_mut(riding).view = Some(view));
+                }
+                Output::Tell { epoch, acked } => {
+                    let record = record::Gateway { epoch, acked, ..self.record.clone() };
+                    let told = self.etcd.lease().set(Key::Gateway(self.config.gateway.clone()), &record);
+                    _ = told.inspect_err(|error| tracing::error!(%error, "ring: etcd is not told of this gateway"));
+                }
+                Output::Check => {
+                    tracing::warn!("ring: this gateway was taken for gone; every channel is compared with its history");
+                    self.riding.send_modify(|riding| Arc::make_mut(riding).doubts += 1);
+                }
+            }
         }
+    }
+
+    /// Writes opinions that have changed, and takes those back that are about nodes which are gone.
+    fn vote(&mut self, opinions: &BTreeMap<String, redis::Opinion>) {
+        let lease = self.etcd.lease();
+        let key = |node: &str| Key::Vote { node: node.to_owned(), gateway: self.config.gateway.clone() };
+        for (node, opinion) in opinions.iter().filter(|(node, opinion)| self.voted.get(*node) != Some(&opinion.vote)) {
+            tracing::info!(node, vote = ?opinion.vote, reason = opinion.reason, "ring: this gateway has changed its opinion of a node");
+            _ = lease.set(key(node), opinion).inspect_err(|error| tracing::error!(%error, node, "ring: a vote does not stand in etcd"));
+        }
+        self.voted.keys().filter(|node| !opinions.contains_key(*node)).for_each(|node| lease.remove(&key(node)));
+        self.voted = opinions.iter().map(|(node, opinion)| (node.clone(), opinion.vote)).collect();
     }
 
     /// Tells readers here, if that has changed.
-    fn tell(&self, sources: &Sources, register: &Register) {
-        let (origin, standing) = (sources.ring().map(|(_, origin)| origin), sources.standing(self.mono_ms()));
+    fn tell(&self) {
+        let (origin, standing) = (self.sources.ring().map(|(_, origin)| origin), self.sources.standing(self.mono_ms()));
         self.riding.send_if_modified(|riding| {
-            let told = Riding { origin, standing: standing.clone(), is_registered: register.is_registered(), ..(**riding).clone() };
+            let told = Riding { origin, standing: standing.clone(), is_registered: self.agent.is_registered(), ..(**riding).clone() };
             let is_new = **riding != told;
             if is_new {
                 *riding = Arc::new(told);
             }
             is_new
         });
-        self.metrics.show(&self.riding.borrow(), sources.age_ms(self.mono_ms()));
+        self.metrics.show(&self.riding.borrow(), self.sources.age_ms(self.mono_ms()));
     }
 
     /// Reads the copies at all nodes that are connected, in the background.
     fn ask_nodes(&self, copies: &mpsc::Sender<Document>) {
-        let Some(view) = self.riding.borrow().view.clone() else { return };
+        let Some(view) = self.agent.view() else { return };
         view.document.nodes().for_each(|node| self.read_copy_of(&node.id, copies));
     }
 
@@ -253,9 +314,8 @@ impl Member {
         let links: Vec<_> = ring.nodes().filter_map(|node| self.nodes.link(&node.id).ok()).collect();
         tokio::spawn(async move {
             let leaving: FuturesUnordered<_> = links.iter().map(|link| leave_copy(link, &ring)).collect();
-            leaving
-                .for_each(|left| async move { drop(left.inspect_err(|error| tracing::debug!(%error, "no copy of the ring was left"))) })
-                .await;
+            let tell = |error: &redis::CallError| tracing::debug!(%error, "no copy of the ring was left");
+            leaving.for_each(|left| async move { drop(left.inspect_err(tell)) }).await;
         });
     }
 }

@@ -21,5 +21,6 @@ for index = 1, 3 do
     end
   end
 end
-redis.call('HSET', KEYS[2], 'life', ARGV[2], 'ring', ARGV[1])
+-- Until when it is certain to be there was said by another clock.
+redis.call('HSET', KEYS[2], 'life', ARGV[2], 'ring', ARGV[1], 'until', '0')
 return 1

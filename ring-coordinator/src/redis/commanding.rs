@@ -8,29 +8,17 @@ use super::{
     watchdog::{Look, Watchdog},
 };
 use bytes::BytesMut;
-use std::{collections::VecDeque, convert::Infallible, time::Duration};
+use std::{convert::Infallible, time::Duration};
 use tokio::{
     io::AsyncReadExt,
-    task::yield_now,
     time::{MissedTickBehavior, interval},
 };
 
 /// How often deadlines are looked at. A call may so wait this much longer than its deadline.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Answers that are handed out before their callers get a turn. A runtime's thread has room for 256 tasks that it has woken;
-/// more go through a queue that all threads share, which cost a third of the rate (measured with 5,000 callers).
-const ANSWERS_AT_ONCE: usize = 128;
-
 /// Serves callers until the connection ends. Those without an answer are told by [`Link::close`].
-pub(super) async fn serve(stream: Stream, link: &Link) -> Result<Infallible, End> {
-    let mut answers = Answers::new();
-    let end = converse(stream, link, &mut answers).await;
-    hand_out(&mut answers, usize::MAX);
-    end
-}
-
-async fn converse(mut stream: Stream, link: &Link, answers: &mut Answers) -> Result<Infallible, End> {
+pub(super) async fn serve(mut stream: Stream, link: &Link) -> Result<Infallible, End> {
     let mut watchdog = Watchdog::new(link.now_ms());
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -47,15 +35,19 @@ async fn converse(mut stream: Stream, link: &Link, answers: &mut Answers) -> Res
         }
         let is_written = written == outgoing.len();
         tokio::select! {
-            read = stream.reader.read_buf(&mut stream.received), if answers.is_empty() => {
+            read = stream.reader.read_buf(&mut stream.received) => {
                 if read? == 0 {
                     return Err(End::Closed);
                 }
                 watchdog.heard(link.now_ms());
-                read_answers(&mut stream.received, link, answers)?;
-                hand_out(answers, ANSWERS_AT_ONCE);
+                let mut answers = Vec::new();
+                let end = read_answers(&mut stream.received, link, &mut answers);
+                for (caller, answer) in answers {
+                    // Some have stopped waiting.
+                    _ = caller.send(answer);
+                }
+                end?;
             }
-            () = yield_now(), if !answers.is_empty() => hand_out(answers, ANSWERS_AT_ONCE),
             wrote = write_or_flush(&mut stream.writer, &outgoing[written..]), if !is_written || !is_flushed => {
                 written += wrote?;
                 is_flushed = is_written;
@@ -75,15 +67,7 @@ async fn converse(mut stream: Stream, link: &Link, answers: &mut Answers) -> Res
     }
 }
 
-/// Hands the next answers to their callers.
-fn hand_out(answers: &mut Answers, at_once: usize) {
-    for (caller, answer) in answers.drain(..answers.len().min(at_once)) {
-        // Some have stopped waiting.
-        _ = caller.send(answer);
-    }
-}
-
-type Answers = VecDeque<(super::link::Caller, Result<Reply, CallError>)>;
+type Answers = Vec<(super::link::Caller, Result<Reply, CallError>)>;
 
 /// Finds the callers of all answers that are there.
 fn read_answers(received: &mut BytesMut, link: &Link, answers: &mut Answers) -> Result<(), End> {
@@ -105,7 +89,7 @@ fn read_answers(received: &mut BytesMut, link: &Link, answers: &mut Answers) -> 
             _ => {}
         }
         match pipeline.answered() {
-            Some(Some(caller)) => answers.push_back((caller, answer)),
+            Some(Some(caller)) => answers.push((caller, answer)),
             Some(None) => {}
             None => return Err(End::Nonsense("an answer to nothing".to_owned())),
         }

@@ -11,8 +11,9 @@ use std::sync::LazyLock;
 
 /// Channels that a sweep copies at the same time; more would be felt by everybody else at these nodes.
 const AT_ONCE: usize = 16;
-/// Bytes of one channel's stream; a larger one is not copied, and the channel begins anew.
-pub const STREAM_BYTES_MAX: usize = 24 * 1024 * 1024;
+/// Bytes that one channel's stream may have in the old node's memory, which serves nobody else while it writes them out. A
+/// larger one is not copied: the channel begins anew, and clients are told.
+pub const STREAM_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Keys that a sweep asks for at once.
 const SCAN_COUNT: usize = 256;
 

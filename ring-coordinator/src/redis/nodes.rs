@@ -103,7 +103,7 @@ impl Nodes {
             }
             stays
         });
-        for node in document.places() {
+        for node in document.nodes() {
             let place = Place { url: node.url.clone(), incarnation: node.incarnation };
             if let Some(entry) = nodes.get(&node.id) {
                 entry.place.send_if_modified(|known| {

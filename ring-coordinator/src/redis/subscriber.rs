@@ -15,8 +15,10 @@ const BATCH_CHANNELS: usize = 256;
 const CHANNELS_PER_MS: u64 = 20;
 /// So many may be asked for at once after a pause.
 const BURST_CHANNELS: u64 = 2 * BATCH_CHANNELS as u64;
-/// Channels asked for and not confirmed; at this no more are asked for, since the node is slower than our pace.
+/// Channels asked for and not confirmed; at this no more are asked for, since the node is slower than our pace. Those that are
+/// not hot even wait until a batch of them is confirmed, so that others' commands never find more than that before them.
 const UNCONFIRMED_MAX: usize = 4 * BATCH_CHANNELS;
+const UNCONFIRMED_COLD_MAX: usize = BATCH_CHANNELS;
 /// A gateway that wants more than this begins within [`START_JITTER_MS`] after it is connected; but for hot channels.
 const JITTER_FROM_CHANNELS: usize = 1_000;
 /// At most so much later, by chance.
@@ -155,8 +157,7 @@ impl Subscriber {
         let (mut subscribe, mut unsubscribe) = (redis::cmd("SUBSCRIBE"), redis::cmd("UNSUBSCRIBE"));
         let (mut subscribing, mut unsubscribing) = (0, 0);
         // A whole batch, or all there is: small commands cost the node more.
-        let cold_batch = BATCH_CHANNELS.min(self.cold.len()) as u64;
-        let is_cold_due = now_ms >= self.cold_from_ms && self.allowance >= cold_batch;
+        let is_cold_due = now_ms >= self.cold_from_ms && self.allowance >= self.cold_batch() as u64 && self.has_room_for_cold();
         while self.allowance > 0 && self.unconfirmed < UNCONFIRMED_MAX && subscribing + unsubscribing < BATCH_CHANNELS {
             let Some(channel) = self.hot.pop_front().or_else(|| self.cold.pop_front_if(|_| is_cold_due)) else { break };
             let Some(entry) = self.channels.get_mut(&channel) else { continue };
@@ -183,14 +184,23 @@ impl Subscriber {
             unsubscribe.write_packed_command(out);
         }
         match (self.hot.is_empty(), self.cold.is_empty()) {
-            _ if self.unconfirmed >= UNCONFIRMED_MAX => None,
             (true, true) => None,
+            (false, _) if self.unconfirmed >= UNCONFIRMED_MAX => None,
             (false, _) => Some(now_ms + 1),
+            (true, false) if !self.has_room_for_cold() => None,
             (true, false) => {
-                let missing = (BATCH_CHANNELS.min(self.cold.len()) as u64).saturating_sub(self.allowance);
+                let missing = (self.cold_batch() as u64).saturating_sub(self.allowance);
                 Some(self.cold_from_ms.max(now_ms + missing.div_ceil(CHANNELS_PER_MS).max(1)))
             }
         }
+    }
+
+    fn cold_batch(&self) -> usize {
+        BATCH_CHANNELS.min(self.cold.len())
+    }
+
+    fn has_room_for_cold(&self) -> bool {
+        self.unconfirmed + self.cold_batch() <= UNCONFIRMED_COLD_MAX
     }
 
     /// What a reply says.

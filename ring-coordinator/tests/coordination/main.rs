@@ -1,5 +1,6 @@
 //! The coordinator in a simulated region: one test for each of its rules, and seeds with everything that goes wrong.
 
+mod patience;
 mod restored;
 mod world;
 

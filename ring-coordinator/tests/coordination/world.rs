@@ -69,6 +69,8 @@ pub(crate) struct World {
     pub(crate) resigned: usize,
     pub(crate) history: Vec<Arc<Document>>,
     pub(crate) leaders: usize,
+    /// What is ordered written gets lost, and is counted.
+    pub(crate) swallows: Option<usize>,
     /// The leader dies when the document has this epoch.
     pub(crate) kill_at: Option<u64>,
     late: Vec<(u64, Output)>,
@@ -111,6 +113,7 @@ impl World {
             resigned: 0,
             history: vec![document],
             leaders: 0,
+            swallows: None,
             kill_at: None,
             late: Vec::new(),
         }
@@ -274,6 +277,7 @@ impl World {
 
     fn carry_out(&mut self, order: Output) {
         match order {
+            Output::Write { .. } if self.swallows.is_some() => self.swallows = self.swallows.map(|writes| writes + 1),
             Output::Write { .. } if self.chance(self.faults.write) => match self.random(4) {
                 0 => self.tell(Input::NotWritten),
                 1 => {}

@@ -8,7 +8,7 @@ use region::{PATIENCE, Region, wanted};
 use ring_coordinator::{
     coordinator::facts::Refusal,
     document::{NodeState, Phase},
-    etcd::record::Opinion,
+    redis::Vote,
     wanted::{Outcome, Wish},
 };
 use std::sync::atomic::Ordering;
@@ -80,7 +80,7 @@ async fn a_lost_node_is_taken_out_and_in_again_in_a_new_incarnation() {
     let mut region = Region::start(&["a", "b", "c"], 2, 1).await;
     region.goes_over_to(&[("a", 1, Serving), ("b", 1, Serving), ("c", 1, Serving)]).await;
     region.redis.get_mut("b").unwrap().kill().await;
-    region.vote("b", Opinion::Down);
+    region.vote("b", Vote::Down);
     let is = |state| {
         move |document: &ring_coordinator::document::Document| {
             document.phase == Phase::Stable && document.current.node("b").unwrap().state == state
@@ -88,7 +88,7 @@ async fn a_lost_node_is_taken_out_and_in_again_in_a_new_incarnation() {
     };
     let without = region.sees_ring("b is down", is(NodeState::Down)).await;
     region.redis.get_mut("b").unwrap().restart(testkit::redis_server::Disk::Empty).await;
-    region.vote("b", Opinion::Up);
+    region.vote("b", Vote::Up);
     let with = region.sees_ring("b is back", is(Serving)).await;
     let incarnation = |document: &ring_coordinator::document::Document| document.current.node("b").unwrap().incarnation;
     assert!(incarnation(&with) > incarnation(&without));
@@ -120,4 +120,20 @@ async fn who_wants_a_change_dropped_asks_instead_of_who_wanted_it() {
     assert_eq!(region.answer().await.outcome, Outcome::Done);
     let ring = region.sees_ring("the end", |document| document.epoch == 3).await;
     assert_eq!((ring.phase, ring.current.nodes.len()), (Phase::Stable, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_was_taken_for_gone_comes_back_and_checks_everything() {
+    let region = Region::start(&["a"], 2, 1).await;
+    let ring = region.goes_over_to(&[("a", 1, Serving)]).await;
+    let mut riding = region.gateways[1].riding.clone();
+    riding.wait_for(|riding| riding.view.as_ref().is_some_and(|view| view.document == ring)).await.unwrap();
+    let has_told = |snapshot: &ring_coordinator::etcd::Snapshot| snapshot.gateways.get("g1").is_some_and(|held| held.value.acked == 1);
+    let before = region.sees("the gateway's key", has_told).await.gateways["g1"].create_revision;
+    assert_eq!(riding.borrow().doubts, 0);
+    region.server.ctl(&["del", "/headcount/eu/gw/g1"]).await.unwrap();
+    riding.wait_for(|riding| riding.doubts == 1).await.unwrap();
+    let after = region.sees("the key again", |snapshot| has_told(snapshot) && snapshot.gateways["g1"].create_revision > before).await;
+    assert_eq!(after.gateways["g1"].value.epoch, 1);
+    assert_eq!(riding.borrow().standing, ring_coordinator::source::Standing::Fresh);
 }

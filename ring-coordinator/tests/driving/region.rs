@@ -10,11 +10,9 @@ use ring_coordinator::{
         timing::Timing,
     },
     document::{Document, Layout, Node, NodeState},
-    etcd::{
-        self, Etcd, EtcdConfig, Key, Snapshot,
-        record::{Gateway, Opinion, Vote},
-    },
-    redis::Access,
+    etcd::{self, Etcd, EtcdConfig, Snapshot},
+    member::{Member, MemberConfig, Progress, Riding},
+    redis::{Access, Nodes, NodesConfig, Opinion, Vote},
     slot::Slot,
     view::View,
     wanted::{Answer, Outcome, Wanted, Wish},
@@ -29,7 +27,7 @@ use std::{
     time::Duration,
 };
 use testkit::{EtcdServer, RedisServer, eventually, resp::Reply};
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -43,12 +41,23 @@ pub(crate) fn now() -> Now {
     Now { mono_ms, wall_ms: 1_800_000_000_000 + mono_ms }
 }
 
+type Opinions = BTreeMap<String, Opinion>;
+
 fn random_u64() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
 pub(crate) fn wanted(wish: Wish) -> Vec<u8> {
     serde_json::to_vec(&Wanted { wish, by: "test".to_owned(), asked_ms: now().wall_ms }).unwrap()
+}
+
+/// A member that has no nodes to ask.
+fn member(etcd: &Etcd, name: &str) -> Member {
+    let nodes = NodesConfig { gateway: name.to_owned(), access: Access::default(), scripts: Vec::new(), clock: now, random_u64 };
+    let (nodes, _) = Nodes::new(nodes, &Registry::new()).unwrap();
+    let (address, version) = (String::new(), String::new());
+    let config = MemberConfig { gateway: name.to_owned(), address, version, may_be_stale: true, clock: now };
+    Member::new(config, etcd.clone(), nodes, None, &Registry::new()).unwrap()
 }
 
 /// Dropped, it ends as by a power cut.
@@ -76,10 +85,17 @@ impl Station {
     }
 }
 
+pub(crate) struct SimGateway {
+    station: Station,
+    pub(crate) riding: watch::Receiver<Arc<Riding>>,
+    opinions: watch::Sender<Arc<Opinions>>,
+    _tasks: [Task; 2],
+}
+
 pub(crate) struct Region {
     pub(crate) server: EtcdServer,
     pub(crate) redis: BTreeMap<String, RedisServer>,
-    pub(crate) gateways: Vec<(Station, Task)>,
+    pub(crate) gateways: Vec<SimGateway>,
     pub(crate) coordinators: BTreeMap<String, (Station, Task, Desk)>,
     /// Gateways acknowledge no later epoch.
     pub(crate) acks_until: Arc<AtomicU64>,
@@ -108,18 +124,26 @@ impl Region {
         region
     }
 
+    /// A member, and a bus that is done with everything at once, up to what the test lets it.
     fn add_gateway(&mut self, name: &str) {
         let station = Station::new(&self.server);
-        let (etcd, key, until) = (station.etcd.clone(), Key::Gateway(name.to_owned()), self.acks_until.clone());
+        let (finished, until) = (watch::Sender::new(0), self.acks_until.clone());
+        let (opinions, news) = (watch::Sender::default(), watch::Sender::new(None));
+        let member = member(&station.etcd, name);
+        let (riding, mut rings) = (member.riding(), member.riding());
+        let progress = Progress { acked: finished.subscribe(), news: news.subscribe(), opinions: opinions.subscribe() };
         let following = tokio::spawn(async move {
+            let _news = news;
+            member.run(progress, std::future::pending()).await;
+        });
+        let bus = tokio::spawn(async move {
             loop {
-                let epoch = etcd.mirror().snapshot().document.as_ref().map_or(0, |held| held.value.epoch);
-                let acked = epoch.min(until.load(Ordering::SeqCst));
-                etcd.lease().set(key.clone(), &Gateway { epoch, acked, ..Gateway::default() }).unwrap();
+                let epoch = rings.borrow_and_update().view.as_ref().map_or(0, |view| view.epoch());
+                finished.send_replace(epoch.min(until.load(Ordering::SeqCst)));
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
-        self.gateways.push((station, Task(following)));
+        self.gateways.push(SimGateway { station, riding, opinions, _tasks: [Task(following), Task(bus)] });
     }
 
     pub(crate) fn add_coordinator(&mut self, name: &str) {
@@ -139,10 +163,10 @@ impl Region {
     }
 
     /// All gateways say so of a node.
-    pub(crate) fn vote(&self, node: &str, vote: Opinion) {
-        for (number, (station, _)) in self.gateways.iter().enumerate() {
-            let key = Key::Vote { node: node.to_owned(), gateway: format!("g{number}") };
-            station.etcd.lease().set(key, &Vote { vote, since_ms: 0, reason: String::new() }).unwrap();
+    pub(crate) fn vote(&self, node: &str, vote: Vote) {
+        let opinion = Opinion { vote, since_ms: 0, reason: String::new() };
+        for gateway in &self.gateways {
+            gateway.opinions.send_replace(Arc::new([(node.to_owned(), opinion.clone())].into()));
         }
     }
 
@@ -155,7 +179,7 @@ impl Region {
     }
 
     pub(crate) fn etcd(&self) -> &Etcd {
-        &self.gateways[0].0.etcd
+        &self.gateways[0].station.etcd
     }
 
     /// Asks for a layout, as an operator does.

@@ -1,20 +1,16 @@
 //! One channel that moves from node `a` to node `b` by the real rules, with gateways that learn late and a leader that
 //! dies. Time is not in it: whatever may happen next, may happen.
 
-#![allow(clippy::unwrap_used)] // All of this is a test.
-
+use crate::gateway::{SimGateway, places};
 use ring_coordinator::{
-    agent::{Agent, Input},
     coordinator::phases::{self, Progress},
     document::{Document, Layout, Node, NodeState, Phase},
     etcd::record::Gateway,
-    slot::Slot,
-    view::View,
 };
 use stateright::{Model, Property};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    sync::{Arc, LazyLock, Mutex},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
 };
 
 /// A rule that is left out.
@@ -84,25 +80,6 @@ struct Stream {
     log: Vec<u8>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct SimGateway {
-    view: Arc<Document>,
-    acked: u64,
-    registered: bool,
-    hangs: bool,
-    to_publish: u8,
-    /// A publication on its way to a node, by this document.
-    sent: Option<(u8, usize, Arc<Document>)>,
-    /// One that was refused, by which epoch.
-    refused: Option<(u8, u64)>,
-    listens: [bool; 2],
-    wires: [VecDeque<(u8, u64, u8)>; 2],
-    place: (u8, u64),
-    held: BTreeSet<(u64, u8)>,
-    delivered: Vec<u8>,
-    told_of_loss: bool,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Begin,
@@ -121,8 +98,6 @@ pub(crate) enum Action {
     Deliver(usize, usize),
 }
 
-const NAMES: [&str; 2] = ["a", "b"];
-
 fn layout(a: NodeState, b: NodeState) -> Layout {
     let node = |id: &str, state| Node { id: id.to_owned(), url: format!("redis://{id}:1"), weight: 1, state, incarnation: 1 };
     Layout { nodes: vec![node("a", a), node("b", b)], ..Layout::default() }
@@ -130,77 +105,6 @@ fn layout(a: NodeState, b: NodeState) -> Layout {
 
 fn before() -> Document {
     Document { epoch: 1, vnodes: 1, current: layout(NodeState::Serving, NodeState::Drained), ..Document::default() }
-}
-
-/// What a document says of the channel: its view; owner, where else to listen, from where to fetch.
-type Seen = (Arc<View>, (usize, Option<usize>, Option<usize>));
-
-/// Views take a while to make, and there are few of them.
-fn view(document: &Document) -> Seen {
-    static VIEWS: LazyLock<Mutex<HashMap<Document, Seen>>> = LazyLock::new(Mutex::default);
-    let mut views = VIEWS.lock().unwrap();
-    let made = views.entry(document.clone()).or_insert_with(|| {
-        let (view, slot) = (View::new(document.clone()), Slot::new(0).unwrap());
-        let index = |id: &Arc<str>| NAMES.iter().position(|name| **name == **id).unwrap();
-        let places = (view.owner(slot).map(index).unwrap(), view.also(slot).map(index), view.previous(slot).map(index));
-        (Arc::new(view), places)
-    });
-    made.clone()
-}
-
-impl SimGateway {
-    /// By the real agent, told what this gateway knows.
-    fn is_done(&self) -> bool {
-        type Key = (Document, [bool; 2], Option<u64>);
-        static DONE: LazyLock<Mutex<HashMap<Key, bool>>> = LazyLock::new(Mutex::default);
-        let sent = self.sent.as_ref().map(|(_, _, document)| document.epoch);
-        let key = (Document::clone(&self.view), self.listens, sent);
-        *DONE.lock().unwrap().entry(key).or_insert_with(|| {
-            let (mut agent, mut out, slot) = (Agent::default(), Vec::new(), Slot::new(0).unwrap());
-            let listens = NAMES.iter().zip(self.listens).filter(|(_, listens)| *listens);
-            let listens = listens.map(|(name, _)| Input::Confirmed(slot, (*name).into()));
-            let known = [Input::Registered(Some(view(&self.view).0)), Input::Joined(slot)];
-            known.into_iter().chain(listens).chain(sent.map(Input::Sent)).for_each(|input| agent.handle(input, &mut out));
-            agent.is_done()
-        })
-    }
-
-    fn wants(&self, node: usize) -> bool {
-        let (owner, also, _) = view(&self.view).1;
-        node == owner || Some(node) == also
-    }
-
-    fn learn(&mut self, document: &Arc<Document>) {
-        self.view = document.clone();
-        for node in 0..2 {
-            if !self.wants(node) {
-                self.listens[node] = false;
-                self.wires[node].clear();
-            }
-        }
-    }
-
-    /// Merges what comes from two nodes by epoch and offset.
-    fn hear(&mut self, (epoch, offset, message): (u8, u64, u8), mutant: Mutant) {
-        if mutant == Mutant::NotMerged {
-            self.delivered.push(message);
-        } else if epoch != self.place.0 {
-            (self.place, self.told_of_loss) = ((epoch, offset), true);
-            self.delivered.push(message);
-        } else if offset > self.place.1 {
-            self.held.insert((offset, message));
-        }
-        while let Some((_, message)) = self.held.first().copied().filter(|(offset, _)| *offset == self.place.1 + 1) {
-            self.held.pop_first();
-            self.place.1 += 1;
-            self.delivered.push(message);
-        }
-    }
-
-    /// Whether it has counted as there all the time.
-    fn stayed(&self) -> bool {
-        self.registered
-    }
 }
 
 impl State {
@@ -246,7 +150,7 @@ impl State {
             return Some(());
         }
         if self.nodes[node].stream.is_none() {
-            let fetched = view(&document).1.2.and_then(|from| self.nodes[from].stream.clone());
+            let fetched = places(&document).previous.and_then(|from| self.nodes[from].stream.clone());
             self.nodes[node].stream = Some(fetched.unwrap_or(Stream { epoch: 2, log: Vec::new() }));
         }
         let stream = self.nodes[node].stream.as_mut()?;
@@ -385,7 +289,7 @@ impl Model for Move {
                     }
                 };
                 gateway.refused = None;
-                gateway.sent = Some((message, view(&gateway.view).1.0, gateway.view.clone()));
+                gateway.sent = Some((message, places(&gateway.view).owner, gateway.view.clone()));
             }
             Action::Arrive(index) => state.arrive(index)?,
             Action::Deliver(index, node) if !state.gateways[index].hangs => {

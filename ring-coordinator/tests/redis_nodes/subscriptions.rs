@@ -216,9 +216,17 @@ async fn a_hundred_thousand_channels_come_back_hot_ones_first() {
             server.restart(Disk::Empty).await;
             assert_ne!(down(&mut gateway).await, "");
         }
-        up(&mut gateway, &hot).await;
-        for _ in 0..100_000 {
-            assert!(matches!(gateway.next().await, What::Confirmed(_)));
+        let mut confirmed = 0;
+        while confirmed < 100_001 {
+            match gateway.next().await {
+                What::Confirmed(channel) => {
+                    confirmed += 1;
+                    assert_eq!(channel == hot, confirmed == 1, "{channel}");
+                }
+                // On a very busy machine the connection may be lost; then all of them come anew.
+                What::Up { .. } | What::Down { .. } => confirmed = 0,
+                What::Message { .. } => panic!("nothing is published"),
+            }
         }
         assert_eq!(subscribed(&server).await.len(), 100_001);
     }
@@ -231,6 +239,6 @@ async fn a_hundred_thousand_channels_come_back_hot_ones_first() {
         let calls = stats.split(&format!("cmdstat_{command}:calls=")).nth(1).unwrap().split(',').next().unwrap();
         calls.parse::<usize>().unwrap()
     };
-    assert!((390..1_000).contains(&calls("unsubscribe")), "{stats}");
-    assert!((390..1_000).contains(&calls("subscribe")), "{stats}");
+    // It has ten seconds for that, in batches of 256.
+    assert!((10..1_000).contains(&calls("unsubscribe")), "{stats}");
 }

@@ -130,3 +130,23 @@ fn every_document_that_can_be_is_short_enough_to_be_read() {
     let long = vec![b' '; DOCUMENT_BYTES_MAX + 1];
     assert_eq!(Document::parse(&long), Err(Flaw::TooLong(DOCUMENT_BYTES_MAX + 1)));
 }
+
+#[test]
+fn a_node_that_comes_back_is_what_it_will_be_from_the_first_step_on() {
+    let (mut old, mut new) = (layout(["redis-a", "redis-b"]), layout(["redis-a", "redis-b"]));
+    (old.nodes[0].state, old.nodes[0].incarnation, new.nodes[0].incarnation) = (NodeState::Drained, 1, 5);
+    let document = |phase, current: &Layout, next: Option<&Layout>, prev: Option<&Layout>| Document {
+        phase,
+        current: current.clone(),
+        next: next.cloned(),
+        prev: prev.cloned(),
+        ..Document::default()
+    };
+    let prepare = document(Phase::Prepare, &old, Some(&new), None);
+    let switch = document(Phase::Switch, &new, None, Some(&old));
+    for document in [&prepare, &switch, &document(Phase::Stable, &new, None, None)] {
+        let seen: Vec<_> = document.nodes().map(|node| (node.id.as_str(), node.incarnation)).collect();
+        assert_eq!(seen, [("redis-a", 5), ("redis-b", new.nodes[1].incarnation)], "connections to it stay as they are");
+    }
+    assert_eq!(document(Phase::Stable, &old, None, None).nodes().next().map(|node| node.incarnation), Some(1));
+}

@@ -12,7 +12,7 @@ use ring_coordinator::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Few points, so that bounds, spills and empty nodes come up, and a case is quick.
-const VNODES: u32 = 24;
+const VNODES: u32 = 8;
 
 fn layouts() -> impl Strategy<Value = Layout> {
     let ids = proptest::collection::btree_set("[a-z0-9._-]{1,12}", 1..12);
@@ -46,7 +46,7 @@ fn moved(before: &[String], after: &[String]) -> Vec<(usize, String, String)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn the_table_is_what_the_definition_says(layout in layouts()) {

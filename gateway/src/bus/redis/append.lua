@@ -16,7 +16,7 @@ local refused = refusal()
 if refused then
   return refused
 end
-local epoch, top = stream()
+local epoch, top, certain_ms = stream()
 if not epoch then
   return 'PULL'
 end
@@ -58,10 +58,16 @@ if size > 0 then
   end
   top = top + 1
   position = {epoch, whole(top)}
-  redis.call('HSET', KEYS[2], 'top', position[2])
   redis.call('XADD', KEYS[3], 'MAXLEN', '=', size, position[2] .. '-0', 'id', id, 'until', whole(now + ttl_ms), 'body', body)
-  redis.call('PEXPIRE', KEYS[3], ttl_ms)
-  redis.call('PEXPIRE', KEYS[2], whole(ttl_ms + IDLE_MS))
+  if now + ttl_ms > certain_ms then
+    -- Now and then, not each time. Readers look at each publication's own time, so that it may be somewhat longer.
+    certain_ms = now + ttl_ms + math.floor(ttl_ms / 8)
+    redis.call('PEXPIREAT', KEYS[3], whole(certain_ms))
+    redis.call('PEXPIREAT', KEYS[2], whole(certain_ms + IDLE_MS))
+    redis.call('HSET', KEYS[2], 'top', position[2], 'until', whole(certain_ms))
+  else
+    redis.call('HSET', KEYS[2], 'top', position[2])
+  end
   redis.call('PUBLISH', channel, opening .. epoch .. struct.pack('>I8', top) .. body)
 else
   redis.call('PUBLISH', channel, opening .. string.rep('\0', 16) .. body)

@@ -50,9 +50,9 @@ impl Flights {
         }
     }
 
-    /// Whether nothing is under way that left by a ring older than this one.
-    pub(super) fn are_all_since(&self, epoch: u64) -> bool {
-        self.by_epoch.lock().first_key_value().is_none_or(|(oldest, _)| *oldest >= epoch)
+    /// The least epoch of a ring by which something under way has left.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.by_epoch.lock().first_key_value().map(|(oldest, _)| *oldest)
     }
 
     /// Takes room for one publication, if there is some.
@@ -98,9 +98,9 @@ mod tests {
         let (_, first) = flights.depart(&views);
         views.store(view(2));
         let (newest, _second) = flights.depart(&views);
-        assert_eq!((newest.epoch(), flights.are_all_since(1), flights.are_all_since(2)), (2, true, false));
+        assert_eq!((newest.epoch(), flights.oldest()), (2, Some(1)));
         drop(first);
-        assert!(flights.are_all_since(2) && !flights.are_all_since(3));
+        assert_eq!(flights.oldest(), Some(2));
     }
 
     #[test]

@@ -15,14 +15,14 @@ pub(super) struct Joined {
     pub(super) is_leaving: bool,
     pub(super) slot: Slot,
     at: Vec<Listening>,
+    /// Where it must be heard before the phase of the ring is finished here.
+    due_at: Option<Arc<str>>,
 }
 
 struct Listening {
     node: Arc<str>,
     state: State,
     role: Role,
-    /// A step of the ring is not finished here before this one is confirmed.
-    is_due: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,22 +57,18 @@ pub(super) enum Change {
 impl Joined {
     pub(super) fn new(channel: Channel, has_history: bool) -> Joined {
         let (slot, feed) = (Slot::of(&channel), Feed::new(has_history));
-        Joined { channel, feed, is_starting: false, is_leaving: false, slot, at: Vec::new() }
+        Joined { channel, feed, is_starting: false, is_leaving: false, slot, at: Vec::new(), due_at: None }
     }
 
     /// Goes by another view of the ring.
     pub(super) fn follow(&mut self, view: &View, now_ms: u64, changes: &mut Vec<Change>, out: &mut Vec<Order>) {
-        let is_switched = view.document.phase == Phase::Switch;
-        let other = if is_switched { Role::Previous } else { Role::Next };
-        // Whoever joins now waits for its nodes itself.
-        let is_moving = is_switched && !self.at.is_empty();
+        let other = if view.document.phase == Phase::Switch { Role::Previous } else { Role::Next };
+        self.due_at = view.due_at(self.slot).cloned();
         let wanted = [(view.owner(self.slot), Role::Owner), (view.also(self.slot), other)];
         let role_of = |node: &Arc<str>| wanted.iter().find(|(wanted, _)| *wanted == Some(node)).map(|(_, role)| *role);
         let mut mended = 0;
         self.at.retain_mut(|listening| match role_of(&listening.node) {
             Some(role) => {
-                let is_promoted = role == Role::Owner && listening.role == Role::Next;
-                listening.is_due = listening.state != State::Whole && (is_promoted || listening.is_due);
                 listening.role = role;
                 true
             }
@@ -86,7 +82,7 @@ impl Joined {
             let Some(node) = node else { continue };
             if self.at.iter().all(|listening| listening.node != *node) {
                 changes.push(Change::Want(node.clone()));
-                self.at.push(Listening { node: node.clone(), state: State::Fresh, role, is_due: is_moving && role == Role::Owner });
+                self.at.push(Listening { node: node.clone(), state: State::Fresh, role });
             }
         }
         // A channel that is on its way already misses what goes to an owner that it does not hear yet.
@@ -101,11 +97,10 @@ impl Joined {
 
     /// From here on everything published at the node is heard.
     pub(super) fn confirmed(&mut self, node: &str, now_ms: u64, out: &mut Vec<Order>) {
-        if let Some(listening) = self.at.iter_mut().find(|listening| *listening.node == *node) {
-            listening.is_due = false;
-            if std::mem::replace(&mut listening.state, State::Whole) == State::Broken {
-                self.feed.whole(now_ms, out);
-            }
+        if let Some(listening) = self.at.iter_mut().find(|listening| *listening.node == *node)
+            && std::mem::replace(&mut listening.state, State::Whole) == State::Broken
+        {
+            self.feed.whole(now_ms, out);
         }
     }
 
@@ -129,9 +124,10 @@ impl Joined {
         self.hears_all() && *self.feed.place() != Place::Unknown
     }
 
-    /// Whether it is not yet listened for where publications will go soon, or go by the newest step.
+    /// Whether it is not yet heard where the phase of the ring asks for it.
     pub(super) fn awaits_step(&self) -> bool {
-        self.at.iter().any(|listening| listening.state != State::Whole && (listening.role == Role::Next || listening.is_due))
+        let is_awaited = |listening: &Listening| self.due_at.as_ref() == Some(&listening.node);
+        self.at.iter().any(|listening| listening.state != State::Whole && is_awaited(listening))
     }
 
     /// Others may have gone on without us: whatever was missed is read.

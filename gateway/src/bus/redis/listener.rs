@@ -28,6 +28,8 @@ const SHARDS: usize = 64;
 const JOIN_PATIENCE: Duration = Duration::from_secs(4);
 /// Milliseconds for which a channel without subscribers is listened for, in case that they come back.
 const LEAVE_MS: u64 = 5_000;
+/// A channel with so many subscribers here is among the first to be listened for after a reconnect.
+const HOT_SUBSCRIBERS: usize = 100;
 /// Milliseconds before the first read of a channel's place is tried again.
 const RESTART_MS: u64 = 200;
 
@@ -75,6 +77,10 @@ impl Listener {
                 ready.await;
             }
         };
+        if self.hub.subscribers(channel) == HOT_SUBSCRIBERS {
+            let heat = |joined: &mut Joined, _: &mut Vec<_>| joined.nodes().for_each(|node| self.routes.nodes.wanted(node, &name, true));
+            self.with(&name, heat);
+        }
         let late = |_| BusError::Unavailable("it is not listened for yet".into());
         tokio::time::timeout(JOIN_PATIENCE, joined).await.map_err(late)
     }
@@ -171,21 +177,6 @@ impl Listener {
         }
     }
 
-    /// Something may have been missed in every channel.
-    pub(super) fn doubt(&self) {
-        let now_ms = self.now_ms();
-        for shard in &self.shards {
-            let mut shard = shard.lock();
-            let names: Vec<Arc<str>> = shard.channels.keys().cloned().collect();
-            for name in names {
-                self.change(&mut shard, &name, |joined, orders| {
-                    joined.feed.broken();
-                    joined.feed.whole(now_ms, orders);
-                });
-            }
-        }
-    }
-
     /// A message was heard.
     pub(super) fn heard(&self, node: &str, name: &str, payload: Bytes) {
         let envelope = match Envelope::decode(payload) {
@@ -269,7 +260,10 @@ impl Listener {
         joined.follow(view, self.now_ms(), &mut changes, orders);
         for change in changes {
             match change {
-                Change::Want(node) => self.routes.nodes.wanted(&node, name, false),
+                Change::Want(node) => {
+                    let is_hot = self.hub.subscribers(&joined.channel) >= HOT_SUBSCRIBERS;
+                    self.routes.nodes.wanted(&node, name, is_hot);
+                }
                 Change::Unwant(node) => self.routes.nodes.unwanted(&node, name),
             }
         }

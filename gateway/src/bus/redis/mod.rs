@@ -44,7 +44,6 @@ use protocol::{
     time::{Clock, Now},
 };
 use ring_coordinator::{
-    document::Phase,
     member::RingNews,
     redis::{Heard, Hearing, Nodes, What},
     view::View,
@@ -125,6 +124,12 @@ impl RedisBus {
         self.routes.newest.send_replace(view.epoch());
     }
 
+    /// The ring that this gateway goes by.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.routes.view.load_full()
+    }
+
     /// Others may have gone on without this gateway, because it was cut off: every channel is compared with its history, and
     /// what was missed is delivered or told.
     pub fn check(&self) {
@@ -136,11 +141,6 @@ impl RedisBus {
     #[must_use]
     pub fn acked(&self) -> watch::Receiver<u64> {
         self.acked.subscribe()
-    }
-
-    /// Others may have gone on without this gateway: every channel is compared with its history.
-    pub fn doubt(&self) {
-        self.listener.doubt();
     }
 
     /// Publishes, and says where in the channel's stream; (0, "") where the namespace keeps no history. It is tried again
@@ -260,9 +260,7 @@ impl RedisBus {
         if *self.acked.borrow() >= view.epoch() || *self.routes.newest.borrow() < view.epoch() {
             return;
         }
-        let is_quiet = view.document.phase != Phase::Switch || self.routes.flights.are_all_since(view.epoch());
-        let is_finished = view.document.phase == Phase::Stable || (is_quiet && self.listener.follows());
-        if is_finished {
+        if view.is_done(self.listener.follows(), self.routes.flights.oldest()) {
             self.acked.send_replace(view.epoch());
         }
     }

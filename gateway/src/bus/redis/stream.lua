@@ -14,20 +14,20 @@ local function refusal()
   end
 end
 
--- Epoch and top of the stream, which is begun if there is none of this life; nothing if it has to be fetched first. One that
+-- Epoch and top of the stream and until when it is certain to be there, in milliseconds since 1970; it is begun if there is none of this life; nothing if it has to be fetched first. One that
 -- was begun or taken over by a ring older than the fence is from before this node has lost the slot, and does not count.
 local function stream()
-  local meta = redis.call('HMGET', KEYS[2], 'life', 'epoch', 'top', 'ring')
+  local meta = redis.call('HMGET', KEYS[2], 'life', 'epoch', 'top', 'ring', 'until')
   if meta[1] == ARGV[2] and tonumber(meta[4]) >= fence then
-    return meta[2], tonumber(meta[3])
+    return meta[2], tonumber(meta[3]), tonumber(meta[5])
   end
   if ARGV[3] == 'pull' then
     return nil
   end
   redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
-  redis.call('HSET', KEYS[2], 'life', ARGV[2], 'epoch', ARGV[4], 'top', '0', 'ring', ARGV[1])
+  redis.call('HSET', KEYS[2], 'life', ARGV[2], 'epoch', ARGV[4], 'top', '0', 'ring', ARGV[1], 'until', '0')
   redis.call('PEXPIRE', KEYS[2], IDLE_MS)
-  return ARGV[4], 0
+  return ARGV[4], 0, 0
 end
 
 local function now_ms()

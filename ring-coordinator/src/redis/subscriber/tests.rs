@@ -154,18 +154,19 @@ fn after_a_reconnect_hot_channels_come_first_and_the_rest_paced_in_whole_batches
 
 #[test]
 fn a_node_that_confirms_nothing_is_not_asked_for_more() {
-    let mut subscriber = Subscriber::default();
-    subscriber.connected(0, 0);
-    for number in 0..10_000 {
-        subscriber.want(&format!("c{number}").into(), true);
+    for (is_hot, unconfirmed) in [(true, UNCONFIRMED_MAX), (false, UNCONFIRMED_COLD_MAX)] {
+        let (mut subscriber, mut server) = (Subscriber::default(), Server::default());
+        subscriber.connected(0, 0);
+        for number in 0..10_000 {
+            subscriber.want(&format!("c{number}").into(), is_hot);
+        }
+        for now_ms in 0..5_000 {
+            let mut out = Vec::new();
+            subscriber.write(now_ms, &mut out);
+            server.take(&out);
+        }
+        assert_eq!(server.answers.len(), unconfirmed);
     }
-    let mut server = Server::default();
-    for now_ms in 0..5_000 {
-        let mut out = Vec::new();
-        subscriber.write(now_ms, &mut out);
-        server.take(&out);
-    }
-    assert_eq!(server.answers.len(), UNCONFIRMED_MAX);
 }
 
 #[test]
