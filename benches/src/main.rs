@@ -8,6 +8,7 @@ mod faults;
 mod growth;
 mod latency;
 mod load;
+mod moves;
 mod plot;
 mod probe;
 mod redis;
@@ -56,6 +57,11 @@ enum Benchmark {
     ///
     /// Starts no servers; takes some two minutes. For trying: --channels 20000.
     Ring(ring::Options),
+    /// Planned changes of the ring under heavy traffic, of which gateways learn late: that nothing is lost, doubled or out of
+    /// order.
+    ///
+    /// Needs redis-server and etcd on the PATH; takes some ten minutes. For trying: --runs 1 --rate 500.
+    Moves(moves::Options),
     /// Counters of several regions under killed, stopped, cut, full, failing and lost everything: that the sums are exact.
     Faults(faults::Options),
 }
@@ -69,6 +75,7 @@ async fn main() -> anyhow::Result<()> {
             Benchmark::Counters(options) => counters::run(&options).await,
             Benchmark::Faults(options) => faults::run(&options).await,
             Benchmark::Growth(options) => growth::run(&options).await,
+            Benchmark::Moves(options) => moves::run(&options).await,
             Benchmark::Ring(options) => ring::run(options).await,
             Benchmark::Replication(options) => replication::run(&options).await,
         }

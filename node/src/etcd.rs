@@ -64,11 +64,14 @@ pub async fn learn_counters(etcd: Etcd, remote: Remote) {
 /// What `/readyz` tells of it: without it everything goes on, with what was known last.
 pub fn check(etcd: &Etcd) -> Check {
     let mirror = etcd.mirror().clone();
-    Box::new(move || match mirror.age_ms(clock::now().mono_ms) {
-        None => Health::Degraded("etcd has not answered yet; the log says why".to_owned()),
-        Some(age_ms) if age_ms > STALE_MS => {
-            Health::Degraded(format!("etcd was heard last {} s ago: nodes that came or went since are not known", age_ms / 1000))
+    Box::new(move || {
+        let is_heard = mirror.freshness().steady_since_ms.is_some();
+        match mirror.age_ms(clock::now().mono_ms) {
+            None => Health::Degraded("etcd has not answered yet; the log says why".to_owned()),
+            Some(age_ms) if !is_heard || age_ms > STALE_MS => {
+                Health::Degraded(format!("etcd was heard last {} s ago: nodes that came or went since are not known", age_ms / 1000))
+            }
+            Some(_) => Health::Ok,
         }
-        Some(_) => Health::Ok,
     })
 }

@@ -21,6 +21,8 @@ use tokio::{
 
 /// How often the answer is looked for.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long etcd is tried: the first of its members that is dialled may be down, or they may be about to elect a leader.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How something is asked for.
 #[derive(Args, Debug)]
@@ -57,7 +59,7 @@ impl Ring {
 
     /// All that the region keeps in etcd.
     pub fn read(&self) -> Result<Snapshot, Failure> {
-        let snapshot = self.runtime.block_on(self.etcd.store().read()).map_err(|error| unreachable(&error))?;
+        let snapshot = self.runtime.block_on(self.read_patiently()).map_err(|error| unreachable(&error))?;
         if snapshot.document.is_none() && snapshot.ring_revision > 0 {
             let key = self.etcd.keys().name(&ring_coordinator::etcd::Key::Ring);
             return Err(Failure::Refused(format!("what stands at {key} in etcd is no ring document; publish or restore the right one")));
@@ -76,15 +78,7 @@ impl Ring {
         let wanted = Wanted { wish, by, asked_ms: clock::now().wall_ms };
         let json = serde_json::to_vec(&wanted).context("writing the wish")?;
         self.runtime.block_on(async {
-            match self.etcd.store().ask(&json).await {
-                Ok(_) => {}
-                Err(WriteError::Changed { .. }) => return Err(self.taken().await),
-                Err(WriteError::Unknown(error)) => {
-                    let text = format!("{error}; nobody knows whether it was asked for: `headcount ring status` tells");
-                    return Err(Failure::Unreachable(text));
-                }
-                Err(error) => return Err(Failure::Refused(error.to_string())),
-            }
+            self.leave(&wanted, &json).await?;
             if asking.wait == 0 {
                 tell("asked; `headcount ring status` tells what becomes of it");
                 return Ok(None);
@@ -102,6 +96,38 @@ impl Ring {
         })
     }
 
+    /// Leaves the wish; once more, as long as nobody knows whether it was left and it is not to be found.
+    async fn leave(&self, wanted: &Wanted, json: &[u8]) -> Result<(), Failure> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let error = match self.etcd.store().ask(json).await {
+                Ok(_) => return Ok(()),
+                Err(WriteError::Changed { .. }) => return Err(self.taken().await),
+                Err(WriteError::Unknown(error)) => error,
+                Err(error) => return Err(Failure::Refused(error.to_string())),
+            };
+            let snapshot = self.read_patiently().await.ok().filter(|_| is_passing(&error) && tokio::time::Instant::now() < deadline);
+            let Some(snapshot) = snapshot else {
+                let text = format!("{error}; nobody knows whether it was asked for: `headcount ring status` tells");
+                return Err(Failure::Unreachable(text));
+            };
+            let waits = snapshot.wanted.as_ref().is_some_and(|held| held.value == json);
+            if waits || answer_to(wanted, &snapshot).is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn read_patiently(&self) -> Result<Snapshot, CallError> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match self.etcd.store().read().await {
+                Err(error) if is_passing(&error) && tokio::time::Instant::now() < deadline => sleep(LOOK).await,
+                read => return read,
+            }
+        }
+    }
+
     /// Waits for the answer, for ever, and tells how far it is. While etcd does not answer, it is asked again.
     async fn answered(&self, wanted: &Wanted) -> Answer {
         let (mut told, mut complained) = (0, String::new());
@@ -112,8 +138,7 @@ impl Ring {
                         told = document.epoch;
                         tell(&format!("epoch {told}: {}", serde_json::json!(document.phase).as_str().unwrap_or_default()));
                     }
-                    let answer = snapshot.wanted_result.as_ref().and_then(|held| serde_json::from_slice::<Answer>(&held.value).ok());
-                    if let Some(answer) = answer.filter(|answer| answer.by == wanted.by && answer.asked_ms == wanted.asked_ms) {
+                    if let Some(answer) = answer_to(wanted, &snapshot) {
                         return answer;
                     }
                 }
@@ -136,6 +161,17 @@ impl Ring {
         let by = waiting.map_or("somebody".to_owned(), |wanted| wanted.by);
         Failure::Refused(format!("{by} has asked for a change that is not done yet; wait for it, then ask again"))
     }
+}
+
+fn answer_to(wanted: &Wanted, snapshot: &Snapshot) -> Option<Answer> {
+    let answer = serde_json::from_slice::<Answer>(&snapshot.wanted_result.as_ref()?.value).ok()?;
+    (answer.by == wanted.by && answer.asked_ms == wanted.asked_ms).then_some(answer)
+}
+
+/// Whether etcd may answer if it is asked again.
+fn is_passing(error: &CallError) -> bool {
+    // The last one: a password that was not checked in time.
+    matches!(error.code, "transport" | "unavailable" | "deadline" | "client")
 }
 
 fn unreachable(error: &CallError) -> Failure {

@@ -97,6 +97,8 @@ pub struct Sources {
     may_be_stale: bool,
     started_ms: u64,
     best: Option<(Arc<Document>, Origin)>,
+    /// Since when that is known.
+    best_ms: u64,
     applied: Option<Arc<Document>>,
     saved_epoch: u64,
     fresh_ms: Option<u64>,
@@ -107,7 +109,7 @@ impl Sources {
     /// At the start of a node. `may_be_stale`: without etcd, a copy will do.
     #[must_use]
     pub fn new(may_be_stale: bool, mono_ms: u64) -> Sources {
-        Sources { may_be_stale, started_ms: mono_ms, best: None, applied: None, saved_epoch: 0, fresh_ms: None, alarm: None }
+        Sources { may_be_stale, started_ms: mono_ms, best: None, best_ms: 0, applied: None, saved_epoch: 0, fresh_ms: None, alarm: None }
     }
 
     /// Takes in what has happened.
@@ -117,13 +119,15 @@ impl Sources {
                 if origin == Origin::Disk {
                     self.saved_epoch = self.saved_epoch.max(document.epoch);
                 }
-                self.weigh(origin, document, out);
+                self.weigh(origin, document, mono_ms, out);
             }
             Input::Etcd { document, fresh_ms } => {
                 self.fresh_ms = Some(fresh_ms);
                 let etcd = document.as_ref().map_or(0, |document| document.epoch);
-                let is_settled = document.is_none_or(|document| self.weigh(Origin::Etcd, document, out));
+                let is_settled = document.is_none_or(|document| self.weigh(Origin::Etcd, document, mono_ms, out));
                 match self.best.as_ref().map_or(0, |(best, _)| best.epoch) {
+                    // What a Redis node has told may be news that etcd will bring: it is written there first.
+                    known if known > etcd && fresh_ms < self.best_ms => {}
                     known if known > etcd => self.alarm(Alarm::EtcdBehind { etcd, known }, out),
                     _ if is_settled => self.alarm = None,
                     _ => {}
@@ -146,7 +150,7 @@ impl Sources {
     }
 
     /// False: it contradicts what is known.
-    fn weigh(&mut self, origin: Origin, document: Arc<Document>, out: &mut Vec<Output>) -> bool {
+    fn weigh(&mut self, origin: Origin, document: Arc<Document>, mono_ms: u64, out: &mut Vec<Output>) -> bool {
         match &mut self.best {
             Some((best, _)) if best.epoch > document.epoch => true,
             Some((best, from)) if best.epoch == document.epoch => {
@@ -159,6 +163,7 @@ impl Sources {
             }
             best => {
                 *best = Some((document, origin));
+                self.best_ms = mono_ms;
                 true
             }
         }

@@ -1,7 +1,7 @@
 //! I/O: real etcd servers on free ports, in directories of their own, with what can happen to them: killed, hung, started
 //! again, compacted, restored from an older copy, locked by passwords and certificates.
 
-use crate::{Authority, Identity, eventually, http};
+use crate::{Authority, EtcdWatch, Identity, eventually, http};
 use anyhow::{Result, anyhow, bail};
 use core::net::SocketAddr;
 use serde_json::Value;
@@ -158,20 +158,38 @@ impl EtcdServer {
 
     /// Runs `etcdctl` against it, as root where there are passwords, and returns what it printed.
     pub async fn ctl(&self, args: &[&str]) -> Result<String> {
+        let mut command = self.etcdctl();
+        command.args(["--command-timeout", "20s"]).args(args);
+        let output = tokio::time::timeout(PATIENCE, command.output()).await??;
+        if !output.status.success() {
+            bail!("etcdctl {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Each value of a key from now on, in the order in which they are written.
+    pub async fn watch(&self, key: &str) -> Result<EtcdWatch> {
+        EtcdWatch::start(self.etcdctl(), key).await
+    }
+
+    /// Whether it leads the members, as it says.
+    pub async fn leads(&self) -> bool {
+        let answer = http::get(self.metrics, "/metrics").await;
+        answer.is_ok_and(|answer| answer.body.lines().any(|line| line == "etcd_server_is_leader 1"))
+    }
+
+    fn etcdctl(&self) -> Command {
         let mut command = Command::new("etcdctl");
         command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path))).env("ETCDCTL_API", "3");
-        command.args(["--endpoints", &self.url(), "--dial-timeout", "10s", "--command-timeout", "20s"]);
+        command.args(["--endpoints", &self.url(), "--dial-timeout", "10s"]);
         if let (Some(authority), Some(Identity { cert, key })) = (&self.options.tls, &self.identity) {
             command.arg("--cacert").arg(authority.ca()).arg("--cert").arg(cert).arg("--key").arg(key);
         }
         if let Some(password) = &self.root {
             command.args(["--user", &format!("root:{password}")]);
         }
-        let output = tokio::time::timeout(PATIENCE, command.args(args).stdin(Stdio::null()).kill_on_drop(true).output()).await??;
-        if !output.status.success() {
-            bail!("etcdctl {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
-        }
-        Ok(String::from_utf8(output.stdout)?)
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
     }
 
     /// The revision that it has.
@@ -287,8 +305,7 @@ impl EtcdCluster {
     pub async fn leader(&self) -> usize {
         eventually(PATIENCE, async || {
             for (at, member) in self.members.iter().enumerate() {
-                let Ok(answer) = http::get(member.metrics, "/metrics").await else { continue };
-                if answer.body.lines().any(|line| line == "etcd_server_is_leader 1") {
+                if member.leads().await {
                     return Ok(at);
                 }
             }

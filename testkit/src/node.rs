@@ -55,6 +55,19 @@ pub struct Node {
 impl Node {
     /// Starts a node and waits until it is ready. Panics with its log if it does not become so.
     pub async fn start(options: NodeOptions) -> Node {
+        let mut node = Node::launch(options);
+        node.wait_until_ready().await;
+        node
+    }
+
+    /// Starts a node that may not become ready, and waits until it says why.
+    pub async fn start_unready(options: NodeOptions) -> Node {
+        let mut node = Node::launch(options);
+        node.wait_until(|answer| matches!(answer.status, 200 | 503)).await;
+        node
+    }
+
+    fn launch(options: NodeOptions) -> Node {
         let scratch = tempfile::tempdir().expect("a directory for the node");
         let data_dir = match &options.disk {
             Some(disk) => disk.seen_from_outside(),
@@ -63,9 +76,7 @@ impl Node {
         fs::write(scratch.path().join("config.toml"), &options.config_toml).expect("writing the node's configuration");
         let child = spawn(scratch.path(), &data_dir, &options).expect("starting the node");
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut node = Node { client: nowhere, api: None, resp: None, admin: nowhere, peer: None, data_dir, options, child, scratch };
-        node.wait_until_ready().await;
-        node
+        Node { client: nowhere, api: None, resp: None, admin: nowhere, peer: None, data_dir, options, child, scratch }
     }
 
     /// Everything that the node, in all its lives, has written to stdout and stderr.
@@ -151,7 +162,18 @@ impl Node {
         self.wait_until_ready().await;
     }
 
+    /// The status and the body of `/readyz`.
+    pub async fn readiness(&self) -> Result<(u16, Value)> {
+        let answer = http::get(self.admin, "/readyz").await?;
+        Ok((answer.status, answer.json()))
+    }
+
     async fn wait_until_ready(&mut self) {
+        self.wait_until(|answer| answer.status == 200).await;
+    }
+
+    /// Waits for such an answer of `/readyz`.
+    async fn wait_until(&mut self, is_such: impl Fn(&http::Answer) -> bool) {
         let pid = self.child.id();
         eventually(PATIENCE, async || {
             if let Some(status) = self.child.try_wait()? {
@@ -159,7 +181,7 @@ impl Node {
             }
             self.read_addresses()?;
             match http::get(self.admin, "/readyz").await? {
-                answer if answer.status == 200 => Ok(()),
+                answer if is_such(&answer) => Ok(()),
                 answer => Err(anyhow!("/readyz: {} {}", answer.status, answer.body)),
             }
         })

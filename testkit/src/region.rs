@@ -1,6 +1,6 @@
 //! I/O: a region: an etcd, Redis nodes and gateways that share their channels over them, each a real process.
 
-use crate::{Disk, EtcdServer, Node, NodeOptions, RedisServer, eventually, node::binary};
+use crate::{Disk, EtcdCluster, EtcdServer, Node, NodeOptions, Proxy, RedisServer, eventually, node::binary};
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -9,14 +9,26 @@ use tokio::process::Command;
 
 /// How long whatever must happen may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Of the region, where etcd asks for a password.
+const LOGIN: (&str, &str) = ("headcount", "wonder");
+/// All keys of the region.
+pub const PREFIX: &str = "/headcount/local/";
 
 /// What the region is like.
 #[derive(Clone, Debug, Default)]
 pub struct RegionOptions {
     /// How many Redis nodes, `redis-0` and so on.
     pub redis_nodes: usize,
-    /// How many gateways, `g0` and so on, each of which stands for election as the coordinator too.
+    /// How many gateways, `g0` and so on, each of which stands for election as the coordinator too, unless there are others.
     pub gateways: usize,
+    /// How many nodes that are nothing but candidates, `c0` and so on.
+    pub coordinators: usize,
+    /// etcd has three members, and not one.
+    pub three_etcds: bool,
+    /// etcd asks for a password, and lets the region's user at the region's keys.
+    pub etcd_login: bool,
+    /// Each gateway reaches etcd through a proxy of its own.
+    pub etcd_by_proxy: bool,
     /// More lines of each gateway's configuration, after `[etcd]`.
     pub config_toml: String,
     /// More lines of each Redis node's configuration.
@@ -26,12 +38,18 @@ pub struct RegionOptions {
 /// The processes. Dropping it ends them.
 #[derive(Debug)]
 pub struct Region {
-    /// etcd.
+    /// etcd, or the first of its members.
     pub etcd: EtcdServer,
+    /// Its other members.
+    pub other_etcds: Vec<EtcdServer>,
     /// Redis nodes by their names.
     pub redis: BTreeMap<String, RedisServer>,
     /// Gateways by number.
     pub gateways: Vec<Node>,
+    /// Coordinators by number, where they are not the gateways.
+    pub coordinators: Vec<Node>,
+    /// The way of each gateway to etcd, by number, where it is a proxy's.
+    pub ways: Vec<Proxy>,
     options: RegionOptions,
     scratch: TempDir,
 }
@@ -39,22 +57,56 @@ pub struct Region {
 impl Region {
     /// Starts everything, and waits until the ring has all nodes and every gateway is ready.
     pub async fn start(options: RegionOptions) -> Region {
-        let (etcd, scratch) = (EtcdServer::start().await, tempfile::tempdir().expect("a directory"));
-        let (redis, gateways) = (BTreeMap::new(), Vec::new());
-        let mut region = Region { etcd, redis, gateways, options, scratch };
+        let mut members = if options.three_etcds { EtcdCluster::start().await.members } else { vec![EtcdServer::start().await] };
+        let mut etcd = members.remove(0);
+        if options.etcd_login {
+            etcd.auth_on(LOGIN.0, LOGIN.1, PREFIX).await.expect("passwords");
+        }
+        let mut region = Region {
+            etcd,
+            other_etcds: members,
+            redis: BTreeMap::new(),
+            gateways: Vec::new(),
+            coordinators: Vec::new(),
+            ways: Vec::new(),
+            options,
+            scratch: tempfile::tempdir().expect("a directory"),
+        };
         for at in 0..region.options.redis_nodes {
             region.start_redis(&format!("redis-{at}")).await;
         }
-        // Gateways are ready once there is a ring, and the ring is made by one of them.
-        let first = region.spawn_gateway(0);
-        let (first, made) = tokio::join!(first, region.make_ring());
+        for at in 0..region.options.coordinators {
+            let options = region.node_options(&format!("c{at}"), "\"coordinator\"", &region.etcd_urls());
+            region.coordinators.push(Node::start(options).await);
+        }
+        // Gateways are ready once there is a ring, and the ring may be made by one of them.
+        let options = region.gateway_options();
+        let (first, made) = tokio::join!(Node::start(options), region.make_ring());
         made.expect("the first ring");
         region.gateways.push(first);
-        for at in 1..region.options.gateways {
-            let gateway = region.spawn_gateway(at).await;
-            region.gateways.push(gateway);
+        for _ in 1..region.options.gateways {
+            region.join().await;
         }
         region
+    }
+
+    /// All members of etcd.
+    pub fn etcds(&mut self) -> impl Iterator<Item = &mut EtcdServer> {
+        std::iter::once(&mut self.etcd).chain(&mut self.other_etcds)
+    }
+
+    /// The one that changes the ring, as the nodes say; waits until there is one.
+    pub async fn leader(&self) -> usize {
+        let candidates = if self.coordinators.is_empty() { &self.gateways } else { &self.coordinators };
+        eventually(PATIENCE, async || {
+            for (at, node) in candidates.iter().enumerate() {
+                if node.metric("headcount_coordinator_is_leader").await > 0.5 {
+                    return Ok(at);
+                }
+            }
+            Err("nobody leads")
+        })
+        .await
     }
 
     /// One more Redis node, not in the ring yet.
@@ -65,15 +117,19 @@ impl Region {
 
     /// One more gateway; returns its number.
     pub async fn join(&mut self) -> usize {
-        let gateway = self.spawn_gateway(self.gateways.len()).await;
-        self.gateways.push(gateway);
+        let options = self.gateway_options();
+        self.gateways.push(Node::start(options).await);
         self.gateways.len() - 1
     }
 
     /// `headcount ring …`, as an operator runs it.
     pub async fn ring(&self, args: &[&str]) -> Result<String> {
         let mut command = Command::new(binary()?);
-        command.env("HEADCOUNT_ETCD__ENDPOINTS", self.etcd.url()).env("HEADCOUNT_NODE__REGION", "local").arg("ring").args(args);
+        command.env("HEADCOUNT_ETCD__ENDPOINTS", self.etcd_urls().join(",")).env("HEADCOUNT_NODE__REGION", "local");
+        if self.options.etcd_login {
+            command.env("HEADCOUNT_ETCD__USERNAME", LOGIN.0).env("HEADCOUNT_ETCD__PASSWORD", LOGIN.1);
+        }
+        command.arg("ring").args(args);
         let output = command.kill_on_drop(true).output().await?;
         let (told, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         if !output.status.success() {
@@ -105,8 +161,27 @@ impl Region {
         Ok(file)
     }
 
-    async fn spawn_gateway(&self, at: usize) -> Node {
-        let config_toml = format!("[node]\nname = \"g{at}\"\n[etcd]\nendpoints = [\"{}\"]\n{}", self.etcd.url(), self.options.config_toml);
-        Node::start(NodeOptions { config_toml, ..NodeOptions::default() }).await
+    fn etcd_urls(&self) -> Vec<String> {
+        std::iter::once(&self.etcd).chain(&self.other_etcds).map(EtcdServer::url).collect()
+    }
+
+    /// What the next gateway is started with.
+    pub fn gateway_options(&mut self) -> NodeOptions {
+        let mut urls = self.etcd_urls();
+        if self.options.etcd_by_proxy {
+            let way = Proxy::start(self.etcd.client);
+            urls = vec![format!("http://{}", way.address)];
+            self.ways.push(way);
+        }
+        let roles = if self.options.coordinators > 0 { "\"gateway\", \"counter\"" } else { "\"all\"" };
+        self.node_options(&format!("g{}", self.gateways.len()), roles, &urls)
+    }
+
+    fn node_options(&self, name: &str, roles: &str, etcd: &[String]) -> NodeOptions {
+        let (user, password) = LOGIN;
+        let login = if self.options.etcd_login { format!("username = \"{user}\"\npassword = \"{password}\"\n") } else { String::new() };
+        let more = &self.options.config_toml;
+        let config_toml = format!("[node]\nname = \"{name}\"\nroles = [{roles}]\n[etcd]\nendpoints = {etcd:?}\n{login}{more}");
+        NodeOptions { config_toml, ..NodeOptions::default() }
     }
 }

@@ -26,8 +26,8 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-/// How long one answer may take: longer than a publication is tried.
-const ANSWER: Duration = Duration::from_secs(15);
+/// How long one answer may take: longer than a publication is tried by a gateway that is stopped for a while.
+const ANSWER: Duration = Duration::from_secs(40);
 /// Channels of one subscriber's connection; fewer than a client may have.
 const CHANNELS_PER_CLIENT: usize = 100;
 /// What a channel without history has lost comes no more after so long a time in which nothing came at all.
@@ -70,10 +70,15 @@ impl Start {
 impl Traffic {
     /// Subscribes to every channel at every gateway, then begins to publish at all of them in turn.
     pub async fn start(gateways: &[SocketAddr], options: &TrafficOptions) -> Result<Traffic> {
+        Traffic::start_between(gateways, gateways, options).await
+    }
+
+    /// The same, with publishers at some gateways and subscribers at others.
+    pub async fn start_between(publish_at: &[SocketAddr], hear_at: &[SocketAddr], options: &TrafficOptions) -> Result<Traffic> {
         let start = Start(Instant::now());
         let (stop, published, ledger) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::default());
         let (mut subscribers, mut seen) = (Vec::new(), Vec::new());
-        for gateway in gateways {
+        for gateway in hear_at {
             for channels in options.channels.chunks(CHANNELS_PER_CLIENT) {
                 let client = Client::connect(*gateway).await?;
                 let mut subscriber = Subscriber::new(*gateway, client, channels.to_vec(), start);
@@ -85,7 +90,7 @@ impl Traffic {
         let mut publishers = Vec::new();
         let each = options.channels.len().div_ceil(options.publishers);
         for (at, channels) in options.channels.chunks(each).enumerate() {
-            let client = Client::connect(gateways[at % gateways.len()]).await?;
+            let client = Client::connect(publish_at[at % publish_at.len()]).await?;
             let share = f64::from(options.rate) * channels.len() as f64 / options.channels.len() as f64;
             let publisher = Publisher {
                 client,

@@ -13,8 +13,8 @@ cargo xtask bench [BENCHMARK …]
                        measures the released binary; without arguments everything, into benches/reports/
 cargo xtask faults [--minutes N] [--seed S] [--lost-disks N]
                        replicas of the released binary under whatever may go wrong; without arguments for ten minutes, and
-                       a thousand lost disks, into benches/reports/, after the tests of a region that take too long for
-                       `test`
+                       a thousand lost disks, then changes of the ring under heavy traffic, into benches/reports/, and
+                       the long tests of a region
 cargo xtask soak       long runs
 
 Steps of `test`:

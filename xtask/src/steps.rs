@@ -75,15 +75,15 @@ pub(crate) fn bench(options: &[&str]) -> Result<(), String> {
     }
 }
 
-/// The same with the nemesis of `headcount-bench faults`; without `options`, after the long tests of a region.
+/// The same with the nemesis of `headcount-bench faults`; without options, also with changes of the ring under heavy traffic,
+/// and the faults of a region for which the tests have no time.
 pub(crate) fn faults(options: &[&str]) -> Result<(), String> {
-    let whole = ["--minutes", "10", "--lost-disks", "1000", "--report", "benches/reports/faults.md"];
-    if options.is_empty() {
-        // Those that take too long for every change.
-        cargo(&["test", "--package", "headcount-node", "--test", "region", "--", "--ignored", "--nocapture"])?;
-        return bench(&[&["faults"][..], &whole].concat());
+    if !options.is_empty() {
+        return bench(&[&["faults"][..], options].concat());
     }
-    bench(&[&["faults"][..], options].concat())
+    bench(&["faults", "--minutes", "10", "--lost-disks", "1000", "--report", "benches/reports/faults.md"])?;
+    bench(&["moves", "--report", "benches/reports/ring-moves.md"])?;
+    cargo(&["test", "--package", "headcount-node", "--test", "region", "--", "--ignored"])
 }
 
 fn cargo(arguments: &[&str]) -> Result<(), String> {

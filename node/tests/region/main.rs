@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says where
 
+mod coordinators;
+mod etcd_faults;
+mod lookout;
 mod moves;
 mod redis_faults;
 mod redis_lost;
 mod scene;
+mod stage;

@@ -4,7 +4,7 @@ use crate::scene::CONFIG;
 use std::time::Duration;
 use testkit::{Outcome, Region, RegionOptions, Traffic, TrafficOptions};
 
-fn channels(count: usize) -> Vec<String> {
+pub(crate) fn channels(count: usize) -> Vec<String> {
     (0..count).map(|at| format!("{}:room{at}", if at % 2 == 0 { "plain" } else { "kept" })).collect()
 }
 

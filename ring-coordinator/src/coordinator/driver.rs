@@ -270,7 +270,10 @@ impl Driver {
                 }
                 self.tell(fact);
             }
-            Back::Probed(node, well, copied) => {
+            Back::Probed(node, well, copied, newer) => {
+                if let Some(newer) = newer {
+                    self.tell(Input::Known(newer));
+                }
                 if let Some(copied) = copied {
                     self.copies.insert(node.clone(), copied);
                 }
@@ -363,7 +366,7 @@ impl Driver {
 
     fn probe(&mut self, node: &str) {
         let (document, copied) = (self.step.0.clone(), self.copies.get(node).cloned());
-        self.jobs.spawn(probe(self.nodes.clone(), node.to_owned(), document, copied));
+        self.jobs.spawn(probe(self.nodes.clone(), self.etcd.store(), node.to_owned(), document, copied));
     }
 
     fn answer(&mut self, wanted: u64, result: Result<u64, Refusal>) {

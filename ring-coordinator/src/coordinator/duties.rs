@@ -32,7 +32,14 @@ impl Coordinator {
         };
         let went_back = self.went_back().filter(|_| self.fresh_since.is_some());
         self.raise(went_back.into_iter().chain(alarms).collect(), out);
-        if self.fresh_since.is_none() || self.went_back().is_some() {
+        if self.fresh_since.is_none() {
+            return;
+        }
+        if self.went_back().is_some() {
+            // Nobody waits for what is not done before a person has looked at it.
+            if self.wanted.as_ref().is_some_and(|wanted| !wanted.begun) {
+                self.refuse_wanted(Refusal::WentBack, out);
+            }
             return;
         }
         if self.writing.is_some_and(|(_, until)| now < until) {
@@ -122,7 +129,9 @@ impl Coordinator {
 
     fn rest(&mut self, document: &Document, now: u64, out: &mut Vec<Output>) {
         if self.wanted.is_some() {
-            if let Some(layout) = self.due_layout(now, out) {
+            if self.has_compared(now)
+                && let Some(layout) = self.due_layout(now, out)
+            {
                 self.begin(phases::begin(document, layout), now, out);
             }
             return;

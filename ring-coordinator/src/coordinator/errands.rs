@@ -3,7 +3,8 @@
 use super::facts::{Input, Output};
 use crate::{
     document::{Document, Node},
-    redis::{CallError, Life, Link, Nodes, NotSent, Swept, fence, forget, leave_copy, sweep},
+    etcd::Store,
+    redis::{CallError, Life, Link, Nodes, NotSent, Swept, fence, forget, leave_copy, read_copy, sweep},
     slot::Slot,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -23,8 +24,9 @@ pub(super) enum Back {
     Fact(Input),
     /// And what became of the channels.
     Swept(Input, Swept),
-    /// Whether the node is well, and of which epoch which life of it has a copy by now.
-    Probed(String, bool, Option<(Life, u64)>),
+    /// Whether the node is well, of which epoch which life of it has a copy by now, and that copy, if it is newer than what
+    /// etcd has.
+    Probed(String, bool, Option<(Life, u64)>, Option<Arc<Document>>),
     /// Whether the document was written: `ok`, `refused` or `unknown`.
     Written(&'static str),
     /// An answer may not have arrived.
@@ -34,23 +36,33 @@ pub(super) enum Back {
 }
 
 /// Asks a node whether it takes writes, and leaves it the ring if this life of it does not have it.
-pub(super) async fn probe(nodes: Nodes, node: String, document: Option<Arc<Document>>, copied: Option<(Life, u64)>) -> Back {
-    let Ok(link) = nodes.link(&node) else { return Back::Probed(node, false, copied) };
+pub(super) async fn probe(nodes: Nodes, store: Store, node: String, document: Option<Arc<Document>>, copied: Option<(Life, u64)>) -> Back {
+    let Ok(link) = nodes.link(&node) else { return Back::Probed(node, false, copied, None) };
     let mut write = redis::cmd("SET");
     write.arg(PROBE_KEY).arg(1).arg("EX").arg(PROBE_S);
     match link.command(&write).await {
         Ok(_) => {}
         // A full node still serves what reads and deletes; to take its slots away would fill the others.
-        Err(CallError::NotSent(NotSent::OutOfMemory)) => return Back::Probed(node, true, copied),
-        Err(_) => return Back::Probed(node, false, copied),
+        Err(CallError::NotSent(NotSent::OutOfMemory)) => return Back::Probed(node, true, copied, None),
+        Err(_) => return Back::Probed(node, false, copied, None),
     }
     let document = document.filter(|document| document.nodes().any(|known| known.id == node));
     let has_it = |document: &Document| copied.as_ref().is_some_and(|(life, epoch)| life == link.life() && *epoch >= document.epoch);
-    let Some(document) = document.filter(|document| !has_it(document)) else { return Back::Probed(node, true, copied) };
+    let Some(document) = document.filter(|document| !has_it(document)) else { return Back::Probed(node, true, copied, None) };
     match leave_copy(&link, &document).await {
-        Ok(_) => Back::Probed(node, true, Some((link.life().clone(), document.epoch))),
-        Err(_) => Back::Probed(node, true, copied),
+        Ok(is_taken) => {
+            let newer = if is_taken { None } else { newer_copy(&link, &store, &document).await };
+            Back::Probed(node, true, Some((link.life().clone(), document.epoch)), newer)
+        }
+        Err(_) => Back::Probed(node, true, copied, None),
     }
+}
+
+/// The node's copy, if etcd itself has an older ring, or none: what is known here of etcd may be old.
+async fn newer_copy(link: &Link, store: &Store, document: &Document) -> Option<Arc<Document>> {
+    let copy = read_copy(link).await.ok().flatten().filter(|copy| copy.epoch > document.epoch)?;
+    let written = store.read().await.ok()?.document.map_or(0, |held| held.value.epoch);
+    (copy.epoch > written).then(|| Arc::new(copy))
 }
 
 /// Carries out an order about nodes; `None` if it is none.

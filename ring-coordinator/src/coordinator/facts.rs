@@ -29,6 +29,8 @@ pub struct Seen {
 pub enum Input {
     /// etcd has changed, or was read again.
     Seen(Seen),
+    /// A Redis node has a copy of a document that is newer than the one in etcd, though every document is written there first.
+    Known(Arc<Document>),
     /// The stream of changes has broken; the next [`Input::Seen`] ends the gap.
     Stale,
     /// This coordinator leads now.
@@ -191,6 +193,15 @@ pub enum Refusal {
     /// Nothing was lost.
     #[error("etcd has the newest known document already; nothing was changed")]
     NothingToPublish,
+    /// A gateway goes by a newer document than any that is known here: an older one is not to replace it.
+    #[error(
+        "a gateway goes by the ring of epoch {epoch}, which no Redis node that can be reached has; let a node that has it on its disk be the \
+         coordinator, then publish"
+    )]
+    NoCopy {
+        /// Of that document.
+        epoch: u64,
+    },
     /// See [`Alarm::WentBack`].
     #[error("etcd holds an older ring than is known here; look at it, then publish the newest one again")]
     WentBack,
@@ -199,8 +210,8 @@ pub enum Refusal {
 /// Something that a person should look at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Alarm {
-    /// etcd holds an older document than this process knows (or another of the same epoch, or none): it was restored.
-    /// Nothing is changed until somebody publishes the newest one.
+    /// etcd holds an older document than is known here or to a gateway (or another of the same epoch, or none): it was
+    /// restored. Nothing is changed until somebody publishes the newest one.
     WentBack {
         /// What etcd has.
         seen: u64,

@@ -131,6 +131,8 @@ impl Coordinator {
         let now = now.mono_ms;
         match input {
             Input::Seen(seen) => self.see(seen, now, out),
+            Input::Known(document) if document.epoch > self.epoch() => self.adopt(document, now, out),
+            Input::Known(_) => {}
             Input::Stale => {
                 self.fresh_since = None;
                 self.begin_again(now);
@@ -207,6 +209,11 @@ impl Coordinator {
         self.count(now);
     }
 
+    /// Some node's copy of the ring was compared with etcd's, or none could be for long.
+    fn has_compared(&self, now: u64) -> bool {
+        self.is_settled(now) || self.watches.values().any(Watch::is_well)
+    }
+
     /// What is missing from etcd is really missing.
     fn is_settled(&self, now: u64) -> bool {
         let ms = self.timing.lease_ttl_ms + self.timing.margin_ms;
@@ -274,6 +281,9 @@ impl Coordinator {
     fn went_back(&self) -> Option<Alarm> {
         let seen = self.seen.document.as_ref();
         let Some(known) = &self.newest else { return (self.seen.revision > 0).then_some(Alarm::Unreadable) };
-        (seen != Some(known)).then(|| Alarm::WentBack { seen: seen.map_or(0, |seen| seen.epoch), known: known.epoch })
+        // A gateway goes by what was written here before it has said so.
+        let gone_by = self.seen.gateways.values().map(|gateway| gateway.epoch).max().unwrap_or_default();
+        let is_behind = seen != Some(known) || gone_by > known.epoch;
+        is_behind.then(|| Alarm::WentBack { seen: seen.map_or(0, |seen| seen.epoch), known: known.epoch.max(gone_by) })
     }
 }

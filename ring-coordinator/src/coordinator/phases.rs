@@ -198,6 +198,18 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_comes_back_is_connected_to_as_what_it_will_be_before_it_takes_slots() {
+        let document = Document { epoch: 7, vnodes: 8, current: layout(&[("a", Serving), ("b", Drained)]), ..Document::default() };
+        let incarnations = |document: &Document| document.nodes().map(|node| node.incarnation).collect::<Vec<_>>();
+        assert_eq!(incarnations(&document), [1, 1]);
+        let prepare = begin(&document, layout(&[("a", Serving), ("b", Serving)]));
+        let mut switched = prepare.clone();
+        switch(&mut switched, prepare.next.clone().unwrap());
+        assert_eq!((incarnations(&prepare), incarnations(&switched)), (vec![1, 8], vec![1, 8]));
+        assert_eq!(incarnations(&abort(&prepare).unwrap()), [1, 1]);
+    }
+
+    #[test]
     fn each_phase_waits_for_what_it_needs_and_for_nothing_else() {
         use Waits::{Acks, Drain, Fences, Nothing, Settling, Sweep};
         let losers = names(&["a", "b"]);

@@ -2,7 +2,7 @@
 
 use super::{
     Coordinator, Wanted,
-    facts::{Output, Refusal},
+    facts::{Alarm, Output, Refusal},
     phases,
 };
 use crate::{
@@ -108,6 +108,7 @@ impl Coordinator {
     pub(super) fn publish(&mut self, wanted: u64, now: u64, out: &mut Vec<Output>) {
         let result = match (&self.newest, self.went_back()) {
             _ if self.leading_since.is_none() || self.fresh_since.is_none() => Err(Refusal::NotLeading),
+            (Some(document), Some(Alarm::WentBack { known, .. })) if known > document.epoch => Err(Refusal::NoCopy { epoch: known }),
             (Some(document), Some(_)) => {
                 let document = Document { epoch: document.epoch + 1, ..Document::clone(document) };
                 let epoch = document.epoch;

@@ -77,6 +77,19 @@ fn the_epoch_never_goes_down_and_an_etcd_that_went_back_is_told_once() {
 }
 
 #[test]
+fn an_etcd_that_is_late_has_not_gone_back() {
+    let mut sources = Sources::new(true, 0);
+    run(&mut sources, [(1, etcd(8, 1))]);
+    // Somebody else was faster, and what etcd has said is from before that.
+    let out = run(&mut sources, [(10, seen(Origin::Redis, 9)), (11, etcd(8, 9))]);
+    assert_eq!((out, sources.standing(11)), (vec![Output::Apply(ring(9)), Output::Save(ring(9))], Standing::Fresh));
+    let behind = Alarm::EtcdBehind { etcd: 8, known: 9 };
+    assert_eq!(run(&mut sources, [(12, etcd(8, 10))]), [Output::Alarm(behind)]);
+    assert_eq!(run(&mut sources, [(13, etcd(9, 13))]), []);
+    assert_eq!(sources.standing(13), Standing::Fresh);
+}
+
+#[test]
 fn two_rings_of_one_epoch_are_told_and_the_first_one_stays() {
     let mut sources = Sources::new(true, 0);
     run(&mut sources, [(1, etcd(9, 1))]);

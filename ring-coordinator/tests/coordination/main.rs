@@ -1,6 +1,7 @@
 //! The coordinator in a simulated region: one test for each of its rules, and seeds with everything that goes wrong.
 
 mod patience;
+mod restored;
 mod world;
 
 use ring_coordinator::{
@@ -296,27 +297,6 @@ fn a_change_is_dropped_on_request_until_the_fence() {
     world.tell(Input::Abort { wanted: 2 });
     assert_eq!(world.answers.last(), Some(&(2, Ok(3))));
     assert_eq!((world.ring().phase, world.states().as_str()), (Phase::Stable, "a b"));
-}
-
-#[test]
-fn an_older_document_raises_an_alarm_and_freezes_until_somebody_publishes_the_newest() {
-    let mut world = settled(&["a", "b", "c"], 3);
-    let old = world.document.clone();
-    world.want(1, serving(&["a", "b", "c", "d"]));
-    assert!(world.run_until(20_000, |world| world.epoch() == 5));
-    world.document = old.map(|(document, _)| (document, 1));
-    world.show();
-    world.run(1_000);
-    assert_eq!(world.alarms, [Alarm::WentBack { seen: 1, known: 5 }].into());
-    world.dead.insert("a".to_owned(), world.now);
-    world.run(30_000);
-    assert_eq!(world.epoch(), 1);
-    world.dead.clear();
-    world.run(2_000);
-    world.tell(Input::Publish { wanted: 4 });
-    assert_eq!((world.epoch(), world.states().as_str(), world.answers.last()), (6, "a b c d", Some(&(4, Ok(6)))));
-    world.run(100);
-    assert!(!world.alarms.contains(&Alarm::WentBack { seen: 1, known: 5 }), "{:?}", world.alarms);
 }
 
 #[test]

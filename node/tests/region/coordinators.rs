@@ -1,0 +1,189 @@
+//! Coordinators that die in the middle of a change, and gateways that sleep through one, or hear of it late.
+
+use crate::stage::{Scene, change, end, options, ring, traffic_in};
+use serde_json::Value;
+use std::time::Duration;
+use testkit::{Chance, Direction, EtcdWatch, Region, RegionOptions, Traffic, eventually, region::PREFIX};
+use tokio::time::{sleep, timeout};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where a change is when its coordinator dies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum At {
+    Prepare,
+    Fence,
+    Switch,
+    /// It is done, and perhaps not answered yet.
+    End,
+}
+
+impl At {
+    fn is(self, document: &Value) -> bool {
+        let phase = match self {
+            At::Prepare => "prepare",
+            At::Fence => "fence",
+            At::Switch => "switch",
+            At::End => "stable",
+        };
+        document["phase"] == phase
+    }
+}
+
+/// The next document whose epoch is above `base`.
+async fn next(watch: &mut EtcdWatch, base: &Value) -> Value {
+    loop {
+        let document: Value = serde_json::from_str(&timeout(PATIENCE, watch.next()).await.unwrap().unwrap()).unwrap();
+        if document["epoch"].as_u64() > base["epoch"].as_u64() {
+            return document;
+        }
+    }
+}
+
+/// `loser` is a node that the change takes slots from.
+async fn the_leader_is_killed(scene: &mut Scene, at: At, args: &[&str], loser: &str) {
+    let leads = scene.region.leader().await;
+    let base = ring(&scene.region).await;
+    let mut leader = scene.region.coordinators.remove(leads);
+    let region = &scene.region;
+    let mut watch = region.etcd.watch(&format!("{PREFIX}ring")).await.unwrap();
+    // While a gateway is stopped, `prepare` lasts; while a node that loses slots is, `fence` does.
+    region.gateways[1].freeze().await;
+    let killing = async {
+        loop {
+            let document = next(&mut watch, &base).await;
+            if at == At::Prepare && at.is(&document) {
+                leader.kill9().await;
+                region.gateways[1].thaw().await;
+                return document;
+            }
+            if At::Prepare.is(&document) {
+                if at == At::Fence {
+                    region.redis[loser].freeze().await;
+                }
+                region.gateways[1].thaw().await;
+            }
+            if at.is(&document) {
+                leader.kill9().await;
+                let found = ring(region).await;
+                if at == At::Fence {
+                    region.redis[loser].thaw().await;
+                }
+                assert_eq!(found, document, "the phase was over before the coordinator was dead");
+                return document;
+            }
+        }
+    };
+    let asked = tokio::time::Instant::now();
+    let args = [args, &["--force"]].concat();
+    let (told, killed) = tokio::join!(timeout(PATIENCE, region.ring(&args)), killing);
+    told.expect("an answer").unwrap();
+    let took = asked.elapsed();
+    println!("the leader was killed at {at:?}, in epoch {}: {args:?} was done after {took:?}", killed["epoch"]);
+    let ended = ring(region).await;
+    assert_eq!(ended["phase"], "stable");
+    assert_ne!(ended["nodes"], base["nodes"]);
+    leader.restart().await;
+    scene.region.coordinators.insert(leads, leader);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_coordinator_dies_before_a_change_is_certain_and_a_successor_ends_it() {
+    let mut scene = Scene::start(RegionOptions { coordinators: 2, ..options() }).await;
+    the_leader_is_killed(&mut scene, At::Prepare, &["drain", "redis-2"], "redis-2").await;
+    the_leader_is_killed(&mut scene, At::Fence, &["undrain", "redis-2"], "redis-0").await;
+    scene.end_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_coordinator_dies_when_a_change_is_certain_and_a_successor_ends_it() {
+    let mut scene = Scene::start(RegionOptions { coordinators: 2, ..options() }).await;
+    the_leader_is_killed(&mut scene, At::Switch, &["drain", "redis-2"], "redis-2").await;
+    the_leader_is_killed(&mut scene, At::End, &["undrain", "redis-2"], "redis-0").await;
+    scene.end_unharmed().await;
+}
+
+/// A coordinator alone knows of a newer ring only by others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_is_started_after_etcd_was_restored_changes_nothing_until_the_ring_is_published() {
+    let mut scene = Scene::start(RegionOptions { coordinators: 1, ..options() }).await;
+    let backup = scene.region.etcd.save().await.unwrap();
+    let old = ring(&scene.region).await;
+    scene.change(&["drain", "redis-2"]).await;
+    let newest = ring(&scene.region).await;
+    scene.region.coordinators[0].kill9().await;
+    scene.region.etcd.restore(&backup).await.unwrap();
+    scene.region.coordinators[0].restart().await;
+    scene.region.leader().await;
+
+    let refused = scene.region.ring(&["reweight", "redis-1", "3", "--force"]).await.unwrap_err().to_string();
+    assert!(refused.contains("etcd holds an older ring than is known here"), "{refused}");
+    assert_eq!(ring(&scene.region).await, old);
+    scene.region.ring(&["publish"]).await.unwrap();
+    assert_eq!(ring(&scene.region).await["nodes"], newest["nodes"]);
+    scene.lookout.until_well().await;
+    scene.change(&["reweight", "redis-1", "3"]).await;
+    scene.end_unharmed().await;
+}
+
+/// A gateway that is not there for a whole change: `back` ends that.
+async fn a_change_goes_on_without_a_gateway(region: &Region, away: impl AsyncFnOnce(), back: impl AsyncFnOnce()) {
+    let [here, there] = [0, 1].map(|at: usize| region.gateways[at].client);
+    let kept = Traffic::start(&[here, there], &traffic_in("kept:both")).await.unwrap();
+    // What is published where the gateway is away, as heard by others; and what others publish, as heard there.
+    let said = Traffic::start_between(&[there], &[here], &traffic_in("plain:there")).await.unwrap();
+    let heard = Traffic::start_between(&[here], &[there], &traffic_in("plain:here")).await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+    away().await;
+    change(region, &["drain", "redis-2"]).await;
+    let gateways = region.etcd.ctl(&["get", "--keys-only", "--prefix", &format!("{PREFIX}gw/")]).await.unwrap();
+    assert!(gateways.contains("gw/g0") && !gateways.contains("gw/g1"), "{gateways}");
+    back().await;
+    let returned = tokio::time::Instant::now();
+    eventually(PATIENCE, async || {
+        let epochs = [region.gateways[0].metric("headcount_ring_epoch").await, region.gateways[1].metric("headcount_ring_epoch").await];
+        let registered = region.gateways[1].metric("headcount_ring_registered").await;
+        let is_back = (epochs[0] - epochs[1]).abs() < 0.5 && registered > 0.5;
+        if is_back { Ok(()) } else { Err(format!("epochs {epochs:?}, registered {registered}")) }
+    })
+    .await;
+    println!("registered again, at the newest ring, {:?} later", returned.elapsed());
+    // It counts again.
+    change(region, &["undrain", "redis-2"]).await;
+    for (what, traffic) in [("kept", kept), ("said there", said)] {
+        println!("{what}:");
+        let outcome = end(traffic).await;
+        assert_eq!((outcome.lost, outcome.doubled, outcome.out_of_order), (0, 0, 0), "{what}");
+    }
+    println!("heard there, in channels that keep nothing:");
+    let outcome = end(heard).await;
+    assert_eq!((outcome.doubled, outcome.out_of_order), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_sleeps_through_a_change_and_is_fenced_out_until_it_knows() {
+    let region = Region::start(RegionOptions { coordinators: 1, ..options() }).await;
+    let gateway = &region.gateways[1];
+    a_change_goes_on_without_a_gateway(&region, async || gateway.freeze().await, async || gateway.thaw().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_cut_off_from_etcd_learns_of_a_change_from_redis() {
+    let region = Region::start(RegionOptions { coordinators: 1, etcd_by_proxy: true, ..options() }).await;
+    let way = &region.ways[1];
+    a_change_goes_on_without_a_gateway(&region, async || way.cut(), async || way.heal()).await;
+}
+
+/// Each gateway learns of each step late, by another time.
+#[tokio::test(flavor = "multi_thread")]
+async fn gateways_learn_late_of_every_step_and_nothing_is_lost_doubled_or_out_of_order() {
+    let scene = Scene::start(RegionOptions { coordinators: 1, etcd_by_proxy: true, ..options() }).await;
+    let mut chance = Chance::new(7);
+    for change in [&["drain", "redis-0"][..], &["reweight", "redis-1", "3"], &["undrain", "redis-0"], &["remove", "redis-2"]] {
+        for way in &scene.region.ways {
+            way.delay(Direction::FromTarget, Duration::from_millis(chance.below(1_000)));
+        }
+        scene.change(change).await;
+    }
+    scene.end_unharmed().await;
+}
