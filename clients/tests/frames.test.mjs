@@ -9,13 +9,13 @@ import { eventually } from './wait.mjs';
 let node;
 before(async () => {
   const hasty = { 'limits.ping_interval_s': 2, 'limits.pong_timeout_s': 1, 'limits.stale_timeout_s': 1 };
-  node = await startNode(undefined, { ...GUARDED, ...hasty, 'limits.outbox_bytes': 70_000 });
+  node = await startNode(undefined, { ...GUARDED, ...hasty });
 });
 after(() => node?.dispose());
 
 /** A bare socket: `frames` and, split at newlines, `replies` that came; `send` joins objects to one frame. */
-async function open(t, { query = '', protocols = [] } = {}) {
-  const socket = new WebSocket(`${node.ws}/connection/websocket${query}`, protocols);
+async function open(t, { query = '', protocols = [], base = node } = {}) {
+  const socket = new WebSocket(`${base.ws}/connection/websocket${query}`, protocols);
   const raw = { socket, frames: [], replies: [], closed: null };
   socket.on('message', (data, isBinary) => {
     raw.frames.push(isBinary ? data : data.toString());
@@ -103,14 +103,15 @@ describe('bad input ends the connection with its code', () => {
   });
 
   test('a client that does not read: 3008', async (t) => {
-    const raw = await open(t);
+    const patient = await startNode(t, { ...GUARDED, 'limits.outbox_bytes': 70_000 }); // as to pings
+    const raw = await open(t, { base: patient });
     const channel = room();
     await raw.connect();
     raw.send({ id: 2, subscribe: { channel } });
     await raw.reply(2);
     raw.socket.pause();
     const big = 'x'.repeat(60_000);
-    for (let index = 0; index < 300; index += 1) await node.publish(channel, big); // more than kernel buffers hold
+    for (let index = 0; index < 300; index += 1) await patient.publish(channel, big); // more than kernel buffers hold
     raw.socket.resume();
     assert.deepEqual(await raw.end(), { code: 3008, reason: 'slow' });
   });

@@ -1,17 +1,11 @@
-// Starts the real binary on free ports, signs tokens for it, calls its service routes, and cuts wires to it.
-import { spawn } from 'node:child_process';
+// What the suites run against: one node, or a region; tokens for it, and wires to it that can be cut.
 import { createHmac } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import net from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { eventually } from './wait.mjs';
+import { API_KEY, Node, REPOSITORY, scratch } from './node.mjs';
+import { Region } from './region.mjs';
 
-export const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
+export { API_KEY, REPOSITORY };
 export const SECRET = 'a secret of at least thirty-two bytes';
-export const API_KEY = 'a-service';
 
 /** Settings for a node with tokens and services, and one namespace for each set of rules that the suites need. */
 export const GUARDED = {
@@ -30,100 +24,18 @@ export const GUARDED = {
   'presence.grace_s': 1,
 };
 
-// Nodes must not outlive a suite that is stopped in its middle.
-const running = new Set();
-process.once('exit', () => running.forEach((child) => child.kill('SIGKILL')));
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
+/** Whether the suite runs against a region of several gateways instead of one process. */
+export const IN_CLUSTER = process.env.HEADCOUNT_CLUSTER === '1';
 
-function binary() {
-  const places = [process.env.HEADCOUNT_BIN, join(REPOSITORY, 'target/release/headcount'), join(REPOSITORY, 'target/debug/headcount')];
-  const found = places.find((place) => place && existsSync(place));
-  if (!found) throw new Error('no headcount binary: build it with `cargo build`, or name it in HEADCOUNT_BIN');
-  return found;
-}
+/** Why a test cannot pass in a cluster yet, for the option `skip`: its clients are on two gateways, and look for each other on rosters. */
+export const ACROSS_GATEWAYS = IN_CLUSTER && 'presence is per gateway so far';
 
-function variables(config) {
-  const name = (key) => `HEADCOUNT_${key.replace('.', '__').toUpperCase()}`;
-  return Object.entries(config).map(([key, value]) => [name(key), typeof value === 'string' ? value : JSON.stringify(value)]);
-}
-
-/** Runs a node until the test `t` ends, without one until `dispose`. Without `config`, it is in development mode. */
+/** Runs a node, or in a cluster a region, until the test `t` ends, without one until `dispose`. Without `config`, in development mode. */
 export async function startNode(t, config = {}) {
-  const node = new Node(await mkdtemp(join(tmpdir(), 'headcount-')), config);
+  const node = new (IN_CLUSTER ? Region : Node)(await scratch(), config);
   t?.after(() => node.dispose());
   await node.start();
   return node;
-}
-
-class Node {
-  #config; #child; #log = '';
-
-  constructor(dataDir, config) {
-    this.dataDir = dataDir;
-    this.#config = config;
-  }
-
-  /** Starts the process, on the addresses of `listen` or on free ports. */
-  async start(listen = {}) {
-    const own = { 'node.data_dir': this.dataDir, 'shutdown.drain_s': 0, 'log.level': 'warn', 'log.format': 'json' };
-    const listeners = Object.fromEntries(['client', 'resp', 'admin'].map((name) => [`listen.${name}`, listen[name] ?? '127.0.0.1:0']));
-    const env = Object.fromEntries(variables({ ...own, ...listeners, ...this.#config }));
-    await rm(join(this.dataDir, 'listen.json'), { force: true });
-    const child = (this.#child = spawn(binary(), [], { env, stdio: ['ignore', 'ignore', 'pipe'] }));
-    running.add(child);
-    child.once('exit', () => running.delete(child));
-    child.stderr.on('data', (text) => (this.#log = (this.#log + text).slice(-20_000)));
-    const ready = async () => {
-      if (child.exitCode !== null) throw new Error(`the node ended with ${child.exitCode}:\n${this.#log}`);
-      this.listen = JSON.parse(await readFile(join(this.dataDir, 'listen.json'), 'utf8').catch(() => 'null'));
-      return this.listen && (await fetch(`http://${this.listen.admin}/readyz`).catch(() => null))?.status === 200;
-    };
-    await eventually('the node is ready', ready, 10_000);
-    this.http = `http://${this.listen.client}`;
-    this.ws = `ws://${this.listen.client}`;
-  }
-
-  /** Ends the process with `signal` and waits until it is gone; the data stays, so that `start` continues from it. */
-  async stop(signal = 'SIGTERM') {
-    const child = this.#child;
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const gone = new Promise((resolve) => child.once('exit', resolve));
-    child.kill(signal);
-    await gone;
-  }
-
-  /** Kills the process and starts it again on the same addresses and data. */
-  async restart() {
-    await this.stop('SIGKILL');
-    await this.start(this.listen);
-  }
-
-  async dispose() {
-    await this.stop('SIGKILL');
-    await rm(this.dataDir, { recursive: true, force: true });
-  }
-
-  /** One call of the HTTP API as a service; the body of a 2xx answer, else an error that carries `status` and `body`. */
-  async call(method, path, body, headers = {}) {
-    const answer = await fetch(this.http + path, {
-      method,
-      headers: { 'X-API-Key': API_KEY, ...(body === undefined ? {} : { 'Content-Type': 'application/json' }), ...headers },
-      body: body === undefined ? undefined : JSON.stringify(body),
-    });
-    const text = await answer.text();
-    const parsed = text && JSON.parse(text);
-    if (!answer.ok) throw Object.assign(new Error(`${method} ${path}: ${answer.status} ${text}`), { status: answer.status, body: parsed });
-    return parsed;
-  }
-
-  publish(channel, data) {
-    return this.call('POST', `/v1/channels/${encodeURIComponent(channel)}/messages`, { data });
-  }
-
-  /** The server API in the Centrifugo manner. */
-  api(method, body) {
-    return this.call('POST', `/api/${method}`, body);
-  }
 }
 
 /** A token for `user`, signed with HMAC and the hash that `alg` names. */

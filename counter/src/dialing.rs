@@ -180,7 +180,22 @@ mod tests {
     use super::*;
     use crate::{engine::Ack, remote::RemoteConfig};
     use prometheus::Registry;
-    use protocol::time::Now;
+    use protocol::{producer::Answer, time::Now};
+
+    fn remote(seeds: &[&str]) -> Remote {
+        let config = RemoteConfig {
+            cluster: "c".into(),
+            key: b"sixteen bytes it has".to_vec(),
+            tls: None,
+            seeds: seeds.iter().map(|&seed| seed.to_owned()).collect(),
+            region: "eu".into(),
+            node: "g1".into(),
+            default_ack: Ack::Fsync,
+            clock: Now::default,
+            random_u64: || 1,
+        };
+        Remote::new(config, &Registry::new()).unwrap()
+    }
 
     async fn until(remote: &Remote, expected: &[&str], absent: &str) {
         let shows = || remote.trouble().is_some_and(|why| expected.iter().all(|part| why.contains(part)) && !why.contains(absent));
@@ -191,18 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_learned_is_dialed_until_it_is_told_of_no_more_and_what_is_configured_for_ever() {
-        let config = RemoteConfig {
-            cluster: "c".into(),
-            key: b"sixteen bytes it has".to_vec(),
-            tls: None,
-            seeds: vec!["127.0.0.1:1".into()],
-            region: "eu".into(),
-            node: "g1".into(),
-            default_ack: Ack::Fsync,
-            clock: Now::default,
-            random_u64: || 1,
-        };
-        let remote = Remote::new(config, &Registry::new()).unwrap();
+        let remote = remote(&["127.0.0.1:1"]);
         let running = tokio::spawn(remote.clone().run(std::future::pending()));
         remote.learn(BTreeSet::from(["127.0.0.1:2".to_owned(), "127.0.0.1:1".to_owned()]));
         until(&remote, &["127.0.0.1:1: Connection refused", "127.0.0.1:2: Connection refused"], "nobody").await;
@@ -211,5 +215,26 @@ mod tests {
         remote.learn(BTreeSet::new());
         until(&remote, &["127.0.0.1:1: Connection refused"], "127.0.0.1:3").await;
         running.abort();
+    }
+
+    #[tokio::test]
+    async fn a_read_before_any_counter_node_is_connected_waits_for_one() {
+        let remote = remote(&[]);
+        let read = Read { keys: vec!["likes".to_owned()], ..Read::default() };
+        let asking = tokio::spawn({
+            let remote = remote.clone();
+            async move { remote.ask(read).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!asking.is_finished());
+        let (sender, mut messages) = mpsc::channel(MESSAGES_MAX);
+        let link = remote.inner.up("c1", 0, sender);
+        let id = loop {
+            if let Some(Message::Read(Read { id, .. })) = messages.recv().await {
+                break id;
+            }
+        };
+        remote.inner.received(link, Message::Answer(Answer { id, ..Answer::default() }));
+        assert!(asking.await.unwrap().is_ok());
     }
 }

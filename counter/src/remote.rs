@@ -30,7 +30,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long one replica may take to answer a read; then another one is asked, once.
+/// How long one replica may take to answer a read; then another one is asked, once. Where none is connected, as at a gateway
+/// that has just started, one is waited for for as long.
 pub const READ_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Counter nodes of one region that are learned of; more are not dialed.
@@ -85,6 +86,8 @@ pub(crate) struct Inner {
     pub(crate) watches: Watches,
     /// Other addresses were learned.
     pub(crate) learns: Notify,
+    /// A replica was connected.
+    comes: Notify,
     metrics: LaneMetrics,
 }
 
@@ -129,8 +132,9 @@ impl Remote {
         let (links, calls, reads) = (HashMap::new(), HashMap::new(), HashMap::new());
         let (learned, troubles) = (BTreeSet::new(), BTreeMap::new());
         let state = Mutex::new(State { lanes, links, calls, reads, next: 1, learned, troubles });
-        let (watches, learns, metrics) = (Watches::default(), Notify::new(), LaneMetrics::register(registry)?);
-        Ok(Remote { inner: Arc::new(Inner { config, party, state, watches, learns, metrics }) })
+        let (watches, metrics) = (Watches::default(), LaneMetrics::register(registry)?);
+        let (learns, comes) = (Notify::new(), Notify::new());
+        Ok(Remote { inner: Arc::new(Inner { config, party, state, watches, learns, comes, metrics }) })
     }
 
     /// These are the counter nodes of the region, besides those that are configured: the first [`LEARNED_MAX`] of them are
@@ -180,8 +184,19 @@ impl Remote {
     /// Reads counters at one replica, or at another one if that does not answer.
     pub(crate) async fn ask(&self, read: Read) -> Result<Answer, Unreachable> {
         let mut tried = None;
+        let patience = sleep(READ_DEADLINE);
+        tokio::pin!(patience);
         for _ in 0..2 {
-            let Some((link, answered)) = self.inner.send_read(read.clone(), tried) else { return Err(Unreachable) };
+            let (link, answered) = loop {
+                let comes = self.inner.comes.notified();
+                if let Some(sent) = self.inner.send_read(read.clone(), tried) {
+                    break sent;
+                }
+                tokio::select! {
+                    () = comes => {}
+                    () = &mut patience => return Err(Unreachable),
+                }
+            };
             if let Ok(Ok(answer)) = timeout(READ_DEADLINE + Duration::from_millis(read.wait_ms.into()), answered).await {
                 return Ok(answer);
             }
@@ -262,6 +277,7 @@ impl Inner {
             state.troubles.insert(address.to_owned(), None);
             vec![Input::Up { link, rank }]
         });
+        self.comes.notify_waiters();
         link
     }
 

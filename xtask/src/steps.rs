@@ -14,14 +14,15 @@ pub(crate) struct Step {
 }
 
 /// Every step, in the order of running: what fails fast first, what takes minutes to install last.
-pub(crate) const ALL: [Step; 8] = [
+pub(crate) const ALL: [Step; 9] = [
     Step { name: "tools", what: "find or install what the tests need", run: tools::prepare },
     Step { name: "fmt", what: "cargo fmt --check", run: || cargo(&["fmt", "--all", "--check"]) },
     Step { name: "clippy", what: "cargo clippy, warnings denied", run: clippy },
     Step { name: "build", what: "build the binaries that tests start", run: || cargo(&["build", "--workspace", "--bins"]) },
     Step { name: "rust", what: "cargo test --workspace", run: || cargo(&["test", "--workspace"]) },
     Step { name: "simulation", what: "counters under ten thousand seeded runs of everything that may go wrong", run: simulation },
-    Step { name: "node", what: "the published clients and the browser, if clients/tests is there", run: node },
+    Step { name: "node", what: "the published clients and the browser, if clients/tests is there", run: || node(&[]) },
+    Step { name: "cluster", what: "the same against two gateways, three Redis nodes and etcd", run: cluster },
     Step { name: "deny", what: "cargo deny: bans, licences, sources", run: deny },
 ];
 
@@ -103,14 +104,20 @@ fn clippy() -> Result<(), String> {
     cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
 }
 
-fn node() -> Result<(), String> {
+fn cluster() -> Result<(), String> {
+    node(&[("HEADCOUNT_CLUSTER", "1".into())])
+}
+
+/// The suites of clients/tests; `mode` says against what.
+fn node(mode: &[(&str, PathBuf)]) -> Result<(), String> {
     let Some(directory) = node_tests() else {
         println!("clients/tests has no package.json yet: nothing to run");
         return Ok(());
     };
     // The binary that the step before built, whatever else lies about.
     let binary = std::env::var_os("HEADCOUNT_BIN").map_or_else(|| target().join("debug/headcount"), PathBuf::from);
-    run_with(&[("HEADCOUNT_BIN", binary), ("HEADCOUNT_PYTHON", tools::python())], "node", &["--test"], &directory)
+    let own = [("HEADCOUNT_BIN", binary), ("HEADCOUNT_PYTHON", tools::python())];
+    run_with(&[&own, mode].concat(), "node", &["--test"], &directory)
 }
 
 fn deny() -> Result<(), String> {

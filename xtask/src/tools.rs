@@ -14,10 +14,11 @@ const CARGO_DENY: &str = "0.20.2";
 /// What Python packages the suites use: those of the example, and published clients.
 const PYTHON_PACKAGES: [&str; 2] = ["clients/examples/python/requirements.txt", "clients/tests/requirements.txt"];
 
-/// etcd; and Node and Python packages, a browser and Redis's own tools, if there are JavaScript tests.
+/// etcd and Redis; and Node and Python packages, a browser and Redis's tools, if there are JavaScript tests.
 pub(crate) fn prepare() -> Result<(), String> {
     require("etcd", &["etcd"], "etcd-server")?;
     require("etcdctl", &["etcdctl"], "etcd-client")?;
+    require("Redis", &["redis-server"], "redis-server")?;
     if let Some(directory) = node_tests() {
         require("Node.js", &["node"], "nodejs")?;
         require("npm", &["npm"], "npm")?;
