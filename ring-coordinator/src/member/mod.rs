@@ -3,6 +3,7 @@
 //! etcd here: what cannot be told now is told later.
 
 mod metrics;
+pub mod outlook;
 pub mod register;
 
 pub use metrics::METRICS;
@@ -17,6 +18,7 @@ use crate::{
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use metrics::Metrics;
+use outlook::Outlook;
 use prometheus::Registry;
 use protocol::time::Clock;
 use register::Register;
@@ -105,6 +107,18 @@ impl Member {
     #[must_use]
     pub fn riding(&self) -> watch::Receiver<Arc<Riding>> {
         self.riding.subscribe()
+    }
+
+    /// Where the ring can be looked at from, as this gateway sees it.
+    #[must_use]
+    pub fn outlook(&self) -> Outlook {
+        Outlook {
+            gateway: self.config.gateway.clone(),
+            riding: self.riding(),
+            nodes: self.nodes.clone(),
+            mirror: self.etcd.mirror().clone(),
+            clock: self.config.clock,
+        }
     }
 
     /// Is a member until `shutdown`.
