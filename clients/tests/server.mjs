@@ -31,11 +31,11 @@ export const GUARDED = {
 };
 
 // Nodes must not outlive a suite that is stopped in its middle.
-const running = new Set();
+export const running = new Set();
 process.once('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
-function binary() {
+export function binary() {
   const places = [process.env.HEADCOUNT_BIN, join(REPOSITORY, 'target/release/headcount'), join(REPOSITORY, 'target/debug/headcount')];
   const found = places.find((place) => place && existsSync(place));
   if (!found) throw new Error('no headcount binary: build it with `cargo build`, or name it in HEADCOUNT_BIN');
@@ -78,7 +78,7 @@ class Node {
       this.listen = JSON.parse(await readFile(join(this.dataDir, 'listen.json'), 'utf8').catch(() => 'null'));
       return this.listen && (await fetch(`http://${this.listen.admin}/readyz`).catch(() => null))?.status === 200;
     };
-    await eventually('the node is ready', ready, 10_000);
+    await eventually('the node is ready', ready, 30_000);
     this.http = `http://${this.listen.client}`;
     this.ws = `ws://${this.listen.client}`;
   }
@@ -90,6 +90,11 @@ class Node {
     const gone = new Promise((resolve) => child.once('exit', resolve));
     child.kill(signal);
     await gone;
+  }
+
+  /** Stops the process as it stands: its connections stay open, and nothing answers. */
+  pause() {
+    this.#child.kill('SIGSTOP');
   }
 
   /** Kills the process and starts it again on the same addresses and data. */
