@@ -1,40 +1,19 @@
 // The demo page in headless Chromium, served by the real node. Screenshots are kept under artifacts/.
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import http from 'node:http';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { chromium } from 'playwright-core';
-import { ACROSS_GATEWAYS, GUARDED, layWire, REPOSITORY, startNode, token } from './server.mjs';
+import { ARTIFACTS, launch, open, PHONE } from './browser.mjs';
+import { ACROSS_GATEWAYS, GUARDED, layWire, startNode, token } from './server.mjs';
 import { eventually } from './wait.mjs';
 
-const ARTIFACTS = join(REPOSITORY, 'artifacts');
-const PLACES = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-const ARGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking'];
-const QUIET = ['--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP rebound.test 127.0.0.1'];
-const DESK = { viewport: { width: 1280, height: 800 } };
-const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
-
 let browser;
-before(async () => {
-  const executablePath = PLACES.find((place) => place && existsSync(place));
-  if (!executablePath) throw new Error('no Chromium: install it (apt-get install chromium), or name it in CHROMIUM');
-  await mkdir(ARTIFACTS, { recursive: true });
-  browser = await chromium.launch({ executablePath, args: [...ARGS, ...QUIET] });
-});
+before(async () => { browser = await launch(); });
 after(() => browser?.close());
 
-/** A person's page. `t` fails when the page throws or breaks its content security policy. */
+/** A person's page. */
 async function visit(t, base, { user, path = user ? `/?user=${user}` : '/', isLost = false, ...options } = {}) {
-  const context = await browser.newContext({ ...DESK, ...options });
-  t.after(() => context.close());
-  const page = await context.newPage();
-  const faults = [];
-  page.on('pageerror', (error) => faults.push(error.message));
-  page.on('console', (message) => message.type() === 'error' && !/Failed to load resource|WebSocket connection/.test(message.text()) && faults.push(message.text()));
-  t.after(() => assert.deepEqual(faults, []));
-  await page.goto(base.http + path);
+  const page = await open(t, browser, base.http + path, options);
   if (!isLost) await connected(page);
   return page;
 }

@@ -13,7 +13,7 @@ export const API_KEY = 'a-service';
 export const PATIENCE_MS = 60_000;
 
 // They must not outlive a suite that is stopped in its middle.
-const running = new Set();
+export const running = new Set();
 process.once('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
@@ -49,6 +49,11 @@ export class Process {
   /** How it ended; `null` while it runs. */
   get ended() {
     return this.failure ?? this.#child.exitCode ?? this.#child.signalCode;
+  }
+
+  /** Stops it as it stands: its connections stay open, and nothing answers. */
+  pause() {
+    this.#child.kill('SIGSTOP');
   }
 
   /** Ends it with `signal` and waits until it is gone. */
@@ -121,6 +126,11 @@ export class Node extends Service {
     await eventually('the node is ready', ready, PATIENCE_MS);
     this.http = `http://${this.listen.client}`;
     this.ws = `ws://${this.listen.client}`;
+  }
+
+  /** Stops the process as it stands. */
+  pause() {
+    this.#process.pause();
   }
 
   /** Ends the process with `signal` and waits until it is gone; the data stays, so that `start` continues from it. */

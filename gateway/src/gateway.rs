@@ -10,6 +10,7 @@ use crate::{
     session::Rules,
 };
 use protocol::{code::Disconnect, time::Clock};
+use ring_coordinator::member::outlook::Outlook;
 use std::{
     future::Future,
     sync::{
@@ -61,6 +62,8 @@ pub struct Parts {
     pub hub: Arc<Hub>,
     /// Publications and their history.
     pub bus: Bus,
+    /// The ring as this gateway sees it; `None` for one that is alone.
+    pub ring: Option<Outlook>,
     /// How rosters behave.
     pub presence_rules: presence::Rules,
     /// Reads the clocks.
@@ -79,6 +82,8 @@ pub struct Gateway {
     pub hub: Arc<Hub>,
     /// Publications and their history.
     pub bus: Bus,
+    /// The ring as this gateway sees it; `None` for one that is alone.
+    pub ring: Option<Outlook>,
     /// Who is where.
     pub presence: presence::Embedded,
     /// The counters, of this node or of others, and what of them somebody here watches.
@@ -101,6 +106,7 @@ impl Gateway {
         let presence_metrics = presence::Metrics::register(registry)?;
         Ok(Arc::new(Gateway {
             bus: parts.bus,
+            ring: parts.ring,
             presence: presence::Embedded::new(parts.presence_rules, presence_metrics, parts.random_u64, sink),
             hub: parts.hub,
             settings: parts.settings,

@@ -1,7 +1,7 @@
 //! I/O: the HTTP side of the client and API listeners: which path leads where, and what stands around all of them.
 
 use crate::{
-    api::{self, Audience},
+    api::{self, Audience, cluster},
     gateway::Gateway,
     transport::{emulation, guard, websocket},
 };
@@ -110,9 +110,15 @@ fn transports() -> Router<Arc<Gateway>> {
         .route("/index.html", get(|| async { Redirect::permanent("/") }))
 }
 
-/// A page that runs its own scripts only.
-fn page(content_type: &'static str, text: &'static str) -> impl IntoResponse {
-    let policy = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+/// What operators read of a gateway, for a listener of theirs: no key is asked for.
+pub fn for_operators(gateway: Arc<Gateway>) -> Router {
+    Router::new().route("/v1/ring", get(cluster::ring)).with_state(gateway)
+}
+
+/// A page that runs its own scripts only, and talks to nobody but its own server.
+pub fn page(content_type: &'static str, text: &'static str) -> impl IntoResponse {
+    let policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
+                  frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
     let headers = [
         ("content-type", content_type),
         ("content-security-policy", policy),

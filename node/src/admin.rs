@@ -1,6 +1,7 @@
-//! I/O: the admin listener: `/metrics` `/healthz` `/readyz` `/version`, and the orders of `admin_orders.rs`.
+//! I/O: the admin listener: `/metrics` `/healthz` `/readyz` `/version`, the page of `operations.rs`, and the orders of
+//! `admin_orders.rs`.
 
-use crate::{admin_orders, clock, pulse::Pulse, readiness::Readiness};
+use crate::{admin_orders, clock, operations, pulse::Pulse, readiness::Readiness};
 use axum::{
     Json, Router,
     extract::State,
@@ -9,6 +10,7 @@ use axum::{
     routing::get,
 };
 use counter::Engine;
+use gateway::gateway::Gateway;
 use prometheus::{Gauge, IntGauge, Opts, Registry, TextEncoder};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -24,6 +26,8 @@ pub struct Admin {
     pub metrics: NodeMetrics,
     /// `None`: they are elsewhere.
     pub counters: Option<Engine>,
+    /// `None`: this node has no clients.
+    pub gateway: Option<Arc<Gateway>>,
 }
 
 /// The metrics of the process itself; each is in `METRICS.md`.
@@ -65,6 +69,7 @@ pub async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
 }
 
 fn routes(admin: Admin) -> Router {
+    let operations = operations::routes(&admin);
     Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
@@ -72,6 +77,7 @@ fn routes(admin: Admin) -> Router {
         .route("/version", get(version))
         .merge(admin_orders::routes())
         .with_state(admin)
+        .merge(operations)
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
@@ -122,7 +128,8 @@ mod tests {
             snapshot_log_bytes: u64::MAX,
         };
         let counters = Engine::open(engine, &registry).unwrap();
-        let admin = Admin { registry, readiness: readiness.clone(), pulse: Arc::default(), metrics, counters: Some(counters) };
+        let admin =
+            Admin { registry, readiness: readiness.clone(), pulse: Arc::default(), metrics, counters: Some(counters), gateway: None };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(serve(listener, admin));

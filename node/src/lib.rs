@@ -11,6 +11,7 @@ pub mod data_dir;
 pub mod etcd;
 pub mod failure;
 pub mod listeners;
+pub mod operations;
 pub mod pulse;
 pub mod readiness;
 pub mod ring;

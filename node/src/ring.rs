@@ -21,7 +21,7 @@ use ring_coordinator::{
     },
     disk::RingFile,
     etcd::{Etcd, Snapshot, record},
-    member::{Member, MemberConfig, Progress, Riding},
+    member::{Member, MemberConfig, Progress, Riding, outlook::Outlook},
     redis::{Access, Hearing, Nodes, NodesConfig, Vote, handover_scripts},
     source::{Origin, STALE_MS, Standing},
 };
@@ -67,6 +67,12 @@ impl Ring {
         let member = Member::new(member, etcd.clone(), nodes.clone(), Some(RingFile::new(data_dir.path())), registry);
         let member = member.context("registering metrics")?;
         Ok(Ring { bus: Arc::new(bus), riding: member.riding(), name: node.to_owned(), nodes, hearing, member })
+    }
+
+    /// Where it can be looked at from.
+    #[must_use]
+    pub fn outlook(&self) -> Outlook {
+        self.member.outlook()
     }
 
     /// What `/readyz` tells of it.

@@ -29,8 +29,8 @@ pub fn announce(config: &Config, node: &str, addresses: &Listen) {
         tracing::warn!("{warning}");
     }
     if config.auth.development {
-        let metrics = admin.map(|admin| format!(" and http://{admin}/metrics")).unwrap_or_default();
-        let page = client.map(|client| format!("; open http://{client}/{metrics}")).unwrap_or_default();
-        tracing::warn!("development mode, for this machine only: anonymous clients may do everything{page}");
+        let operations = admin.map(|admin| format!(" and http://{admin}/ops")).unwrap_or_default();
+        let pages = client.map(|client| format!("; open http://{client}/{operations}")).unwrap_or_default();
+        tracing::warn!("development mode, for this machine only: anonymous clients may do everything{pages}");
     }
 }

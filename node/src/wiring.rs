@@ -33,7 +33,7 @@ use gateway::{
 };
 use prometheus::Registry;
 use protocol::namespace::{Grant, Namespace, Right};
-use ring_coordinator::etcd::Etcd;
+use ring_coordinator::{etcd::Etcd, member::outlook::Outlook};
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 
@@ -85,7 +85,10 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         None => Bus::Embedded(EmbeddedBus::new(hub.clone(), rand::random)),
     };
     let gateway = match &counters {
-        Some(counters) if config.node.roles.gateway => Some(gateway(&config, &node, (hub, bus), counters.clone(), &registry)?),
+        Some(counters) if config.node.roles.gateway => {
+            let outlook = ring.as_ref().map(Ring::outlook);
+            Some(gateway(&config, &node, (hub, bus, outlook), counters.clone(), &registry)?)
+        }
         _ => None,
     };
     let metrics = NodeMetrics::register(&registry).context("registering metrics")?;
@@ -102,7 +105,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         });
     }
     if let Some(listener) = listeners.admin {
-        let admin = Admin { registry, readiness: readiness.clone(), pulse, metrics, counters: engine.clone() };
+        let admin = Admin { registry, readiness: readiness.clone(), pulse, metrics, counters: engine.clone(), gateway: gateway.clone() };
         tasks.spawn(async move { ("admin", admin::serve(listener, admin).await.map_err(Into::into)) });
     }
 
@@ -262,7 +265,7 @@ fn engine(config: &Config, data_dir: &DataDir, node: &str, registry: &Registry) 
 fn gateway(
     config: &Config,
     node: &str,
-    (hub, bus): (Arc<Hub>, Bus),
+    (hub, bus, ring): (Arc<Hub>, Bus, Option<Outlook>),
     counters: Counters,
     registry: &Registry,
 ) -> Result<Arc<Gateway>, Failure> {
@@ -284,6 +287,7 @@ fn gateway(
     let anyone = |namespace: &Namespace| Right::ALL.iter().any(|right| namespace.grants.of(*right) == Grant::Anyone);
     let parts = Parts {
         bus,
+        ring,
         hub,
         settings: Settings {
             region: config.node.region.clone(),

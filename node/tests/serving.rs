@@ -1,6 +1,6 @@
 //! A whole node from outside: its admin pages, its life and its end.
 
-use testkit::{Node, NodeOptions, http, metric_table};
+use testkit::{Node, NodeOptions, http};
 
 #[tokio::test]
 async fn a_node_that_is_ready_says_so_and_ends_cleanly_on_sigterm() {
@@ -9,22 +9,9 @@ async fn a_node_that_is_ready_says_so_and_ends_cleanly_on_sigterm() {
     assert_eq!(http::get(node.admin, "/healthz").await.unwrap().body, "{\"status\":\"ok\"}");
     assert!(http::get(node.admin, "/version").await.unwrap().body.contains(env!("CARGO_PKG_VERSION")));
     assert!(node.log().contains("development mode, for this machine only"), "{}", node.log());
-    assert!(node.log().contains(&format!("open http://{}/ and http://{}/metrics", node.client, node.admin)), "{}", node.log());
+    assert!(node.log().contains(&format!("open http://{}/ and http://{}/ops", node.client, node.admin)), "{}", node.log());
     assert_eq!(node.terminate().await.code(), Some(0));
     assert!(!node.data_dir.join("listen.json").exists());
-}
-
-#[tokio::test]
-async fn the_table_of_metrics_is_what_is_served() {
-    let node = Node::start(NodeOptions::default()).await;
-    let config_toml = "[node]\nroles = [\"gateway\"]\n[counter]\nseeds = [\"127.0.0.1:9\"]\nkey = \"sixteen bytes it has\"\n\
-                       [etcd]\nendpoints = [\"http://127.0.0.1:9\"]\n";
-    let gateway = Node::start(NodeOptions { config_toml: config_toml.into(), ..NodeOptions::default() }).await;
-    let mut served = String::new();
-    for node in [&node, &gateway] {
-        served += &http::get(node.admin, "/metrics").await.unwrap().body;
-    }
-    assert_eq!(metric_table::differences(include_str!("../METRICS.md"), &served), [""; 0]);
 }
 
 #[tokio::test]

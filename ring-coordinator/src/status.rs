@@ -108,21 +108,26 @@ impl Status {
     #[must_use]
     pub fn of_snapshot(snapshot: &Snapshot) -> Status {
         let document = snapshot.document.as_ref().map(|held| held.value.clone()).unwrap_or_default();
-        let mut status = Status::of_document(&document);
+        Status::of_document(&document).beside(snapshot)
+    }
+
+    /// With what stands in etcd beside the document: gateways, votes, what is wanted.
+    #[must_use]
+    pub fn beside(mut self, snapshot: &Snapshot) -> Status {
         for ((node, gateway), held) in snapshot.votes.iter().filter(|(_, held)| held.value.vote == Opinion::Down) {
             let (since_ms, reason) = (held.value.since_ms, held.value.reason.clone());
             let vote = DownVote { gateway: gateway.clone(), since_ms, reason };
-            status.nodes.iter_mut().filter(|status| status.id == *node).for_each(|status| status.down_votes.push(vote.clone()));
+            self.nodes.iter_mut().filter(|status| status.id == *node).for_each(|status| status.down_votes.push(vote.clone()));
         }
         let gateways = snapshot.gateways.iter().map(|(name, held)| {
             let gateway = &held.value;
             let (address, version) = (gateway.address.clone(), gateway.version.clone());
             GatewayStatus { name: name.clone(), address, version, epoch: gateway.epoch, acked: gateway.acked }
         });
-        status.gateways = gateways.collect();
-        status.wanted = snapshot.wanted.as_ref().and_then(|held| serde_json::from_slice(&held.value).ok());
-        status.answer = snapshot.wanted_result.as_ref().and_then(|held| serde_json::from_slice(&held.value).ok());
-        status
+        self.gateways = gateways.collect();
+        self.wanted = snapshot.wanted.as_ref().and_then(|held| serde_json::from_slice(&held.value).ok());
+        self.answer = snapshot.wanted_result.as_ref().and_then(|held| serde_json::from_slice(&held.value).ok());
+        self
     }
 }
 

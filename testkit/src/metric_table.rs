@@ -1,4 +1,4 @@
-//! Pure: compares the table of metrics that people read with what `/metrics` serves.
+//! Pure: compares the table of metrics that people read with what `/metrics` serves, and with what alerts ask for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +22,34 @@ pub fn differences(table: &str, exposition: &str) -> Vec<String> {
         _ => None,
     };
     names.into_iter().filter_map(difference).collect()
+}
+
+/// The metrics of ours that an expression of Prometheus asks for, each with the labels that it selects by.
+#[must_use]
+pub fn asked(expression: &str) -> Vec<(String, BTreeSet<String>)> {
+    let starts = expression.match_indices("headcount_").map(|(at, _)| &expression[at..]);
+    let metric = |text: &str| {
+        let end = text.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(text.len());
+        let selector = text[end..].strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(selector, _)| selector);
+        let labels = selector.split(',').filter_map(|pair| Some(pair.split_once(['=', '!'])?.0.trim().to_owned()));
+        (text[..end].to_owned(), labels.collect())
+    };
+    starts.map(metric).collect()
+}
+
+/// Every metric and label of `asked` that the `table` does not have.
+#[must_use]
+pub fn unknown(table: &str, asked: &[(String, BTreeSet<String>)]) -> Vec<String> {
+    let documented = of_table(table);
+    let unknown = |(name, labels): &(String, BTreeSet<String>)| {
+        let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        let of_histogram = of_histogram.and_then(|name| documented.get(name)).filter(|(kind, _)| kind == "histogram");
+        match documented.get(name).filter(|(kind, _)| kind != "histogram").or(of_histogram) {
+            None => vec![name.clone()],
+            Some((_, known)) => labels.difference(known).filter(|label| *label != "le").map(|label| format!("{name}{{{label}}}")).collect(),
+        }
+    };
+    asked.iter().flat_map(unknown).collect()
 }
 
 fn of_table(table: &str) -> BTreeMap<String, Shape> {
@@ -60,6 +88,16 @@ mod tests {
     #[test]
     fn a_table_that_says_what_is_served_has_no_differences() {
         assert_eq!(differences(TABLE, SERVED), [""; 0]);
+    }
+
+    #[test]
+    fn what_an_expression_asks_for_is_looked_up_with_its_labels() {
+        let table = "| `headcount_a_total` | counter | `x`, `y` | adds |\n| `headcount_c` | histogram | `z` | takes |\n";
+        let unknown = |expression: &str| unknown(table, &asked(expression));
+        assert_eq!(unknown("rate(headcount_a_total{x=\"1\", y!=\"2\"}[1m]) / headcount_a_total > 0"), [""; 0]);
+        assert_eq!(unknown("headcount_c_bucket{le=\"1\",z=~\"a|b\"}"), [""; 0]);
+        assert_eq!(unknown("headcount_b + headcount_a_total{z=\"1\"}"), ["headcount_b", "headcount_a_total{z}"]);
+        assert_eq!(unknown("headcount_c"), ["headcount_c"], "of a histogram only its parts can be asked for");
     }
 
     #[test]

@@ -1,18 +1,31 @@
 //! I/O: how this node sees the cluster. Alone, it is the whole of it.
 
-use crate::{bus::Bus, gateway::Gateway};
+use crate::gateway::Gateway;
 use axum::{Json, extract::State};
-use ring_coordinator::{document::Document, slot::SLOTS, status::Status};
+use ring_coordinator::{
+    member::outlook::{Outlook, Sight},
+    slot::SLOTS,
+};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+/// The body of `GET /v1/ring`.
+#[derive(Serialize)]
+pub(crate) struct Ring {
+    mode: &'static str,
+    slots: u16,
+    #[serde(flatten)]
+    sight: Sight,
+}
+
 /// `GET /v1/ring`: as this gateway goes by it.
-pub(crate) async fn ring(State(gateway): State<Arc<Gateway>>) -> Json<Value> {
-    let (mode, status) = match &gateway.bus {
-        Bus::Embedded(_) => ("embedded", Status::of_document(&Document::default())),
-        Bus::Redis(bus) => ("ring", Status::of_view(&bus.view())),
+pub(crate) async fn ring(State(gateway): State<Arc<Gateway>>) -> Json<Ring> {
+    let (mode, sight) = match &gateway.ring {
+        None => ("embedded", Sight::alone()),
+        Some(outlook) => ("ring", Outlook::look(outlook)),
     };
-    Json(json!({ "mode": mode, "epoch": status.epoch, "phase": status.phase, "slots": SLOTS, "nodes": status.nodes }))
+    Json(Ring { mode, slots: SLOTS, sight })
 }
 
 /// `GET /v1/regions`

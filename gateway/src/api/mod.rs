@@ -2,7 +2,7 @@
 //! `openapi.json`, which a test compares with the table.
 
 mod centrifugo;
-mod cluster;
+pub(crate) mod cluster;
 mod counters;
 mod development;
 pub mod error;

@@ -81,6 +81,7 @@ impl Served {
             counters: Counters::Elsewhere(Remote::new(remote, &rig.registry).unwrap()),
             hub: rig.hub.clone(),
             bus: gateway::bus::Bus::Redis(rig.redis().clone()),
+            ring: None,
             presence_rules: presence::Rules { region: "eu".into(), grace_ms: 1000, tiers: presence::Tiers::default() },
             clock: now,
             random_u64,

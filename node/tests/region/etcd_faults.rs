@@ -3,7 +3,7 @@
 
 use crate::{
     lookout::Lookout,
-    scene::{Scene, change, options, ring, traffic, unharmed},
+    stage::{Scene, change, options, ring, traffic, unharmed},
 };
 use std::time::Duration;
 use testkit::{Node, Region, RegionOptions, Traffic, eventually, region::PREFIX};

@@ -5,8 +5,10 @@
 mod coordinators;
 mod etcd_faults;
 mod lookout;
+mod metrics;
 mod moves;
 mod redis_faults;
 mod redis_lost;
 mod scene;
 mod stage;
+mod told;

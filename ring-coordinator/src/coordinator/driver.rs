@@ -311,6 +311,9 @@ impl Driver {
             tracing::info!(epoch = after.epoch, phase = ?after.phase, "coordinator: the ring has changed");
             self.metrics.count_step(before, after, now.saturating_sub(self.step.1));
         }
+        if let (Some(document), true) = (&document, self.core.leads()) {
+            self.metrics.know(document);
+        }
         self.step = (document, now);
         // The copies are newer at once, not with the next probe.
         if let Some(document) = self.step.0.clone().filter(|_| self.core.leads()) {

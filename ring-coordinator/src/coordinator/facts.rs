@@ -229,15 +229,19 @@ pub enum Alarm {
 }
 
 impl Alarm {
+    /// Every label of its metric.
+    pub const REASONS: [&str; 5] = ["went_back", "unreadable", "frozen", "last_nodes", "throttled"];
+
     /// The label of its metric.
     #[must_use]
     pub fn reason(&self) -> &'static str {
+        let [went_back, unreadable, frozen, last_nodes, throttled] = Alarm::REASONS;
         match self {
-            Alarm::WentBack { .. } => "went_back",
-            Alarm::Unreadable => "unreadable",
-            Alarm::Frozen => "frozen",
-            Alarm::LastNodes => "last_nodes",
-            Alarm::Throttled => "throttled",
+            Alarm::WentBack { .. } => went_back,
+            Alarm::Unreadable => unreadable,
+            Alarm::Frozen => frozen,
+            Alarm::LastNodes => last_nodes,
+            Alarm::Throttled => throttled,
         }
     }
 }

@@ -56,6 +56,11 @@ impl Metrics {
             swept: IntCounterVec::new(opts(SWEPT), &["result"])?,
             writes: IntCounterVec::new(opts(WRITES), &["result"])?,
         };
+        // So that a rate is known before the first event.
+        ["prepare", "fence", "switch"].iter().for_each(|phase| _ = metrics.phase.with_label_values(&[phase]));
+        ["copied", "already", "too_large", "failed"].iter().for_each(|result| _ = metrics.swept.with_label_values(&[result]));
+        ["ok", "refused", "unknown"].iter().for_each(|result| _ = metrics.writes.with_label_values(&[result]));
+        metrics.show_alarms(&BTreeSet::new());
         registry.register(Box::new(metrics.is_leader.clone()))?;
         registry.register(Box::new(metrics.leader_changes.clone()))?;
         registry.register(Box::new(metrics.alarms.clone()))?;
@@ -69,9 +74,16 @@ impl Metrics {
     }
 
     pub(super) fn show_alarms(&self, alarms: &BTreeSet<Alarm>) {
-        self.alarms.reset();
-        for alarm in alarms {
-            self.alarms.with_label_values(&[alarm.reason()]).set(1);
+        for reason in Alarm::REASONS {
+            let is_raised = alarms.iter().any(|alarm| alarm.reason() == reason);
+            self.alarms.with_label_values(&[reason]).set(i64::from(is_raised));
+        }
+    }
+
+    /// Shows the nodes of a leader's document before any of them is lost.
+    pub(super) fn know(&self, document: &Document) {
+        for node in document.nodes() {
+            [&self.removed, &self.readmitted].iter().for_each(|counter| _ = counter.with_label_values(&[&node.id]));
         }
     }
 
@@ -101,4 +113,33 @@ impl Metrics {
 fn opts(name: &str) -> Opts {
     let (_, help) = METRICS.iter().find(|(known, _)| *known == name).expect("a metric of the table");
     Opts::new(name, *help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{Layout, Node};
+
+    #[test]
+    fn the_table_is_exactly_what_is_shown_before_anything_has_happened() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        let url = "redis://a:1".to_owned();
+        let node = Node { id: "a".to_owned(), url, weight: 1, state: NodeState::Serving, incarnation: 1 };
+        metrics.know(&Document { current: Layout { nodes: vec![node], ..Layout::default() }, ..Document::default() });
+        let mut table: Vec<_> = METRICS.iter().map(|(name, help)| ((*name).to_owned(), (*help).to_owned())).collect();
+        table.sort();
+        let shown: Vec<_> = registry.gather().iter().map(|family| (family.name().to_owned(), family.help().to_owned())).collect();
+        assert_eq!(shown, table);
+    }
+
+    #[test]
+    fn an_alarm_that_is_over_is_shown_as_0_so_that_who_watches_sees_its_end() {
+        let metrics = Metrics::register(&Registry::new()).unwrap();
+        let shown = || Alarm::REASONS.map(|reason| metrics.alarms.with_label_values(&[reason]).get());
+        metrics.show_alarms(&BTreeSet::from([Alarm::Frozen, Alarm::WentBack { seen: 1, known: 2 }]));
+        assert_eq!(shown(), [1, 0, 1, 0, 0]);
+        metrics.show_alarms(&BTreeSet::from([Alarm::Throttled]));
+        assert_eq!(shown(), [0, 0, 0, 0, 1]);
+    }
 }

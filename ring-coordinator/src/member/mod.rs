@@ -4,6 +4,7 @@
 
 pub mod agent;
 mod metrics;
+pub mod outlook;
 
 pub use metrics::METRICS;
 
@@ -18,6 +19,7 @@ use crate::{
 use agent::{Agent, Input, Output};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use metrics::Metrics;
+use outlook::Outlook;
 use prometheus::Registry;
 use protocol::time::Clock;
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
@@ -126,6 +128,18 @@ impl Member {
     #[must_use]
     pub fn riding(&self) -> watch::Receiver<Arc<Riding>> {
         self.riding.subscribe()
+    }
+
+    /// Where the ring can be looked at from, as this gateway sees it.
+    #[must_use]
+    pub fn outlook(&self) -> Outlook {
+        Outlook {
+            gateway: self.config.gateway.clone(),
+            riding: self.riding(),
+            nodes: self.nodes.clone(),
+            mirror: self.etcd.mirror().clone(),
+            clock: self.config.clock,
+        }
     }
 
     /// Is a member until `shutdown`.

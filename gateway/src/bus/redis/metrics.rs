@@ -3,7 +3,10 @@
 use super::scripts::Answer;
 use crate::bus::feed::Note;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
-use ring_coordinator::redis::{CallError, HandedOver};
+use ring_coordinator::{
+    document::Document,
+    redis::{CallError, HandedOver},
+};
 
 /// Every metric of the bus: name, help.
 pub const METRICS: [(&str, &str); 11] = [
@@ -20,6 +23,7 @@ pub const METRICS: [(&str, &str); 11] = [
     ("headcount_redis_joined_channels", "Channels that this gateway listens to for its subscribers"),
 ];
 
+const DROPPED: [&str; 3] = ["decode", "no_local_subscriber", "queue_full"];
 const PUBLISHED: [&str; 5] = ["ok", "stale", "not_sent", "unknown", "refused"];
 
 pub(super) struct Metrics {
@@ -74,6 +78,16 @@ impl Metrics {
             stale: counters(stale, &["node"], &[])?,
             joined,
         })
+    }
+
+    /// Shows the nodes of a ring before anything has happened with them.
+    pub(super) fn know(&self, document: &Document) {
+        for node in document.nodes().map(|node| node.id.as_str()) {
+            PUBLISHED.iter().for_each(|result| _ = self.publishes.with_label_values(&[node, result]));
+            DROPPED.iter().for_each(|reason| _ = self.dropped.with_label_values(&[node, reason]));
+            self.publish_duration.with_label_values(&[node]);
+            self.stale.with_label_values(&[node]);
+        }
     }
 
     pub(super) fn published(&self, node: &str, asked: &Result<Option<Answer>, CallError>, took_ms: u64) {

@@ -118,6 +118,7 @@ impl RedisBus {
             return;
         }
         self.routes.nodes.apply(&view.document);
+        self.routes.metrics.know(&view.document);
         self.routes.view.store(view.clone());
         self.controls.follow(&self.routes, view);
         self.listener.follow();

@@ -1,0 +1,29 @@
+//! I/O: the operations page at `/ops`, and what it reads of the gateway: embedded, so that it is there wherever the node is.
+
+use crate::admin::Admin;
+use axum::{Router, routing::get};
+use gateway::server::{self, page};
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// The files of the page, one for each of its panels and one for each thing that they share.
+const FILES: [(&str, &str, &str); 10] = [
+    ("/ops", HTML, include_str!("../../clients/ops/index.html")),
+    ("/ops/ops.css", CSS, include_str!("../../clients/ops/ops.css")),
+    ("/ops/ops.js", SCRIPT, include_str!("../../clients/ops/ops.js")),
+    ("/ops/elements.js", SCRIPT, include_str!("../../clients/ops/elements.js")),
+    ("/ops/metrics.js", SCRIPT, include_str!("../../clients/ops/metrics.js")),
+    ("/ops/ring.js", SCRIPT, include_str!("../../clients/ops/ring.js")),
+    ("/ops/picture.js", SCRIPT, include_str!("../../clients/ops/picture.js")),
+    ("/ops/lag.js", SCRIPT, include_str!("../../clients/ops/lag.js")),
+    ("/ops/gateways.js", SCRIPT, include_str!("../../clients/ops/gateways.js")),
+    ("/ops/readiness.js", SCRIPT, include_str!("../../clients/ops/readiness.js")),
+];
+
+/// The page, and of a node with a gateway `GET /v1/ring`, for which no key is asked here.
+pub fn routes(admin: &Admin) -> Router {
+    let of_gateway = admin.gateway.clone().map(server::for_operators).unwrap_or_default();
+    FILES.into_iter().fold(of_gateway, |router, (path, kind, text)| router.route(path, get(move || async move { page(kind, text) })))
+}
