@@ -3,7 +3,7 @@
 use crate::region::{PATIENCE, is, readyz};
 use reqwest::Client;
 use serde_json::{Value, json};
-use testkit::{EtcdServer, Node, NodeOptions, eventually};
+use testkit::{EtcdServer, Node, NodeOptions, RedisServer, eventually};
 
 const KEY: &str = "the key of this cluster";
 
@@ -25,6 +25,11 @@ async fn a_gateway_without_seeds_counts_at_the_nodes_that_etcd_tells_of_and_goes
     _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let http = Client::builder().no_proxy().build().unwrap();
     let mut etcd = EtcdServer::start().await;
+    // Without a ring a gateway of a cluster is not ready.
+    let redis = RedisServer::start(&[]).await;
+    let ring =
+        json!({ "format": "ring/v1", "epoch": 1, "phase": "stable", "nodes": [{ "id": "r0", "url": redis.url(), "incarnation": 1 }] });
+    etcd.ctl(&["put", "/headcount/eu/ring", &ring.to_string()]).await.unwrap();
     let gateway = node("g1", "gateway", &etcd, &[]).await;
     is(readyz(&gateway).await, "no counter node of this region is known").unwrap();
     let counts = async || {

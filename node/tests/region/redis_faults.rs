@@ -168,7 +168,7 @@ async fn two_of_three_freeze_the_ring_and_it_heals(scene: &mut Scene) {
     act.until_it_flows(Duration::from_secs(30)).await;
     scene.until_well(&["redis-1", "redis-2"]).await;
     // What is not the case is not shown.
-    scene.until_all_show(frozen, f64::NAN).await;
+    scene.until_all_show(frozen, 0.0).await;
     act.until_everybody_is_told().await;
     scene.assert_they_tell(&act, true, true).await;
     let sight = scene.end(act).await;

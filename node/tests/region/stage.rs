@@ -1,10 +1,6 @@
 //! What the tests of a region's faults begin and end with.
 
-use crate::{
-    lookout::Lookout,
-    moves::channels,
-    scene::CONFIG,
-};
+use crate::{lookout::Lookout, moves::channels, scene::CONFIG};
 use serde_json::Value;
 use std::time::Duration;
 use testkit::{Outcome, Region, RegionOptions, Traffic, TrafficOptions, region::PREFIX};

@@ -1,5 +1,4 @@
-//! A region in virtual time: an etcd, gateways, Redis nodes and coordinators, and what goes wrong between them. The
-//! coordinators are the real ones; the rest does what a well-behaved one would do, late.
+//! A region in virtual time: etcd, gateways, Redis nodes, and what goes wrong between them; the coordinators are the real ones.
 
 use protocol::time::Now;
 use ring_coordinator::{
@@ -20,16 +19,16 @@ use std::{
 
 pub(crate) const STEP_MS: u64 = 50;
 
-/// What may go wrong. Each is a chance in 1000.
+/// What may go wrong, each with a chance in 1000.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Faults {
-    /// Per write: it gets lost, is applied without an answer, or is refused though it was applied.
+    /// Per write: it is lost, applied without an answer, or refused though applied.
     pub(crate) write: u64,
     /// Per order to a node: it is not carried out.
     pub(crate) order: u64,
     /// Per step: the leader dies.
     pub(crate) leader: u64,
-    /// Per step: the leader's view of etcd breaks off.
+    /// Per step: etcd is not seen for a while.
     pub(crate) gap: u64,
     /// Gateways learn and acknowledge up to so late.
     pub(crate) late_ms: u64,
@@ -338,8 +337,7 @@ impl World {
             Output::Clean { node, epoch, .. } => self.cleaned.push((node.id, epoch)),
             Output::Expel { gateway } => {
                 self.registered.remove(&gateway);
-                let back_at = self.now + 500;
-                self.gateways.entry(gateway.clone()).and_modify(|gateway| gateway.back_at = back_at);
+                self.gateways.entry(gateway.clone()).and_modify(|gateway| gateway.back_at = self.now + 500);
                 self.expelled.push(gateway);
                 self.show();
             }
