@@ -3,6 +3,7 @@
 //! where. The document is changed by the [`coordinator`] alone; what each gateway does about it is in [`member`].
 //! where. The document is changed by the [`coordinator`] alone; gateways follow it ([`following`]) and tell how far they are ([`agent`]).
 
+pub mod backoff;
 pub mod change;
 pub mod coordinator;
 pub mod disk;

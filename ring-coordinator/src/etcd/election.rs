@@ -3,11 +3,11 @@
 //! key that made it one, so that etcd refuses it afterwards.
 
 use super::{
-    backoff::Backoff,
     connection::{CallError, Connection, stream_error},
     keys::Keys,
     renewal::{NotRenewed, Renewal},
 };
+use crate::backoff::Backoff;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,

@@ -3,13 +3,13 @@
 //! its owner is told, and comes back as new.
 
 use super::{
-    backoff::Backoff,
     connection::{CallError, Connection},
     keyring::{Change, KEYS_MAX, Keyring},
     keys::{Key, Keys},
     mirror::Mirror,
     renewal::{NotRenewed, Renewal, unknown_or_gone},
 };
+use crate::backoff::Backoff;
 use bytes::Bytes;
 use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
 use parking_lot::Mutex;

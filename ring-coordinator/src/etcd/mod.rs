@@ -3,7 +3,6 @@
 //! that was elected ([`election`], [`store`]).
 
 pub mod access;
-pub mod backoff;
 pub mod connection;
 pub mod election;
 mod keyring;

@@ -2,7 +2,7 @@
 //! quiet for good: after a compaction its stream stays open, a watch of a revision that is yet to come is accepted, and
 //! a hung server says nothing.
 
-use super::backoff::Backoff;
+use crate::backoff::Backoff;
 
 /// How often the server is asked how far it is.
 const ASK_MS: u64 = 5_000;

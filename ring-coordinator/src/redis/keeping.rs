@@ -3,7 +3,6 @@
 use super::{
     Heard, Life, Link, NotSent, Script, What,
     access::Access,
-    backoff::Backoff,
     canary::canary_channel,
     commanding::serve,
     end::End,
@@ -14,6 +13,7 @@ use super::{
     opinion::Judge,
     subscriber::Subscriber,
 };
+use crate::backoff::Backoff;
 use parking_lot::Mutex;
 use protocol::time::Clock;
 use std::{
@@ -32,6 +32,8 @@ use tokio::{
 /// How long a connection that is let go of may unsubscribe before it is closed: Redis before 7.4 stands still while it closes
 /// one with many subscriptions.
 const LEAVING: Duration = Duration::from_secs(10);
+/// A connection that stood for so long, in milliseconds, was a good one: the next try comes soon.
+const GOOD_MS: u64 = 2_000;
 
 /// What the document says about a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +139,10 @@ impl Kept {
                 End::Changed => continue,
                 _ => {}
             }
-            let wait = backoff.after(self.now_ms().saturating_sub(began_ms), (self.random_u64)());
+            if began_ms + GOOD_MS <= self.now_ms() {
+                backoff.worked();
+            }
+            let wait = backoff.after_failure_ms((self.random_u64)());
             tokio::select! {
                 () = sleep(Duration::from_millis(wait)) => {}
                 changed = place.changed() => if changed.is_err() { return },

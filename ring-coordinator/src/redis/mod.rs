@@ -7,7 +7,7 @@
 //! | `nodes`, `keeping` | all nodes of the document: what callers use; one node, and its two connections for ever |
 //! | `access`, `stream`, `greeting` | where a node is and how one is let in; the socket; the first words on it |
 //! | `life`, `end` | which process with which data answers; why a connection ended |
-//! | `watchdog`, `backoff` | whether the other end lives, and when to try again |
+//! | `watchdog` | whether the other end lives; when to try again is `crate::backoff`'s to say |
 //! | `reply`, `script`, `failure` | what is read, what is called, and what becomes of a call that failed |
 //! | `pipeline`, `link`, `commanding` | commands: the queue, what callers hold, the connection |
 //! | `subscriber`, `hearing`, `listening` | subscriptions: what is wanted and confirmed, what was heard, the connection |
@@ -17,7 +17,6 @@
 //! | `handover` | a channel's stream goes to the node that its slot has moved to |
 
 mod access;
-pub mod backoff;
 pub mod canary;
 mod commanding;
 mod copy;

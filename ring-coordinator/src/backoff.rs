@@ -2,7 +2,7 @@
 
 /// The first wait.
 const FIRST_MS: u64 = 100;
-/// The longest one. Short enough that a lease is had again within seconds after etcd has come back.
+/// The longest one. Short enough that a lease, or a node, is had again within seconds after the other end has come back.
 const LAST_MS: u64 = 2_000;
 
 /// Waits between attempts, for ever.
