@@ -55,18 +55,6 @@ async fn a_message_crosses_from_http_to_a_socket_and_is_recovered_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_service_sees_the_ring_that_a_gateway_goes_by() {
-    let (server, [one, _two]) = two().await;
-    let url = server.url();
-    let all = json!({
-        "id": "redis-a", "url": url, "weight": 1, "state": "serving", "incarnation": 1, "slots": 16384, "percent": 100.0,
-        "slots_by_other_layout": null, "pins": 0,
-    });
-    let ring = http::get(one.address, "/v1/ring").await.unwrap().json();
-    assert_eq!(ring, json!({ "mode": "ring", "epoch": 1, "phase": "stable", "slots": 16384, "nodes": [all] }));
-}
-
-#[tokio::test]
 async fn a_service_reaches_connections_of_another_gateway() {
     let (_server, [one, two]) = two().await;
     let (mut ann, mut bob) = (Socket::connect(&one, "ann").await, Socket::connect(&one, "bob").await);
