@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { ARTIFACTS, launch, open, PHONE } from './browser.mjs';
 import { startRegion } from './operated.mjs';
-import { startNode } from './server.mjs';
+import { IN_CLUSTER, startNode } from './server.mjs';
 import { eventually } from './wait.mjs';
 
 const CHANGE_MS = 30_000; // a change of the ring, or the loss of a node
@@ -125,7 +125,7 @@ test('a gateway that another one has left behind is marked, and one that is sile
   assert.equal(await alert.count(), 0);
 });
 
-test('a node alone says so in one sentence, and asks nobody but itself', async (t) => {
+test('a node alone says so in one sentence, and asks nobody but itself', { skip: IN_CLUSTER && 'it is about one process' }, async (t) => {
   const node = await startNode(t);
   const page = await operations(t, node, { viewport: { width: 320, height: 568 } });
   await page.getByText('This node stands alone: it keeps all channels itself').waitFor();

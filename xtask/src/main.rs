@@ -115,9 +115,9 @@ mod tests {
 
     #[test]
     fn all_steps_run_unless_some_are_selected() {
-        assert_eq!(names(&[]).unwrap(), ["tools", "fmt", "clippy", "build", "rust", "simulation", "node", "deny"]);
+        assert_eq!(names(&[]).unwrap(), ["tools", "fmt", "clippy", "build", "rust", "simulation", "node", "cluster", "deny"]);
         assert_eq!(names(&["--only", "rust,fmt"]).unwrap(), ["fmt", "rust"]);
-        assert_eq!(names(&["--skip", "tools,deny,node"]).unwrap(), ["fmt", "clippy", "build", "rust", "simulation"]);
+        assert_eq!(names(&["--skip", "tools,deny,node"]).unwrap(), ["fmt", "clippy", "build", "rust", "simulation", "cluster"]);
         assert_eq!(names(&["--only", "rsut"]).unwrap_err(), "no step \"rsut\"");
         assert_eq!(names(&["--onyl", "rust"]).unwrap_err(), "unknown arguments: --onyl rust");
     }
