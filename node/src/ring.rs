@@ -20,7 +20,7 @@ use ring_coordinator::{
         timing::Timing,
     },
     disk::RingFile,
-    etcd::{Etcd, Snapshot, record},
+    etcd::{Etcd, Snapshot},
     member::{Member, MemberConfig, Progress, Riding, outlook::Outlook},
     redis::{Access, Hearing, Nodes, NodesConfig, Vote, handover_scripts},
     source::{Origin, STALE_MS, Standing},
@@ -159,8 +159,7 @@ fn health(me: &str, riding: &Riding, nodes: &Nodes, snapshot: &Snapshot, now: No
             full.push(*id);
         }
         let Some(opinion) = node.opinion.filter(|opinion| opinion.vote == Vote::Down) else { continue };
-        let others_up =
-            snapshot.votes.iter().filter(|((node, gateway), held)| node == id && gateway != me && held.value.vote == record::Opinion::Up);
+        let others_up = snapshot.votes.iter().filter(|((node, gateway), held)| node == id && gateway != me && held.value.vote == Vote::Up);
         if is_odd_one_out(opinion.since_ms, others_up.count(), snapshot.gateways.len(), now) {
             return Health::Failed(format!("this gateway does not reach the Redis node {id}, and most others do: {}", opinion.reason));
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     document::{Document, NodeState, Phase},
-    etcd::{Snapshot, record::Opinion},
+    etcd::{Snapshot, record::Vote},
     slot::{SLOTS, Slot},
     view::View,
     wanted::{Answer, Outcome, Wanted, Wish},
@@ -114,7 +114,7 @@ impl Status {
     /// With what stands in etcd beside the document: gateways, votes, what is wanted.
     #[must_use]
     pub fn beside(mut self, snapshot: &Snapshot) -> Status {
-        for ((node, gateway), held) in snapshot.votes.iter().filter(|(_, held)| held.value.vote == Opinion::Down) {
+        for ((node, gateway), held) in snapshot.votes.iter().filter(|(_, held)| held.value.vote == Vote::Down) {
             let (since_ms, reason) = (held.value.since_ms, held.value.reason.clone());
             let vote = DownVote { gateway: gateway.clone(), since_ms, reason };
             self.nodes.iter_mut().filter(|status| status.id == *node).for_each(|status| status.down_votes.push(vote.clone()));

@@ -3,7 +3,7 @@
 use crate::{
     change,
     document::{Document, Layout, Node},
-    etcd::record::{Gateway, Vote},
+    etcd::record::{Gateway, Opinion},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,7 @@ pub struct Seen {
     /// The registered gateways by their names.
     pub gateways: BTreeMap<String, Gateway>,
     /// Votes by node, then by gateway.
-    pub votes: BTreeMap<String, BTreeMap<String, Vote>>,
+    pub votes: BTreeMap<String, BTreeMap<String, Opinion>>,
 }
 
 /// A fact.

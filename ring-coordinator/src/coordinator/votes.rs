@@ -18,11 +18,11 @@ pub struct Tally {
 impl Tally {
     /// Counts the votes of those who are registered.
     #[must_use]
-    pub fn of(votes: Option<&BTreeMap<String, Vote>>, gateways: &BTreeMap<String, Gateway>) -> Tally {
+    pub fn of(votes: Option<&BTreeMap<String, Opinion>>, gateways: &BTreeMap<String, Gateway>) -> Tally {
         let votes = votes.into_iter().flatten().filter(|(gateway, _)| gateways.contains_key(*gateway));
         votes.fold(Tally { gateways: gateways.len(), ..Tally::default() }, |tally, (_, vote)| match vote.vote {
-            Opinion::Down => Tally { down: tally.down + 1, ..tally },
-            Opinion::Up => Tally { up: tally.up + 1, ..tally },
+            Vote::Down => Tally { down: tally.down + 1, ..tally },
+            Vote::Up => Tally { up: tally.up + 1, ..tally },
         })
     }
 
@@ -139,9 +139,9 @@ mod tests {
 
     #[test]
     fn only_registered_gateways_have_a_vote() {
-        let vote = |vote| Vote { vote, since_ms: 0, reason: String::new() };
+        let vote = |vote| Opinion { vote, since_ms: 0, reason: String::new() };
         let votes: BTreeMap<_, _> =
-            [("g1", Opinion::Down), ("g2", Opinion::Up), ("gone", Opinion::Down)].map(|(g, v)| (g.to_owned(), vote(v))).into();
+            [("g1", Vote::Down), ("g2", Vote::Up), ("gone", Vote::Down)].map(|(g, v)| (g.to_owned(), vote(v))).into();
         let gateways: BTreeMap<_, _> = ["g1", "g2", "g3"].map(|g| (g.to_owned(), Gateway::default())).into();
         assert_eq!(Tally::of(Some(&votes), &gateways), tally(1, 1, 3));
         assert_eq!(Tally::of(None, &gateways), tally(0, 0, 3));

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::redis::{Opinion, Vote};
+
 /// A gateway that is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Gateway {
@@ -16,28 +18,6 @@ pub struct Gateway {
     /// The highest epoch whose phase it has finished: in `prepare` it listens for all moved channels at their new owners
     /// too, in `switch` nothing of its own is under way to the old ones.
     pub acked: u64,
-}
-
-/// Whether a Redis node does its work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Opinion {
-    /// It does.
-    Up,
-    /// It does not.
-    Down,
-}
-
-/// What one gateway thinks of one Redis node; written when it changes its opinion.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Vote {
-    /// Whether the node does its work.
-    pub vote: Opinion,
-    /// Since when the gateway thinks so, in milliseconds since 1970, by its own clock.
-    pub since_ms: u64,
-    /// Why, for people.
-    #[serde(default)]
-    pub reason: String,
 }
 
 /// A counter node that is there.
@@ -58,8 +38,8 @@ mod tests {
         let gateway = Gateway { address: "10.0.0.1:8000".into(), version: "0.1.0".into(), started_ms: 1, epoch: 7, acked: 6 };
         let json = r#"{"address":"10.0.0.1:8000","version":"0.1.0","started_ms":1,"epoch":7,"acked":6}"#;
         assert_eq!(serde_json::to_string(&gateway).unwrap(), json);
-        let vote: Vote = serde_json::from_str(r#"{"vote":"down","since_ms":5,"reason":"silent","later":1}"#).unwrap();
-        assert_eq!(vote, Vote { vote: Opinion::Down, since_ms: 5, reason: "silent".into() });
+        let vote: Opinion = serde_json::from_str(r#"{"vote":"down","since_ms":5,"reason":"silent","later":1}"#).unwrap();
+        assert_eq!(vote, Opinion { vote: Vote::Down, since_ms: 5, reason: "silent".into() });
         let node = CounterNode { region: "eu".into(), address: "10.0.0.2:7400".into() };
         assert_eq!(serde_json::to_string(&node).unwrap(), r#"{"region":"eu","address":"10.0.0.2:7400"}"#);
     }

@@ -2,7 +2,7 @@
 
 use super::{
     keys::{Key, Keys},
-    record::{CounterNode, Gateway, Vote},
+    record::{CounterNode, Gateway, Opinion},
 };
 use crate::{document::Document, validate::DOCUMENT_BYTES_MAX};
 use bytes::Bytes;
@@ -91,7 +91,7 @@ pub struct Snapshot {
     /// Gateways by their names.
     pub gateways: BTreeMap<String, Arc<Held<Gateway>>>,
     /// Votes by Redis node and gateway.
-    pub votes: BTreeMap<(String, String), Arc<Held<Vote>>>,
+    pub votes: BTreeMap<(String, String), Arc<Held<Opinion>>>,
     /// Counter nodes by their names.
     pub counters: BTreeMap<String, Arc<Held<CounterNode>>>,
     /// The JSON of what an operator has asked for.

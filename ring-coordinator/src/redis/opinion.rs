@@ -28,6 +28,7 @@ pub struct Opinion {
     /// Since when, in milliseconds since 1970 by the gateway's clock; for people.
     pub since_ms: u64,
     /// Why; for people.
+    #[serde(default)]
     pub reason: String,
 }
 

@@ -8,7 +8,7 @@ use ring_coordinator::{
     change,
     coordinator::facts::{Alarm, Input, Refusal},
     document::{NodeState, Phase},
-    etcd::record::Opinion,
+    etcd::record::Vote,
 };
 use world::{Faults, World, layout, serving};
 
@@ -129,7 +129,7 @@ fn votes_without_the_own_probe_and_a_probe_without_votes_remove_nobody() {
     assert_eq!((world.epoch(), world.alarms.len()), (1, 0));
     world.unreachable.clear();
     for vote in world.votes.get_mut("a").unwrap().values_mut() {
-        vote.vote = Opinion::Down;
+        vote.vote = Vote::Down;
     }
     // The gateways of the world would change their minds; this one is shown once and stays.
     let seen = world.seen();

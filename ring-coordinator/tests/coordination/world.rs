@@ -50,7 +50,7 @@ pub(crate) struct World {
     pub(crate) revision: i64,
     pub(crate) registered: BTreeMap<String, Gateway>,
     pub(crate) gateways: BTreeMap<String, SimGateway>,
-    pub(crate) votes: BTreeMap<String, BTreeMap<String, Vote>>,
+    pub(crate) votes: BTreeMap<String, BTreeMap<String, Opinion>>,
     /// Nodes that are dead, since when; what is voted, so much later, and probed follows.
     pub(crate) dead: BTreeMap<String, u64>,
     pub(crate) noticed_ms: u64,
@@ -89,7 +89,7 @@ impl World {
     pub(crate) fn new(seed: u64, nodes: &[&str], gateways: usize, faults: Faults) -> World {
         let document = Arc::new(Document { epoch: 1, vnodes: 4, current: serving(nodes), ..Document::default() });
         let names: Vec<String> = (1..=gateways).map(|number| format!("g{number}")).collect();
-        let up = |_: &&str| Vote { vote: Opinion::Up, since_ms: 0, reason: String::new() };
+        let up = |_: &&str| Opinion { vote: Vote::Up, since_ms: 0, reason: String::new() };
         World {
             now: 1_000,
             seed,
@@ -233,12 +233,12 @@ impl World {
         let mut changed = false;
         for (node, votes) in &mut self.votes {
             let vote = match self.dead.get(node) {
-                Some(since) if self.now >= since + self.noticed_ms => Opinion::Down,
+                Some(since) if self.now >= since + self.noticed_ms => Vote::Down,
                 Some(_) => continue,
-                None => Opinion::Up,
+                None => Vote::Up,
             };
             for name in self.gateways.keys() {
-                let before = votes.insert(name.clone(), Vote { vote, since_ms: 0, reason: String::new() });
+                let before = votes.insert(name.clone(), Opinion { vote, since_ms: 0, reason: String::new() });
                 changed |= before.is_none_or(|before| before.vote != vote);
             }
         }

@@ -24,7 +24,7 @@ async fn keys_are_put_changed_and_taken_back_and_gone_at_once_when_the_node_leav
     let (station, other) = (Station::start(etcd.url()), Station::start(etcd.url()));
     let vote = Key::Vote { node: "redis-a".into(), gateway: "g1".into() };
     station.etcd.lease().set(g1(), &acked(1)).unwrap();
-    station.etcd.lease().set(vote.clone(), &Vote { vote: Opinion::Up, since_ms: 1, reason: String::new() }).unwrap();
+    station.etcd.lease().set(vote.clone(), &Opinion { vote: Vote::Up, since_ms: 1, reason: String::new() }).unwrap();
     other.sees(|snapshot| snapshot.votes.len() == 1 && snapshot.gateways.contains_key("g1")).await;
     station.etcd.lease().set(g1(), &acked(2)).unwrap();
     station.etcd.lease().remove(&vote);

@@ -1,7 +1,7 @@
 //! The mirror shows what stands in etcd, whatever happened to the watch.
 
 use crate::station::{PATIENCE, Station, json};
-use ring_coordinator::etcd::record::{CounterNode, Gateway, Opinion};
+use ring_coordinator::etcd::record::{CounterNode, Gateway, Vote};
 use testkit::{Direction, EtcdServer, Proxy, eventually};
 
 const RING: &str = "/headcount/eu/ring";
@@ -22,7 +22,7 @@ async fn a_mirror_shows_all_that_stands_in_etcd_and_each_change() {
     let snapshot = station.sees(|snapshot| snapshot.wanted_result.is_some()).await;
     let expected = Gateway { address: "h:1".into(), version: "v".into(), started_ms: 1, epoch: 1, acked: 1 };
     assert_eq!(snapshot.gateways["g1"].value, expected);
-    assert_eq!(snapshot.votes[&("redis-a".into(), "g1".into())].value.vote, Opinion::Down);
+    assert_eq!(snapshot.votes[&("redis-a".into(), "g1".into())].value.vote, Vote::Down);
     assert_eq!(snapshot.counters["c1"].value, CounterNode { region: "eu".into(), address: "h:2".into() });
     assert_eq!(snapshot.wanted.as_ref().unwrap().value, r#"{"any":"thing"}"#);
     etcd.ctl(&["del", "/headcount/eu/votes/", "--prefix"]).await.unwrap();

@@ -125,12 +125,6 @@ impl RedisBus {
         self.routes.newest.send_replace(view.epoch());
     }
 
-    /// The ring that this gateway goes by.
-    #[must_use]
-    pub fn view(&self) -> Arc<View> {
-        self.routes.view.load_full()
-    }
-
     /// Others may have gone on without this gateway, because it was cut off: every channel is compared with its history, and
     /// what was missed is delivered or told.
     pub fn check(&self) {
