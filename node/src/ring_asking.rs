@@ -5,9 +5,9 @@ use anyhow::Context;
 use clap::Args;
 use prometheus::Registry;
 use ring_coordinator::{
-    document::Document,
+    document::{Document, Phase},
     etcd::{CallError, Etcd, Snapshot, WriteError},
-    wanted::{Answer, Outcome, Wanted, Wish},
+    wanted::{Answer, Fate, Outcome, Wanted, Wish},
 };
 use std::{
     fs,
@@ -75,18 +75,19 @@ impl Ring {
     /// Asks, and waits until it is done. `None`: it was not to be waited for.
     pub fn ask(&self, wish: Wish, asking: &Asking) -> Result<Option<Answer>, Failure> {
         let by = asking.by.clone().unwrap_or_else(operator);
-        let wanted = Wanted { wish, by, asked_ms: clock::now().wall_ms };
-        let json = serde_json::to_vec(&wanted).context("writing the wish")?;
+        let mut wanted = Wanted { wish, by, asked_ms: clock::now().wall_ms, instead_of: None };
         self.runtime.block_on(async {
-            self.leave(&wanted, &json).await?;
+            self.leave(&mut wanted).await?;
             if asking.wait == 0 {
                 tell("asked; `headcount ring status` tells what becomes of it");
                 return Ok(None);
             }
             tell("asked; waiting for the coordinator");
             match timeout(Duration::from_secs(asking.wait), self.answered(&wanted)).await {
-                Ok(Answer { outcome: Outcome::Refused, reason, .. }) => Err(Failure::Refused(format!("the coordinator refused: {reason}"))),
-                Ok(answer) => Ok(Some(answer)),
+                Ok(Ok(Answer { outcome: Outcome::Refused, reason, .. })) => {
+                    Err(Failure::Refused(format!("the coordinator refused: {reason}")))
+                }
+                Ok(answer) => answer.map(Some),
                 Err(_) => Err(Failure::Unreachable(format!(
                     "no answer within {} s; what was asked for still stands in etcd, for the next coordinator that leads: `headcount \
                      ring status` tells what becomes of it",
@@ -96,12 +97,23 @@ impl Ring {
         })
     }
 
-    /// Leaves the wish; once more, as long as nobody knows whether it was left and it is not to be found.
-    async fn leave(&self, wanted: &Wanted, json: &[u8]) -> Result<(), Failure> {
+    /// Leaves the wish; once more, as long as nobody knows whether it was left and it is not to be found. One that a change is
+    /// dropped takes the place of the wish that stands there.
+    async fn leave(&self, wanted: &mut Wanted) -> Result<(), Failure> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
+        let mut seen = None;
         loop {
-            let error = match self.etcd.store().ask(json).await {
+            let json = serde_json::to_vec(&wanted).context("writing the wish")?;
+            let left = match seen {
+                None => self.etcd.store().ask(&json).await,
+                Some((standing, ring)) => self.etcd.store().ask_instead(&json, standing, ring).await,
+            };
+            let error = match left {
                 Ok(_) => return Ok(()),
+                Err(WriteError::Changed { .. }) if wanted.wish == Wish::Abort && tokio::time::Instant::now() < deadline => {
+                    seen = self.instead(wanted).await?;
+                    continue;
+                }
                 Err(WriteError::Changed { .. }) => return Err(self.taken().await),
                 Err(WriteError::Unknown(error)) => error,
                 Err(error) => return Err(Failure::Refused(error.to_string())),
@@ -111,11 +123,32 @@ impl Ring {
                 let text = format!("{error}; nobody knows whether it was asked for: `headcount ring status` tells");
                 return Err(Failure::Unreachable(text));
             };
-            let waits = snapshot.wanted.as_ref().is_some_and(|held| held.value == json);
-            if waits || answer_to(wanted, &snapshot).is_some() {
+            if fate(wanted, &snapshot) != Fate::Unknown {
                 return Ok(());
             }
         }
+    }
+
+    /// What is to be replaced: the revisions of the wish that stands, and of the ring beside it. `None`: nothing.
+    async fn instead(&self, wanted: &mut Wanted) -> Result<Option<(i64, i64)>, Failure> {
+        let snapshot = self.read_patiently().await.map_err(|error| unreachable(&error))?;
+        let standing = standing(&snapshot);
+        if standing.as_ref().is_some_and(|standing| standing.wish == Wish::Abort) {
+            // It is answered soon, and says the same.
+            sleep(LOOK).await;
+            return Ok(None);
+        }
+        let phase = snapshot.document.as_ref().map(|held| held.value.phase);
+        if let (Some(standing), Some(phase @ (Phase::Fence | Phase::Switch))) = (&standing, phase) {
+            return Err(Failure::Refused(format!(
+                "the change that {} has asked for has gone too far to be dropped (its phase is {}): wait for its end, then ask for the \
+                 opposite",
+                standing.by,
+                word(phase),
+            )));
+        }
+        wanted.instead_of = standing.map(|standing| standing.question());
+        Ok(snapshot.wanted.as_ref().map(|held| (held.mod_revision, snapshot.ring_revision)))
     }
 
     async fn read_patiently(&self) -> Result<Snapshot, CallError> {
@@ -129,17 +162,39 @@ impl Ring {
     }
 
     /// Waits for the answer, for ever, and tells how far it is. While etcd does not answer, it is asked again.
-    async fn answered(&self, wanted: &Wanted) -> Answer {
-        let (mut told, mut complained) = (0, String::new());
+    async fn answered(&self, wanted: &Wanted) -> Result<Answer, Failure> {
+        let (mut told, mut complained, mut replaced) = (0, String::new(), None);
         loop {
             match self.etcd.store().read().await {
                 Ok(snapshot) => {
                     if let Some(document) = snapshot.document.as_ref().map(|held| &held.value).filter(|document| document.epoch != told) {
                         told = document.epoch;
-                        tell(&format!("epoch {told}: {}", serde_json::json!(document.phase).as_str().unwrap_or_default()));
+                        tell(&format!("epoch {told}: {}", word(document.phase)));
                     }
-                    if let Some(answer) = answer_to(wanted, &snapshot) {
-                        return answer;
+                    match fate(wanted, &snapshot) {
+                        Fate::Waits => {}
+                        Fate::Answered(answer) => return Ok(answer),
+                        Fate::Replaced { by, answer: Some(Answer { outcome: Outcome::Done, epoch, .. }) } => {
+                            return Err(Failure::Refused(format!("{by} has asked for it to be dropped, and it was, by epoch {epoch}")));
+                        }
+                        Fate::Replaced { by, answer: None } if replaced.is_none_or(|at: tokio::time::Instant| at.elapsed() < PATIENCE) => {
+                            if replaced.is_none() {
+                                tell(&format!("{by} has asked for it to be dropped"));
+                                replaced = Some(tokio::time::Instant::now());
+                            }
+                        }
+                        Fate::Replaced { by, .. } => {
+                            return Err(Failure::Refused(format!(
+                                "{by} has asked for it to be dropped; whether it was, `headcount ring status` tells"
+                            )));
+                        }
+                        Fate::Unknown => {
+                            return Err(Failure::Unreachable(
+                                "what was asked for stands in etcd no longer, and nothing tells what became of it: `headcount ring status` \
+                                 tells how the ring is"
+                                    .to_owned(),
+                            ));
+                        }
                     }
                 }
                 Err(error) if error.text != complained => {
@@ -154,18 +209,29 @@ impl Ring {
 
     /// Somebody else has asked for something.
     async fn taken(&self) -> Failure {
-        let waiting = match self.etcd.store().read().await {
-            Ok(snapshot) => snapshot.wanted.and_then(|held| serde_json::from_slice::<Wanted>(&held.value).ok()),
+        let by = match self.etcd.store().read().await {
+            Ok(snapshot) => standing(&snapshot).map_or("somebody".to_owned(), |standing| standing.by),
             Err(error) => return unreachable(&error),
         };
-        let by = waiting.map_or("somebody".to_owned(), |wanted| wanted.by);
-        Failure::Refused(format!("{by} has asked for a change that is not done yet; wait for it, then ask again"))
+        Failure::Refused(format!(
+            "{by} has asked for a change that is not done yet; wait for it, or drop it with `headcount ring abort`, then ask again"
+        ))
     }
 }
 
-fn answer_to(wanted: &Wanted, snapshot: &Snapshot) -> Option<Answer> {
-    let answer = serde_json::from_slice::<Answer>(&snapshot.wanted_result.as_ref()?.value).ok()?;
-    (answer.by == wanted.by && answer.asked_ms == wanted.asked_ms).then_some(answer)
+/// The wish that stands in etcd, if it can be read.
+fn standing(snapshot: &Snapshot) -> Option<Wanted> {
+    serde_json::from_slice(&snapshot.wanted.as_ref()?.value).ok()
+}
+
+fn fate(wanted: &Wanted, snapshot: &Snapshot) -> Fate {
+    let answer = snapshot.wanted_result.as_ref().and_then(|held| serde_json::from_slice(&held.value).ok());
+    Fate::of(&wanted.question(), standing(snapshot), answer)
+}
+
+/// As the document spells it.
+fn word(phase: Phase) -> String {
+    serde_json::json!(phase).as_str().unwrap_or_default().to_owned()
 }
 
 /// Whether etcd may answer if it is asked again.

@@ -134,7 +134,8 @@ impl Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.epoch == 0 {
-            return writeln!(f, "there is no ring yet; `headcount ring add` or `headcount ring apply` makes one");
+            writeln!(f, "there is no ring yet; `headcount ring add` or `headcount ring apply` makes one")?;
+            return self.write_wishes(f);
         }
         let meaning = match self.phase {
             Phase::Stable => "nothing changes",
@@ -166,14 +167,21 @@ impl fmt::Display for Status {
             let late = if *acked < self.epoch { "  (waited for)" } else { "" };
             writeln!(f, "{name:width$}  {epoch:>8} {acked:>8}  {address}{late}")?;
         }
-        if let Some(Wanted { wish, by, .. }) = &self.wanted {
+        self.write_wishes(f)
+    }
+}
+
+impl Status {
+    fn write_wishes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Wanted { wish, by, instead_of, .. }) = &self.wanted {
             let what = match wish {
                 Wish::Become { epoch, .. } => format!("another layout than that of epoch {epoch}"),
                 Wish::Abort => "the change under way to be dropped".to_owned(),
                 Wish::Lose(nodes) => format!("{} to be taken for lost", nodes.join(", ")),
                 Wish::Publish => "the newest known ring to be published again".to_owned(),
             };
-            writeln!(f, "\n{by} wants {what}; the coordinator has not answered yet")?;
+            let instead_of = instead_of.as_ref().map_or(String::new(), |asked| format!(", instead of what {} wanted", asked.by));
+            writeln!(f, "\n{by} wants {what}{instead_of}; the coordinator has not answered yet")?;
         }
         match &self.answer {
             Some(Answer { by, outcome: Outcome::Done, epoch, .. }) => writeln!(f, "\nwhat {by} wanted was done by epoch {epoch}"),
@@ -231,7 +239,7 @@ mod tests {
             ("gw/g2", r#"{"address":"h:2","version":"1","started_ms":1,"epoch":6,"acked":6}"#.to_owned()),
             ("votes/redis-b/g1", r#"{"vote":"down","since_ms":3,"reason":"silent"}"#.to_owned()),
             ("votes/redis-a/g1", r#"{"vote":"up","since_ms":3}"#.to_owned()),
-            ("wanted", r#"{"wish":"abort","by":"ann@ops","asked_ms":9}"#.to_owned()),
+            ("wanted", r#"{"wish":"abort","by":"ann@ops","asked_ms":9,"instead_of":{"by":"bob@ops","asked_ms":8}}"#.to_owned()),
         ];
         let entries = entries.into_iter().zip(1..).map(|((key, value), revision)| Entry {
             name: format!("/headcount/eu/{key}").into(),
@@ -253,7 +261,8 @@ mod tests {
             "         down for g1: silent".to_owned(),
             "g1              7        7  h:1".to_owned(),
             "g2              6        6  h:2  (waited for)".to_owned(),
-            "ann@ops wants the change under way to be dropped; the coordinator has not answered yet".to_owned(),
+            "ann@ops wants the change under way to be dropped, instead of what bob@ops wanted; the coordinator has not answered yet"
+                .to_owned(),
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

@@ -81,7 +81,7 @@ impl Process {
     /// Asks for a layout; returns the revision of the question.
     async fn ask(&self, layout: Layout) -> i64 {
         let wish = Wish::Become { layout, epoch: self.ring().epoch };
-        let wanted = Wanted { wish, by: "test".to_owned(), asked_ms: now().wall_ms };
+        let wanted = Wanted { wish, by: "test".to_owned(), asked_ms: now().wall_ms, instead_of: None };
         self.etcd.store().ask(&serde_json::to_vec(&wanted).unwrap()).await.unwrap()
     }
 

@@ -76,3 +76,27 @@ async fn without_a_coordinator_the_wish_waits_for_one_and_others_wait_for_it() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_coordinator_too_who_has_asked_is_told_that_somebody_wants_it_dropped() {
+    let region = Region::start(1).await;
+    let url = region.url(0);
+    let aborting = async {
+        testkit::eventually(PATIENCE, async || {
+            let (_, out, _) = run(&region, &["status"]).await;
+            if out.contains("bob wants another layout than that of epoch 0") { Ok(()) } else { Err(out) }
+        })
+        .await;
+        let first = run(&region, &["abort", "--wait", "1", "--by", "eve"]).await;
+        // What stands there now says the same; its answer is waited for, and does not come.
+        (first, run(&region, &["abort", "--by", "ann"]).await)
+    };
+    let add = ["add", "redis-a", &url, "--by", "bob", "--wait", "50"];
+    let asked = tokio::time::timeout(PATIENCE, async { tokio::join!(run(&region, &add), aborting) });
+    let ((code, _, err), (first, second)) = asked.await.expect("an end of the first command");
+    assert!(code == 77 && err.contains("eve has asked for it to be dropped; whether it was,"), "{code} {err}");
+    assert!(first.0 == 69 && first.2.contains("no answer within 1 s"), "{first:?}");
+    assert!(second.0 == 77 && second.2.contains("eve has asked for a change that is not done yet"), "{second:?}");
+    let (_, out, _) = run(&region, &["status"]).await;
+    assert!(out.contains("eve wants the change under way to be dropped, instead of what bob wanted"), "{out}");
+}

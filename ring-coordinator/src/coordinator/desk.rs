@@ -44,3 +44,13 @@ pub(super) fn told(wish: Wish, wanted: u64) -> Input {
         Wish::Publish => Input::Publish { wanted },
     }
 }
+
+/// Whether what stands in etcd is to be told again later instead of being refused. Other wishes than a layout, which waits for
+/// the end of a change, find the coordinator busy only for as long as it takes to write a document.
+pub(super) fn is_too_early(wish: &Wish, result: &Result<u64, Refusal>) -> bool {
+    match result {
+        Err(Refusal::NotLeading) => true,
+        Err(Refusal::Busy) => !matches!(wish, Wish::Become { .. }),
+        _ => false,
+    }
+}

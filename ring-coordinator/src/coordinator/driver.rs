@@ -3,7 +3,7 @@
 
 use super::{
     Coordinator,
-    desk::{Asked, Asker, Desk, told},
+    desk::{Asked, Asker, Desk, is_too_early, told},
     errands::{Back, errand, probe},
     facts::{Input, Output, Refusal, Seen},
     metrics::Metrics,
@@ -242,7 +242,7 @@ impl Driver {
                 self.tell(input);
             }
             Err(error) => {
-                let wanted = Wanted { wish: Wish::Abort, by: String::new(), asked_ms: 0 };
+                let wanted = Wanted { wish: Wish::Abort, by: String::new(), asked_ms: 0, instead_of: None };
                 self.write_answer(held.mod_revision, &wanted, Outcome::Refused, format!("it cannot be read: {error}"));
             }
         }
@@ -375,7 +375,7 @@ impl Driver {
     fn answer(&mut self, wanted: u64, result: Result<u64, Refusal>) {
         match self.askers.remove(&wanted) {
             Some(Asker::Desk(asker)) => _ = asker.send(result),
-            Some(Asker::Etcd(..)) if result == Err(Refusal::NotLeading) => self.told = 0,
+            Some(Asker::Etcd(_, wanted)) if is_too_early(&wanted.wish, &result) => self.told = 0,
             Some(Asker::Etcd(asked, wanted)) => {
                 let (outcome, reason) = result.map_or_else(|why| (Outcome::Refused, why.to_string()), |_| (Outcome::Done, String::new()));
                 self.write_answer(asked, &wanted, outcome, reason);
@@ -386,7 +386,8 @@ impl Driver {
 
     fn write_answer(&mut self, asked: i64, wanted: &Wanted, outcome: Outcome, reason: String) {
         let epoch = self.step.0.as_ref().map_or(0, |document| document.epoch);
-        let answer = Answer { by: wanted.by.clone(), asked_ms: wanted.asked_ms, outcome, reason, epoch };
+        let Wanted { by, asked_ms, instead_of, .. } = wanted.clone();
+        let answer = Answer { by, asked_ms, outcome, reason, epoch, instead_of };
         if let Some(pen) = self.pen() {
             self.jobs.spawn(pen.answer(asked, answer));
         }

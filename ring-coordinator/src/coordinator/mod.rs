@@ -254,7 +254,9 @@ impl Coordinator {
             let is_gone = |node: &&Node| document.nodes().all(|left| left.id != node.id);
             self.left_behind = before.nodes().filter(is_gone).cloned().collect();
         }
-        let is_done = |wanted: &Wanted| wanted.begun && document.phase == Phase::Stable;
+        // What has not begun is done where it has come about otherwise, as it does for who wants that a change is dropped.
+        let has_come = |wanted: &Wanted| wanted.begun || phases::is_as_wanted(&document.current, &wanted.layout);
+        let is_done = |wanted: &Wanted| document.phase == Phase::Stable && has_come(wanted);
         if let Some(wanted) = self.wanted.take_if(|wanted| is_done(wanted)) {
             let is_as_wanted = phases::is_as_wanted(&document.current, &wanted.layout);
             let dropped = || Refusal::Dropped("somebody else has changed the ring, or a new node was lost".to_owned());

@@ -33,12 +33,7 @@ impl Coordinator {
 
     /// The layout that follows from what is wanted, and whether the ring has gone over to it already, or is about to.
     fn judge(&self, base: u64, layout: Layout) -> Result<(Layout, bool), Refusal> {
-        if self.leading_since.is_none() || self.fresh_since.is_none() {
-            return Err(Refusal::NotLeading);
-        }
-        if self.went_back().is_some() {
-            return Err(Refusal::WentBack);
-        }
+        self.may_write()?;
         if self.wanted.is_some() {
             return Err(Refusal::Busy);
         }
@@ -62,30 +57,33 @@ impl Coordinator {
         Ok((Change::Whole(layout).apply(&document.current, document.vnodes, epoch + 1)?, false))
     }
 
+    /// The change under way gives way to another wish, that all stays as it is: it is answered when that is written.
     pub(super) fn abort(&mut self, wanted: u64, now: u64, out: &mut Vec<Output>) {
-        if self.wanted.as_ref().is_some_and(|waits| !waits.begun) {
-            self.refuse_wanted(Refusal::Dropped("somebody wants it dropped".to_owned()), out);
-            out.push(Output::Answer { wanted, result: Ok(self.epoch()) });
-            return;
-        }
-        let aborted = match &self.newest {
-            _ if !self.may_write() => Err(Refusal::NotLeading),
+        let dropped = || Refusal::Dropped("somebody wants it dropped".to_owned());
+        let result = match (self.may_write(), &self.newest) {
+            (Err(refusal), _) => Err(refusal),
             _ if self.writing.is_some() => Err(Refusal::Busy),
-            document => document.as_ref().and_then(|document| phases::abort(document)).ok_or(Refusal::NothingToAbort),
+            (_, Some(document)) if phases::abort(document).is_some() => {
+                let current = document.current.clone();
+                self.refuse_wanted(dropped(), out);
+                self.wanted = Some(Wanted { wanted, layout: current.clone(), of: current, since: now, begun: false });
+                return;
+            }
+            _ if self.wanted.as_ref().is_some_and(|waits| !waits.begun) => {
+                self.refuse_wanted(dropped(), out);
+                Ok(self.epoch())
+            }
+            _ => Err(Refusal::NothingToAbort),
         };
-        let result = aborted.map(|document| {
-            let epoch = document.epoch;
-            self.write(document, now, out);
-            epoch
-        });
         out.push(Output::Answer { wanted, result });
     }
 
     /// Somebody knows that the nodes are lost: no vote is asked, no phase waited for.
     pub(super) fn force_out(&mut self, wanted: u64, nodes: &BTreeSet<String>, now: u64, out: &mut Vec<Output>) {
-        let document = self.newest.clone().filter(|_| self.may_write());
+        let document = self.newest.clone();
         let serving = document.as_ref().map(|document| phases::ahead(document).serving().map(|node| &node.id).collect::<BTreeSet<_>>());
         let result = match (&document, serving) {
+            _ if let Err(refusal) = self.may_write() => Err(refusal),
             (Some(document), Some(serving)) => match nodes.iter().find(|node| !serving.contains(node)) {
                 _ if self.writing.is_some() => Err(Refusal::Busy),
                 Some(node) => Err(Refusal::NotThose(format!("node {node} takes no slots, so it cannot be lost"))),
@@ -101,8 +99,12 @@ impl Coordinator {
         out.push(Output::Answer { wanted, result });
     }
 
-    fn may_write(&self) -> bool {
-        self.leading_since.is_some() && self.fresh_since.is_some() && self.went_back().is_none()
+    fn may_write(&self) -> Result<(), Refusal> {
+        match self.went_back() {
+            _ if self.leading_since.is_none() || self.fresh_since.is_none() => Err(Refusal::NotLeading),
+            Some(_) => Err(Refusal::WentBack),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn publish(&mut self, wanted: u64, now: u64, out: &mut Vec<Output>) {

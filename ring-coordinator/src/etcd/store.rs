@@ -110,10 +110,11 @@ impl Store {
     }
 
     /// Asks instead of what was asked for at revision `standing` and has no answer yet: who wants a change dropped need not
-    /// wait for its end. [`WriteError::Changed`] if that is no longer there.
-    pub async fn ask_instead(&self, wanted: &[u8], standing: i64) -> Result<i64, WriteError> {
+    /// wait for its end. [`WriteError::Changed`] if that is no longer there, or the ring is not that of revision `ring`.
+    pub async fn ask_instead(&self, wanted: &[u8], standing: i64, ring: i64) -> Result<i64, WriteError> {
         let name = self.keys.name(&Key::Wanted);
-        self.swap("ask", &name, standing, None, Vec::new(), vec![TxnOp::put(name.clone(), wanted, None)]).await
+        let is_as_seen = Compare::mod_revision(self.keys.name(&Key::Ring), CompareOp::Equal, ring);
+        self.swap("ask", &name, standing, None, vec![is_as_seen], vec![TxnOp::put(name.clone(), wanted, None)]).await
     }
 
     /// Answers what was asked for at revision `asked`, in JSON, and takes the question away.

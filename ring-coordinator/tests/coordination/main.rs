@@ -295,8 +295,26 @@ fn a_change_is_dropped_on_request_until_the_fence() {
     world.want(1, serving(&["a", "b", "c"]));
     world.run(1_000);
     world.tell(Input::Abort { wanted: 2 });
-    assert_eq!(world.answers.last(), Some(&(2, Ok(3))));
+    let dropped = Refusal::Dropped("somebody wants it dropped".to_owned());
+    assert_eq!(world.answers, [(1, Err(dropped)), (2, Ok(3))]);
     assert_eq!((world.ring().phase, world.states().as_str()), (Phase::Stable, "a b"));
+}
+
+#[test]
+fn who_wants_a_change_dropped_is_answered_when_it_is() {
+    let mut world = settled(&["a", "b"], 3);
+    world.gateways.get_mut("g2").unwrap().hangs = true;
+    world.want(1, serving(&["a", "b", "c"]));
+    world.run(1_000);
+    world.swallows = Some(0);
+    world.tell(Input::Abort { wanted: 2 });
+    world.run(1_000);
+    assert_eq!((world.ring().phase, world.answers.len()), (Phase::Prepare, 1), "{:?}", world.answers);
+    world.tell(Input::Abort { wanted: 3 });
+    assert_eq!(world.answers.last(), Some(&(3, Err(Refusal::Busy))), "its document may still appear");
+    world.swallows = None;
+    assert!(world.run_until(6_000, |world| world.ring().phase == Phase::Stable));
+    assert_eq!((world.answers.last(), world.states().as_str()), (Some(&(2, Ok(3))), "a b"));
 }
 
 #[test]

@@ -18,6 +18,9 @@ fn an_older_document_raises_an_alarm_and_freezes_until_somebody_publishes_the_ne
     assert_eq!(world.epoch(), 1);
     world.dead.clear();
     world.run(2_000);
+    world.tell(Input::Abort { wanted: 2 });
+    world.tell(Input::Remove { wanted: 3, nodes: ["a".to_owned()].into() });
+    assert!(world.answers.ends_with(&[(2, Err(Refusal::WentBack)), (3, Err(Refusal::WentBack))]), "{:?}", world.answers);
     world.tell(Input::Publish { wanted: 4 });
     assert_eq!((world.epoch(), world.states().as_str(), world.answers.last()), (6, "a b c d", Some(&(4, Ok(6)))));
     world.run(100);

@@ -8,6 +8,7 @@ use region::{PATIENCE, Region, wanted};
 use ring_coordinator::{
     coordinator::facts::Refusal,
     document::{NodeState, Phase},
+    etcd::WriteError,
     redis::Vote,
     wanted::{Outcome, Wish},
 };
@@ -115,8 +116,11 @@ async fn who_wants_a_change_dropped_asks_instead_of_who_wanted_it() {
     region.acks_until.store(1, Ordering::SeqCst);
     region.ask(region.layout(&[("a", 1, Serving), ("b", 1, Serving)])).await;
     region.sees_ring("the change", |document| document.phase == Phase::Prepare).await;
-    let standing = region.etcd().mirror().snapshot().wanted.as_ref().unwrap().mod_revision;
-    region.etcd().store().ask_instead(&wanted(Wish::Abort), standing).await.unwrap();
+    let (snapshot, store) = (region.etcd().mirror().snapshot(), region.etcd().store());
+    let (standing, ring) = (snapshot.wanted.as_ref().unwrap().mod_revision, snapshot.ring_revision);
+    let changed = Err(WriteError::Changed { expected: standing, revision: standing });
+    assert_eq!(store.ask_instead(&wanted(Wish::Abort), standing, ring - 1).await, changed, "the ring has gone on");
+    store.ask_instead(&wanted(Wish::Abort), standing, ring).await.unwrap();
     assert_eq!(region.answer().await.outcome, Outcome::Done);
     let ring = region.sees_ring("the end", |document| document.epoch == 3).await;
     assert_eq!((ring.phase, ring.current.nodes.len()), (Phase::Stable, 1));

@@ -48,7 +48,7 @@ fn random_u64() -> u64 {
 }
 
 pub(crate) fn wanted(wish: Wish) -> Vec<u8> {
-    serde_json::to_vec(&Wanted { wish, by: "test".to_owned(), asked_ms: now().wall_ms }).unwrap()
+    serde_json::to_vec(&Wanted { wish, by: "test".to_owned(), asked_ms: now().wall_ms, instead_of: None }).unwrap()
 }
 
 /// A member that has no nodes to ask.
