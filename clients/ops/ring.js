@@ -64,7 +64,7 @@ function draw() {
   say(source, sourceOf(ring));
   const at = Object.keys(PHASES).indexOf(ring.phase);
   [...steps.children].forEach((step, place) => set(step, { 'aria-current': place === at ? 'step' : null, class: place && place < at ? 'past' : '' }));
-  say(meaning, ring.epoch ? PHASES[ring.phase] : 'There is no ring yet: `headcount ring add` or `headcount ring apply` makes one.');
+  say(meaning, ring.epoch ? PHASES[ring.phase] : 'There is no ring yet: make one with `headcount ring add NAME redis://HOST:PORT`.');
   say(wish, wishOf(ring));
   circle.show(ring, chosen, (node) => `${node.id}: ${node.slots} slots, ${share(node.percent)}, ${stateOf(node)[1]}`);
   say(caption, captionOf(ring));

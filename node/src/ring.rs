@@ -150,7 +150,10 @@ fn health(me: &str, riding: &Riding, nodes: &Nodes, snapshot: &Snapshot, now: No
     };
     let serving: Vec<&str> = view.document.current.serving().map(|node| node.id.as_str()).collect();
     if serving.is_empty() {
-        return Health::Failed("no Redis node of the ring takes slots: add one with `headcount ring apply`".to_owned());
+        return Health::Failed(
+            "no Redis node of the ring takes slots: `headcount ring add` adds one, `headcount ring undrain` gives slots to one again"
+                .to_owned(),
+        );
     }
     let (mut down, mut full) = (Vec::new(), Vec::new());
     for id in &serving {

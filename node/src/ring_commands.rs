@@ -187,8 +187,11 @@ pub fn run(command: RingCommand, config: &Config) -> Result<(), Failure> {
         RingCommand::Owner { channel, source } => {
             let (document, slot) = (source.read(config)?, Slot::of(&channel));
             let table = Table::new(&document.current, document.vnodes);
-            let owner =
-                table.owner(slot).ok_or_else(|| Failure::Refused("no node takes slots; `headcount ring add` adds one".to_owned()))?;
+            let owner = table.owner(slot).ok_or_else(|| {
+                Failure::Refused(
+                    "no node takes slots: `headcount ring add` adds one, `headcount ring undrain` gives slots to one again".to_owned(),
+                )
+            })?;
             out(&format!("{owner} (slot {})", slot.number()))
         }
         RingCommand::Plan { file, source, json } => {

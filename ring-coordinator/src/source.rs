@@ -196,7 +196,7 @@ impl Sources {
     pub fn standing(&self, mono_ms: u64) -> Standing {
         let has_answered = self.fresh_ms.is_some();
         match (&self.applied, &self.alarm) {
-            (None, _) if has_answered => Standing::None("there is no ring yet: make one with `headcount ring apply`"),
+            (None, _) if has_answered => Standing::None("there is no ring yet: make one with `headcount ring add NAME redis://HOST:PORT`"),
             (None, _) if self.best.is_some() && !self.may_be_stale => {
                 Standing::None("etcd does not answer, and this node may not go by a copy of the ring")
             }

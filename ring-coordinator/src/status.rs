@@ -134,7 +134,7 @@ impl Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.epoch == 0 {
-            writeln!(f, "there is no ring yet; `headcount ring add` or `headcount ring apply` makes one")?;
+            writeln!(f, "there is no ring yet: make one with `headcount ring add NAME redis://HOST:PORT`")?;
             return self.write_wishes(f);
         }
         let meaning = match self.phase {

@@ -18,7 +18,7 @@ async fn run(region: &Region, args: &[&str]) -> (i32, String, String) {
 async fn changes_are_asked_for_and_waited_for() {
     let mut region = Region::start(3).await;
     let (code, out, _) = run(&region, &["status"]).await;
-    assert!(code == 0 && out.starts_with("there is no ring yet; `headcount ring add`"), "{out}");
+    assert!(code == 0 && out.starts_with("there is no ring yet: make one with `headcount ring add NAME redis://HOST:PORT`"), "{out}");
 
     region.coordinate();
     for (number, (id, moves)) in [("redis-a", "moves 0 of"), ("redis-b", "moves 8"), ("redis-c", "moves ")].into_iter().enumerate() {

@@ -111,5 +111,5 @@ fn a_ring_ages_when_etcd_is_not_heard() {
     assert!(matches!(Sources::new(true, 0).standing(0), Standing::None(why) if why.contains("no copy")));
     let mut empty = Sources::new(true, 0);
     run(&mut empty, [(1, etcd(0, 1))]);
-    assert!(matches!(empty.standing(1), Standing::None(why) if why.contains("headcount ring apply")));
+    assert!(matches!(empty.standing(1), Standing::None(why) if why.contains("`headcount ring add NAME redis://HOST:PORT`")));
 }
