@@ -1,6 +1,6 @@
 //! A change that somebody wants dropped while another one waits for its end.
 
-use crate::stage::{change, options, ring};
+use crate::service::{change, options, ring};
 use std::time::Duration;
 use testkit::{Region, RegionOptions, eventually};
 use tokio::time::timeout;

@@ -1,6 +1,6 @@
 //! Coordinators that die in the middle of a change, and gateways that sleep through one, or hear of it late.
 
-use crate::stage::{Scene, change, end, options, ring, traffic_in};
+use crate::service::{Service, change, end, options, ring, traffic_in};
 use serde_json::Value;
 use std::time::Duration;
 use testkit::{Chance, Direction, EtcdWatch, Region, RegionOptions, Traffic, eventually, region::PREFIX};
@@ -41,11 +41,11 @@ async fn next(watch: &mut EtcdWatch, base: &Value) -> Value {
 }
 
 /// `loser` is a node that the change takes slots from.
-async fn the_leader_is_killed(scene: &mut Scene, at: At, args: &[&str], loser: &str) {
-    let leads = scene.region.leader().await;
-    let base = ring(&scene.region).await;
-    let mut leader = scene.region.coordinators.remove(leads);
-    let region = &scene.region;
+async fn the_leader_is_killed(service: &mut Service, at: At, args: &[&str], loser: &str) {
+    let leads = service.region.leader().await;
+    let base = ring(&service.region).await;
+    let mut leader = service.region.coordinators.remove(leads);
+    let region = &service.region;
     let mut watch = region.etcd.watch(&format!("{PREFIX}ring")).await.unwrap();
     // While a gateway is stopped, `prepare` lasts; while a node that loses slots is, `fence` does.
     region.gateways[1].freeze().await;
@@ -84,46 +84,46 @@ async fn the_leader_is_killed(scene: &mut Scene, at: At, args: &[&str], loser: &
     assert_eq!(ended["phase"], "stable");
     assert_ne!(ended["nodes"], base["nodes"]);
     leader.restart().await;
-    scene.region.coordinators.insert(leads, leader);
+    service.region.coordinators.insert(leads, leader);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_coordinator_dies_before_a_change_is_certain_and_a_successor_ends_it() {
-    let mut scene = Scene::start(RegionOptions { coordinators: 2, ..options() }).await;
-    the_leader_is_killed(&mut scene, At::Prepare, &["drain", "redis-2"], "redis-2").await;
-    the_leader_is_killed(&mut scene, At::Fence, &["undrain", "redis-2"], "redis-0").await;
-    scene.end_unharmed().await;
+    let mut service = Service::start(RegionOptions { coordinators: 2, ..options() }).await;
+    the_leader_is_killed(&mut service, At::Prepare, &["drain", "redis-2"], "redis-2").await;
+    the_leader_is_killed(&mut service, At::Fence, &["undrain", "redis-2"], "redis-0").await;
+    service.end_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_coordinator_dies_when_a_change_is_certain_and_a_successor_ends_it() {
-    let mut scene = Scene::start(RegionOptions { coordinators: 2, ..options() }).await;
-    the_leader_is_killed(&mut scene, At::Switch, &["drain", "redis-2"], "redis-2").await;
-    the_leader_is_killed(&mut scene, At::End, &["undrain", "redis-2"], "redis-0").await;
-    scene.end_unharmed().await;
+    let mut service = Service::start(RegionOptions { coordinators: 2, ..options() }).await;
+    the_leader_is_killed(&mut service, At::Switch, &["drain", "redis-2"], "redis-2").await;
+    the_leader_is_killed(&mut service, At::End, &["undrain", "redis-2"], "redis-0").await;
+    service.end_unharmed().await;
 }
 
 /// A coordinator alone knows of a newer ring only by others.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_that_is_started_after_etcd_was_restored_changes_nothing_until_the_ring_is_published() {
-    let mut scene = Scene::start(RegionOptions { coordinators: 1, ..options() }).await;
-    let backup = scene.region.etcd.save().await.unwrap();
-    let old = ring(&scene.region).await;
-    scene.change(&["drain", "redis-2"]).await;
-    let newest = ring(&scene.region).await;
-    scene.region.coordinators[0].kill9().await;
-    scene.region.etcd.restore(&backup).await.unwrap();
-    scene.region.coordinators[0].restart().await;
-    scene.region.leader().await;
+    let mut service = Service::start(RegionOptions { coordinators: 1, ..options() }).await;
+    let backup = service.region.etcd.save().await.unwrap();
+    let old = ring(&service.region).await;
+    service.change(&["drain", "redis-2"]).await;
+    let newest = ring(&service.region).await;
+    service.region.coordinators[0].kill9().await;
+    service.region.etcd.restore(&backup).await.unwrap();
+    service.region.coordinators[0].restart().await;
+    service.region.leader().await;
 
-    let refused = scene.region.ring(&["reweight", "redis-1", "3", "--force"]).await.unwrap_err().to_string();
+    let refused = service.region.ring(&["reweight", "redis-1", "3", "--force"]).await.unwrap_err().to_string();
     assert!(refused.contains("etcd holds an older ring than is known here"), "{refused}");
-    assert_eq!(ring(&scene.region).await, old);
-    scene.region.ring(&["publish"]).await.unwrap();
-    assert_eq!(ring(&scene.region).await["nodes"], newest["nodes"]);
-    scene.lookout.until_well().await;
-    scene.change(&["reweight", "redis-1", "3"]).await;
-    scene.end_unharmed().await;
+    assert_eq!(ring(&service.region).await, old);
+    service.region.ring(&["publish"]).await.unwrap();
+    assert_eq!(ring(&service.region).await["nodes"], newest["nodes"]);
+    service.lookout.until_well().await;
+    service.change(&["reweight", "redis-1", "3"]).await;
+    service.end_unharmed().await;
 }
 
 /// A gateway that is not there for a whole change: `back` ends that.
@@ -177,13 +177,13 @@ async fn a_gateway_that_is_cut_off_from_etcd_learns_of_a_change_from_redis() {
 /// Each gateway learns of each step late, by another time.
 #[tokio::test(flavor = "multi_thread")]
 async fn gateways_learn_late_of_every_step_and_nothing_is_lost_doubled_or_out_of_order() {
-    let scene = Scene::start(RegionOptions { coordinators: 1, etcd_by_proxy: true, ..options() }).await;
+    let service = Service::start(RegionOptions { coordinators: 1, etcd_by_proxy: true, ..options() }).await;
     let mut chance = Chance::new(7);
     for change in [&["drain", "redis-0"][..], &["reweight", "redis-1", "3"], &["undrain", "redis-0"], &["remove", "redis-2"]] {
-        for way in &scene.region.ways {
+        for way in &service.region.ways {
             way.delay(Direction::FromTarget, Duration::from_millis(chance.below(1_000)));
         }
-        scene.change(change).await;
+        service.change(change).await;
     }
-    scene.end_unharmed().await;
+    service.end_unharmed().await;
 }

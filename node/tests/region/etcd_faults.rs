@@ -3,7 +3,7 @@
 
 use crate::{
     lookout::Lookout,
-    stage::{Scene, change, options, ring, traffic, unharmed},
+    service::{Service, change, options, ring, traffic, unharmed},
 };
 use std::time::Duration;
 use testkit::{Node, Region, RegionOptions, Traffic, eventually, region::PREFIX};
@@ -19,33 +19,33 @@ const UNHEARD: &str = "etcd was heard last";
 /// after a gap nothing is concluded from a gateway's absence before a lease's life and a margin, 12 s, have passed.
 #[tokio::test(flavor = "multi_thread")]
 async fn etcd_is_killed_and_comes_back_and_then_hangs_for_longer_than_leases_live() {
-    let mut scene = Scene::start(options()).await;
-    scene.region.etcd.kill().await;
-    scene.lookout.until_degraded("etcd", UNHEARD).await;
+    let mut service = Service::start(options()).await;
+    service.region.etcd.kill().await;
+    service.lookout.until_degraded("etcd", UNHEARD).await;
     sleep(Duration::from_secs(2)).await;
-    scene.region.etcd.restart().await;
+    service.region.etcd.restart().await;
     println!("after a kill:");
-    scene.change(&["drain", "redis-2"]).await;
-    scene.lookout.until_well().await;
+    service.change(&["drain", "redis-2"]).await;
+    service.lookout.until_well().await;
 
     let hung = tokio::time::Instant::now();
-    scene.region.etcd.stop().await;
-    scene.lookout.until_degraded("etcd", UNHEARD).await;
-    scene.lookout.until_degraded("ring", "does not stand in etcd").await;
+    service.region.etcd.stop().await;
+    service.lookout.until_degraded("etcd", UNHEARD).await;
+    service.lookout.until_degraded("ring", "does not stand in etcd").await;
     sleep_until(hung + HUNG).await;
-    scene.region.etcd.cont().await;
+    service.region.etcd.cont().await;
     println!("after a hang:");
-    scene.change(&["undrain", "redis-2"]).await;
-    scene.lookout.until_well().await;
-    scene.end_unharmed().await;
+    service.change(&["undrain", "redis-2"]).await;
+    service.lookout.until_well().await;
+    service.end_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn etcd_is_compacted_while_the_ring_changes_and_its_leader_is_lost() {
-    let mut scene = Scene::start(RegionOptions { three_etcds: true, ..options() }).await;
+    let mut service = Service::start(RegionOptions { three_etcds: true, ..options() }).await;
     let mut compacted = 0;
     {
-        let changed = scene.change(&["drain", "redis-2"]);
+        let changed = service.change(&["drain", "redis-2"]);
         tokio::pin!(changed);
         loop {
             tokio::select! {
@@ -53,75 +53,75 @@ async fn etcd_is_compacted_while_the_ring_changes_and_its_leader_is_lost() {
                 () = sleep(Duration::from_millis(100)) => {}
             }
             // Each phase is one revision, so every one is compacted away soon. What is compacted already is refused.
-            compacted += u32::from(scene.region.etcd.compact().await.is_ok());
+            compacted += u32::from(service.region.etcd.compact().await.is_ok());
         }
     }
     assert!(compacted >= 3, "{compacted}");
 
     let mut lost = None;
-    for member in scene.region.etcds() {
+    for member in service.region.etcds() {
         if member.leads().await {
             member.kill().await;
             lost = Some(member.client);
         }
     }
     println!("after the loss of the leader, {}:", lost.expect("one of them leads"));
-    scene.change(&["undrain", "redis-2"]).await;
-    scene.lookout.until_well().await;
-    for member in scene.region.etcds().filter(|member| Some(member.client) == lost) {
+    service.change(&["undrain", "redis-2"]).await;
+    service.lookout.until_well().await;
+    for member in service.region.etcds().filter(|member| Some(member.client) == lost) {
         member.restart().await;
     }
-    scene.end_unharmed().await;
+    service.end_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_restore_from_an_older_backup_nothing_is_changed_until_the_ring_is_published() {
-    let mut scene = Scene::start(options()).await;
-    let backup = scene.region.etcd.save().await.unwrap();
-    let old = ring(&scene.region).await;
-    scene.change(&["drain", "redis-2"]).await;
-    let newest = ring(&scene.region).await;
-    scene.region.etcd.restore(&backup).await.unwrap();
-    assert_eq!(ring(&scene.region).await, old);
-    scene.lookout.until_degraded("ring", "was etcd restored from an older copy?").await;
+    let mut service = Service::start(options()).await;
+    let backup = service.region.etcd.save().await.unwrap();
+    let old = ring(&service.region).await;
+    service.change(&["drain", "redis-2"]).await;
+    let newest = ring(&service.region).await;
+    service.region.etcd.restore(&backup).await.unwrap();
+    assert_eq!(ring(&service.region).await, old);
+    service.lookout.until_degraded("ring", "was etcd restored from an older copy?").await;
 
-    let refused = scene.region.ring(&["reweight", "redis-1", "3", "--force"]).await.unwrap_err().to_string();
+    let refused = service.region.ring(&["reweight", "redis-1", "3", "--force"]).await.unwrap_err().to_string();
     assert!(refused.contains("etcd holds an older ring than is known here"), "{refused}");
-    assert_eq!(ring(&scene.region).await, old);
+    assert_eq!(ring(&service.region).await, old);
     let asked = tokio::time::Instant::now();
-    scene.region.ring(&["publish"]).await.unwrap();
+    service.region.ring(&["publish"]).await.unwrap();
     println!("published again in {:?}", asked.elapsed());
-    assert_eq!(ring(&scene.region).await["nodes"], newest["nodes"]);
-    scene.lookout.until_well().await;
+    assert_eq!(ring(&service.region).await["nodes"], newest["nodes"]);
+    service.lookout.until_well().await;
     println!("after a restore:");
-    scene.change(&["reweight", "redis-1", "3"]).await;
-    scene.end_unharmed().await;
+    service.change(&["reweight", "redis-1", "3"]).await;
+    service.end_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes more than a minute, for etcd asks for rights with each new watch only: cargo xtask faults"]
 async fn etcd_lets_nobody_in_who_has_no_password_and_then_does_again() {
-    let mut scene = Scene::start(options()).await;
-    scene.region.etcd.auth_on("somebody", "else", PREFIX).await.unwrap();
-    scene.lookout.until_degraded("etcd", UNHEARD).await;
-    scene.region.etcd.auth_off().await.unwrap();
+    let mut service = Service::start(options()).await;
+    service.region.etcd.auth_on("somebody", "else", PREFIX).await.unwrap();
+    service.lookout.until_degraded("etcd", UNHEARD).await;
+    service.region.etcd.auth_off().await.unwrap();
     println!("after passwords were asked for:");
-    scene.change(&["drain", "redis-2"]).await;
-    scene.lookout.until_well().await;
-    scene.end_unharmed().await;
+    service.change(&["drain", "redis-2"]).await;
+    service.lookout.until_well().await;
+    service.end_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes more than a minute, for etcd asks for rights with each new watch only: cargo xtask faults"]
 async fn the_region_has_no_rights_in_etcd_any_more_and_then_has_them_again() {
-    let scene = Scene::start(RegionOptions { etcd_login: true, ..options() }).await;
-    scene.region.etcd.revoke("headcount", PREFIX).await.unwrap();
-    scene.lookout.until_degraded("etcd", UNHEARD).await;
-    scene.region.etcd.grant("headcount", PREFIX).await.unwrap();
+    let service = Service::start(RegionOptions { etcd_login: true, ..options() }).await;
+    service.region.etcd.revoke("headcount", PREFIX).await.unwrap();
+    service.lookout.until_degraded("etcd", UNHEARD).await;
+    service.region.etcd.grant("headcount", PREFIX).await.unwrap();
     println!("after rights were taken away:");
-    scene.change(&["drain", "redis-2"]).await;
-    scene.lookout.until_well().await;
-    scene.end_unharmed().await;
+    service.change(&["drain", "redis-2"]).await;
+    service.lookout.until_well().await;
+    service.end_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

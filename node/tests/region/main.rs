@@ -11,5 +11,5 @@ mod moves;
 mod redis_faults;
 mod redis_lost;
 mod scene;
-mod stage;
+mod service;
 mod told;

@@ -1,12 +1,8 @@
 //! Planned changes of the ring under traffic: nothing is lost, doubled or out of order.
 
-use crate::scene::CONFIG;
+use crate::service::{CONFIG, channels};
 use std::time::Duration;
 use testkit::{Outcome, Region, RegionOptions, Traffic, TrafficOptions};
-
-pub(crate) fn channels(count: usize) -> Vec<String> {
-    (0..count).map(|at| format!("{}:room{at}", if at % 2 == 0 { "plain" } else { "kept" })).collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_are_added_drained_reweighted_and_removed_and_nothing_is_lost_doubled_or_out_of_order() {

@@ -1,6 +1,7 @@
-//! A region under traffic, and what is seen of it while something goes wrong: pauses, losses, and what gateways say of
-//! themselves.
+//! A region whose Redis nodes are in trouble, act by act, and what is seen of each: pauses, losses within their bounds, and what
+//! gateways say of themselves. Where clients are to notice nothing at all, see `service`.
 
+use crate::service::CONFIG;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
@@ -9,8 +10,6 @@ use std::{
 use testkit::{Flow, Outcome, Region, RegionOptions, Traffic, TrafficOptions, eventually, http, resp::Reply};
 use tokio::time::{Instant, sleep, timeout};
 
-pub(crate) const CONFIG: &str = "[limits]\nstale_timeout_s = 60\n[[namespace]]\nname = \"plain\"\nhistory_size = 0\npresence = false\njoin_leave = false\n\
-                      [[namespace]]\nname = \"kept\"\npresence = false\njoin_leave = false\n";
 /// Channels, half of them with history, each with a publisher of its own, so that none is held up by another.
 const CHANNELS: usize = 60;
 /// Publications per second, all in all.

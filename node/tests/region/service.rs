@@ -1,15 +1,24 @@
-//! What the tests of a region's faults begin and end with.
+//! A region in service, whose clients are to notice nothing while etcd fails, coordinators die and the ring changes. Where Redis
+//! nodes fail, which costs their channels something, see `scene`.
 
-use crate::{lookout::Lookout, moves::channels, scene::CONFIG};
+use crate::lookout::Lookout;
 use serde_json::Value;
 use std::time::Duration;
 use testkit::{Outcome, Region, RegionOptions, Traffic, TrafficOptions, region::PREFIX};
 
+/// Channels without history, and with it; a gateway that is stopped for a while loses no client.
+pub(crate) const CONFIG: &str = "[limits]\nstale_timeout_s = 60\n[[namespace]]\nname = \"plain\"\nhistory_size = 0\npresence = false\njoin_leave = false\n\
+                      [[namespace]]\nname = \"kept\"\npresence = false\njoin_leave = false\n";
 /// A change that is asked for once all is well again is done within this time on a slow machine. What the design wants is
 /// said where it is measured.
 pub(crate) const CHANGE_MAX: Duration = Duration::from_secs(60);
 /// How long what was published may take to arrive at the end.
 const ARRIVAL: Duration = Duration::from_secs(15);
+
+/// Half of them with history.
+pub(crate) fn channels(count: usize) -> Vec<String> {
+    (0..count).map(|at| format!("{}:room{at}", if at % 2 == 0 { "plain" } else { "kept" })).collect()
+}
 
 /// Two gateways, three Redis nodes, and etcd.
 pub(crate) fn options() -> RegionOptions {
@@ -27,20 +36,20 @@ pub(crate) fn traffic_in(begin: &str) -> TrafficOptions {
 }
 
 /// A region, traffic at all of its gateways, and somebody who looks at them.
-pub(crate) struct Scene {
+pub(crate) struct Service {
     pub(crate) region: Region,
     pub(crate) lookout: Lookout,
     traffic: Traffic,
 }
 
-impl Scene {
-    pub(crate) async fn start(options: RegionOptions) -> Scene {
+impl Service {
+    pub(crate) async fn start(options: RegionOptions) -> Service {
         let region = Region::start(options).await;
         let gateways: Vec<_> = region.gateways.iter().map(|gateway| gateway.client).collect();
         let traffic = Traffic::start(&gateways, &traffic()).await.unwrap();
         let lookout = Lookout::start(&region.gateways);
         lookout.until_well().await;
-        Scene { region, lookout, traffic }
+        Service { region, lookout, traffic }
     }
 
     /// Asks for a change of the ring and waits for its end; says how long it took.
