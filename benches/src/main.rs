@@ -31,8 +31,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Benchmark {
-    /// Calls and subscriptions at Redis nodes, beside redis-benchmark at the same server: rates, server CPU, and what another
-    /// client of the server feels.
+    /// Calls and publications at one and three Redis nodes, beside redis-benchmark at the same ones, and subscriptions: rates,
+    /// CPU, and what another client of the server feels.
+    ///
+    /// Needs redis-server and redis-benchmark on the PATH; takes some ten minutes. For trying: --quick.
     Bus(bus::Options),
     /// Many WebSocket clients in one channel: memory of each, CPU of each delivery, and that all get all in order.
     Crowd(crowd::Options),

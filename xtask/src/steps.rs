@@ -27,7 +27,8 @@ pub(crate) const ALL: [Step; 9] = [
 ];
 
 /// Every benchmark with the report that it writes.
-const BENCHMARKS: [[&str; 2]; 5] = [
+const BENCHMARKS: [[&str; 2]; 6] = [
+    ["bus", "benches/reports/bus.md"],
     ["crowd", "benches/reports/crowd.md"],
     ["counters", "benches/reports/counters.md"],
     ["growth", "benches/reports/growth.md"],

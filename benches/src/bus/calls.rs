@@ -1,11 +1,10 @@
 //! I/O: calls per second and their CPU, in pairs of runs at the same server: redis-benchmark, headcount, redis-benchmark, …
 
-use super::{NODE, gateway};
-use crate::{
-    latency::Latencies,
-    redis::{CLIENTS, Persistence, Redis, benchmark_of},
-    server::{cpu_s, ended_children_cpu_s},
+use super::{
+    NODE, gateway,
+    runs::{self, Run, ratios},
 };
+use crate::redis::{CLIENTS, Persistence, Redis};
 use anyhow::ensure;
 use ring_coordinator::redis::{Link, Reply, Script};
 use std::{
@@ -37,28 +36,6 @@ const ROWS: [(Command, usize, usize); 6] = [
 /// A quick run does this share of the operations.
 const QUICK_SHARE: usize = 10;
 
-/// What one run has shown.
-#[derive(Clone, Copy)]
-struct Run {
-    /// Operations per second.
-    rate: f64,
-    /// Nanoseconds of CPU for one operation, of Redis and of the process that calls.
-    redis_ns: f64,
-    caller_ns: f64,
-}
-
-impl Run {
-    /// The median of each figure by itself.
-    fn median(runs: &[Run]) -> Run {
-        let of = |figure: fn(&Run) -> f64| Latencies::of(runs.iter().map(figure).collect()).at(0.5);
-        Run { rate: of(|run| run.rate), redis_ns: of(|run| run.redis_ns), caller_ns: of(|run| run.caller_ns) }
-    }
-
-    fn cells(&self) -> String {
-        format!("{:.0} ({:.0} + {:.0} ns)", self.rate, self.redis_ns, self.caller_ns)
-    }
-}
-
 /// Bytes of a publication.
 const PAYLOAD_BYTES: usize = 100;
 /// As the bus publishes without history: the fence, then the publication.
@@ -69,8 +46,8 @@ const FENCE: &str = "hc:{1}:min_epoch";
 const CHANNEL: &str = "hc:{1}:pub:room";
 
 pub(super) async fn measure(pairs: usize, quick: bool, text: &mut String) -> anyhow::Result<()> {
-    let redis = Redis::start(Persistence::None).await?;
-    let (nodes, _) = gateway("calls", redis.address)?;
+    let servers = [Redis::start(Persistence::None).await?];
+    let (nodes, _) = gateway("calls", servers[0].address)?;
     let link = eventually(std::time::Duration::from_secs(10), async || nodes.link(NODE)).await;
     link.call(&Script::new(PUBLISH_BEHIND_FENCE), &[FENCE.as_bytes()], &[b"1", CHANNEL.as_bytes(), b"x"]).await?;
 
@@ -93,22 +70,19 @@ pub(super) async fn measure(pairs: usize, quick: bool, text: &mut String) -> any
         let operations = if quick { operations / QUICK_SHARE } else { operations };
         let (mut our_runs, mut their_runs) = (Vec::new(), Vec::new());
         for pair in 1..=pairs {
-            let theirs = timed(&redis, operations, theirs(&redis, command, pipeline, operations)).await?;
-            let ours = timed(&redis, operations, ours(&link, command, pipeline * CLIENTS, operations)).await?;
+            let theirs = Run::timed(&servers, operations, theirs(&servers, command, pipeline, operations)).await?;
+            let ours = Run::timed(&servers, operations, ours(&link, command, pipeline * CLIENTS, operations)).await?;
             let ratio = ours.rate / theirs.rate;
             eprintln!("{command:?} P{pipeline}, pair {pair}: {:.0}/s against {:.0}/s, ratio {ratio:.2}", ours.rate, theirs.rate);
             our_runs.push(ours);
             their_runs.push(theirs);
         }
-        let ratios = || our_runs.iter().zip(&their_runs).map(|(ours, theirs)| ours.rate / theirs.rate);
-        let (lowest, highest) = (ratios().fold(f64::MAX, f64::min), ratios().fold(0.0, f64::max));
-        let (our, their) = (Run::median(&our_runs), Run::median(&their_runs));
+        let (ratio, lowest, highest) = ratios(&our_runs, &their_runs);
         let name = match command {
             Command::Publish => "PUBLISH",
             Command::Script => "EVALSHA fence and PUBLISH",
         };
-        let ratio = our.rate / their.rate;
-        let (ours, theirs) = (our.cells(), their.cells());
+        let (ours, theirs) = (Run::median(&our_runs).cells(), Run::median(&their_runs).cells());
         writeln!(text, "| {name} | {pipeline} | {ours} | {theirs} | {ratio:.2} | {lowest:.2} to {highest:.2} |")?;
     }
     writeln!(text)?;
@@ -116,23 +90,13 @@ pub(super) async fn measure(pairs: usize, quick: bool, text: &mut String) -> any
     Ok(())
 }
 
-#[allow(clippy::cast_precision_loss)] // figures for people
-async fn timed(redis: &Redis, operations: usize, rate: impl Future<Output = anyhow::Result<f64>>) -> anyhow::Result<Run> {
-    // One of the two calls: this process, or a child that has ended afterwards.
-    let callers = || anyhow::Ok(cpu_s(std::process::id())? + ended_children_cpu_s()?);
-    let (redis_before, caller_before) = (cpu_s(redis.pid)?, callers()?);
-    let rate = rate.await?;
-    let ns = |seconds: f64| seconds * 1e9 / operations as f64;
-    Ok(Run { rate, redis_ns: ns(cpu_s(redis.pid)? - redis_before), caller_ns: ns(callers()? - caller_before) })
-}
-
-async fn theirs(redis: &Redis, command: Command, pipeline: usize, operations: usize) -> anyhow::Result<f64> {
+async fn theirs(servers: &[Redis], command: Command, pipeline: usize, operations: usize) -> anyhow::Result<f64> {
     let (script, payload) = (Script::new(PUBLISH_BEHIND_FENCE), "x".repeat(PAYLOAD_BYTES));
     let words = match command {
         Command::Publish => vec!["PUBLISH", CHANNEL, &payload],
         Command::Script => vec!["EVALSHA", script.sha1(), "1", FENCE, "1", CHANNEL, &payload],
     };
-    benchmark_of(redis.address, pipeline, operations, &words).await
+    runs::theirs(servers, pipeline, operations, &words).await
 }
 
 #[allow(clippy::cast_precision_loss)] // figures for people

@@ -3,6 +3,7 @@
 
 mod calls;
 mod publications;
+mod runs;
 mod subscriptions;
 
 use crate::{redis, server::machine};
@@ -17,7 +18,7 @@ use ring_coordinator::{
 use std::{fmt::Write, path::PathBuf, sync::LazyLock, time::Instant};
 
 /// What to measure.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Options {
     /// Pairs of runs per row, whose ratio is that of the medians; 0: no calls.
     #[arg(long, default_value_t = 5)]
@@ -25,10 +26,10 @@ pub(crate) struct Options {
     /// Channels of each gateway that subscribes; 0: no subscriptions.
     #[arg(long, default_value_t = 100_000)]
     channels: usize,
-    /// Runs of publications, of which the best counts; 0: no publications.
-    #[arg(long, default_value_t = 3)]
-    runs: usize,
-    /// Two pairs of short runs, and 10,000 channels: for trying.
+    /// Rounds of publications, ours and those of redis-benchmark in turn, whose medians count; 0: no publications.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// At most two pairs and rounds, of short runs, and 10,000 channels: for trying.
     #[arg(long)]
     quick: bool,
     /// Also write the report to this file.
@@ -39,24 +40,28 @@ pub(crate) struct Options {
 /// Runs everything and prints the report.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let versions = redis::versions()?;
-    let (pairs, channels) = if options.quick { (2, 10_000) } else { (options.pairs, options.channels) };
-    let command =
-        if options.quick { "--quick".to_owned() } else { format!("--pairs {pairs} --channels {channels} --runs {}", options.runs) };
+    let mut options = options.clone();
+    if options.quick {
+        options.pairs = options.pairs.min(2);
+        options.rounds = options.rounds.min(2);
+        options.channels = options.channels.min(10_000);
+    }
+    let Options { pairs, channels, rounds, quick, report } = options;
+    let command = format!("--pairs {pairs} --channels {channels} --rounds {rounds}{}", if quick { " --quick" } else { "" });
     let mut text = String::from("# The bus at its Redis nodes\n\n");
     let ours = env!("CARGO_PKG_VERSION");
     writeln!(text, "`headcount-bench bus {command}` on {}; headcount {ours}, {versions}.\n", machine())?;
     if pairs > 0 {
-        calls::measure(pairs, options.quick, &mut text).await?;
+        calls::measure(pairs, quick, &mut text).await?;
     }
-    let runs = if options.quick { options.runs.min(1) } else { options.runs };
-    if runs > 0 {
-        publications::measure(runs, options.quick, &mut text).await?;
+    if rounds > 0 {
+        publications::measure(rounds, quick, &mut text).await?;
     }
     if channels > 0 {
         subscriptions::measure(channels, &mut text).await?;
     }
     println!("{text}");
-    if let Some(path) = &options.report {
+    if let Some(path) = &report {
         std::fs::write(path, &text).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())

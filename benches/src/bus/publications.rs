@@ -1,10 +1,11 @@
-//! I/O: publications from one gateway's bus through Redis nodes to the subscribers of another one, with and without history.
+//! I/O: publications from one gateway's bus through Redis nodes to the subscribers of another one, with and without history, in
+//! turn with redis-benchmark at the same nodes.
 
-use super::{clock, random_u64};
-use crate::{
-    redis::{Persistence, Redis},
-    server::cpu_s,
+use super::{
+    clock, random_u64,
+    runs::{Run, ratios, theirs},
 };
+use crate::redis::{CLIENTS, Persistence, Redis};
 use anyhow::{Context, ensure};
 use gateway::{
     bus::{Post, redis::RedisBus, redis::scripts},
@@ -29,6 +30,7 @@ use std::{
     },
     time::Duration,
 };
+use testkit::resp::{Reply, Resp};
 use tokio::{
     task::JoinSet,
     time::{Instant, timeout},
@@ -50,44 +52,77 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What may wait for a subscriber until it is looked at.
 const OUTBOX_BYTES: usize = 64 * 1024 * 1024;
 
-/// What a run has cost.
-struct Run {
-    rate: f64,
-    redis_us: f64,
-    gateways_us: f64,
-}
+/// Commands that each of redis-benchmark's clients has under way: one, and so many that each node has as much to do as with us alone.
+const PIPELINES: [usize; 2] = [1, PUBLISHERS / CLIENTS];
 
-pub(super) async fn measure(runs: usize, quick: bool, text: &mut String) -> anyhow::Result<()> {
+pub(super) async fn measure(rounds: usize, quick: bool, text: &mut String) -> anyhow::Result<()> {
+    let [one, many] = PIPELINES;
     writeln!(text, "## Publications\n")?;
     writeln!(text, "Publications of {PAYLOAD_BYTES} bytes into {CHANNELS} channels, from one gateway's bus to one subscriber of each at")?;
-    writeln!(text, "another one: {PUBLISHERS} publishers, each of whom waits for its answer; best of {runs} runs. Both gateways are in")?;
-    writeln!(text, "one process, on the same machine as the nodes. Every publication arrived. CPU is that of one publication.\n")?;
-    writeln!(text, "| Redis nodes | kept of a channel | publications/s | CPU of Redis | CPU of both gateways |")?;
-    writeln!(text, "|---|---|---|---|---|")?;
+    writeln!(
+        text,
+        "another one: {PUBLISHERS} publishers, each of whom waits for its answer. Both gateways are in one process, on the same"
+    )?;
+    writeln!(
+        text,
+        "machine as the nodes. Every publication arrived. Beside that `redis-benchmark PUBLISH` at the same nodes, one for each at the"
+    )?;
+    writeln!(
+        text,
+        "same time, with {CLIENTS} connections and {one} or {many} commands in the pipeline of each: as many bytes, to nobody, with no"
+    )?;
+    writeln!(
+        text,
+        "history. Medians of {rounds} rounds, in each of which the three come in turn. CPU for one publication is that of all Redis nodes"
+    )?;
+    writeln!(
+        text,
+        "and that of both gateways, or of redis-benchmark; ratios are of the rates, with those of the lowest and highest round.\n"
+    )?;
+    let theirs = |pipeline| format!("redis-benchmark -P {pipeline}: publications/s (CPU) | ratio");
+    writeln!(text, "| Redis nodes | kept of a channel | headcount: publications/s (CPU) | {} | {} |", theirs(one), theirs(many))?;
+    writeln!(text, "|---|---|---|---|---|---|---|")?;
     for (nodes, kept, publications) in ROWS {
         let publications = if quick { publications / QUICK_SHARE } else { publications };
-        let mut best: Option<Run> = None;
-        for _ in 0..runs {
-            let run = publish(nodes, kept, publications).await?;
-            eprintln!("{nodes} nodes, {kept} kept: {:.0}/s", run.rate);
-            if best.as_ref().is_none_or(|best| best.rate < run.rate) {
-                best = Some(run);
-            }
-        }
-        let Run { rate, redis_us, gateways_us } = best.context("no run")?;
-        writeln!(text, "| {nodes} | {kept} | {rate:.0} | {redis_us:.1} µs | {gateways_us:.1} µs |")?;
+        let row = row(nodes, kept, publications, rounds).await?;
+        writeln!(text, "| {nodes} | {kept} | {row} |")?;
     }
     writeln!(text)?;
     Ok(())
 }
 
-#[allow(clippy::cast_precision_loss)] // figures for people
-async fn publish(nodes: usize, kept: usize, publications: usize) -> anyhow::Result<Run> {
+async fn row(nodes: usize, kept: usize, publications: usize, rounds: usize) -> anyhow::Result<String> {
     let mut servers = Vec::new();
     for _ in 0..nodes {
         servers.push(Redis::start(Persistence::None).await?);
     }
-    let ring = Arc::new(ring(&servers));
+    let payload = "x".repeat(PAYLOAD_BYTES);
+    let words = ["PUBLISH", "nobody", &payload];
+    let (mut our_runs, mut their_runs) = (Vec::new(), [Vec::new(), Vec::new()]);
+    for round in 1..=rounds {
+        for (pipeline, runs) in PIPELINES.into_iter().zip(&mut their_runs) {
+            runs.push(Run::timed(&servers, publications, theirs(&servers, pipeline, publications, &words)).await?);
+        }
+        let run = publish(&servers, kept, publications).await?;
+        let [one, many] = their_runs.each_ref().map(|runs| runs.last().map_or(0.0, |run| run.rate));
+        eprintln!("{nodes} nodes, {kept} kept, round {round}: {:.0}/s against {one:.0}/s and {many:.0}/s", run.rate);
+        our_runs.push(run);
+    }
+    let mut cells = vec![Run::median(&our_runs).cells()];
+    for runs in &their_runs {
+        let (ratio, lowest, highest) = ratios(&our_runs, runs);
+        cells.push(format!("{} | {ratio:.2} ({lowest:.2} to {highest:.2})", Run::median(runs).cells()));
+    }
+    Ok(cells.join(" | "))
+}
+
+/// One run of ours: gateways of its own, at nodes that have kept nothing.
+async fn publish(servers: &[Redis], kept: usize, publications: usize) -> anyhow::Result<Run> {
+    for server in servers {
+        let answer = Resp::default().command(server.address, &["FLUSHALL"]).await?;
+        ensure!(answer == Reply::Text("OK".to_owned()), "FLUSHALL: {answer:?}");
+    }
+    let ring = Arc::new(ring(servers));
     let mut tasks = JoinSet::new();
     let ((publisher, _), (listener, hub)) = (gateway("publisher", &ring, &mut tasks)?, gateway("listener", &ring, &mut tasks)?);
     let namespace = Arc::new(namespace(kept));
@@ -118,9 +153,20 @@ async fn publish(nodes: usize, kept: usize, publications: usize) -> anyhow::Resu
         }
     });
 
-    let own = std::process::id();
-    let redis_cpu = || servers.iter().map(|server| cpu_s(server.pid)).sum::<anyhow::Result<f64>>();
-    let (redis_before, own_before, begun) = (redis_cpu()?, cpu_s(own)?, Instant::now());
+    let run = all_delivered(publisher, channels, namespace, &delivered, publications);
+    Run::timed(servers, publications, run).await
+}
+
+/// Publishes, and waits until everything has arrived once; the publications per second.
+#[allow(clippy::cast_precision_loss)] // figures for people
+async fn all_delivered(
+    publisher: Arc<RedisBus>,
+    channels: Vec<Channel>,
+    namespace: Arc<Namespace>,
+    delivered: &AtomicUsize,
+    publications: usize,
+) -> anyhow::Result<f64> {
+    let begun = Instant::now();
     let channels = Arc::new(channels);
     let (next, mut publishing) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
     for _ in 0..PUBLISHERS {
@@ -147,12 +193,7 @@ async fn publish(nodes: usize, kept: usize, publications: usize) -> anyhow::Resu
     timeout(PATIENCE, all).await.context("not every publication was delivered")?;
     let seconds = begun.elapsed().as_secs_f64();
     ensure!(delivered.load(Ordering::Relaxed) == publications, "some publications were delivered twice");
-    let each_us = |cpu_s: f64| cpu_s * 1e6 / publications as f64;
-    Ok(Run {
-        rate: publications as f64 / seconds,
-        redis_us: each_us(redis_cpu()? - redis_before),
-        gateways_us: each_us(cpu_s(own)? - own_before),
-    })
+    Ok(publications as f64 / seconds)
 }
 
 /// A gateway's bus with its hub.
