@@ -8,7 +8,6 @@ use crate::{
     marks::Marks,
     record::{Fact, Malformed, Record, Use},
     replica::{AddRefusal, Located, Replica},
-    table::BATCH,
     token::Token,
     tokens::{Standing, TokenRefusal, Tokens, Used},
 };
@@ -160,47 +159,21 @@ impl Ledger {
         Ok(())
     }
 
-    /// Takes in all records in `bytes`, as [`Ledger::apply`] does.
-    pub fn replay(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        let mut records = Record::decode_all(bytes);
-        let mut batch = Vec::with_capacity(BATCH);
-        loop {
-            batch.clear();
-            for record in records.by_ref().take(BATCH) {
-                batch.push(record?);
-            }
-            if batch.is_empty() {
-                return Ok(());
-            }
-            self.replica.prepare(batch.iter().filter_map(key_of));
-            batch.iter().try_for_each(|record| self.apply(record))?;
-        }
-    }
-
     /// Makes room for the counters that the records of a part of a snapshot speak of.
     pub fn reserve(&mut self, part: usize, bytes: &[u8]) {
         let (mut count, mut last) = (0, None);
         for record in Record::decode_all(bytes).map_while(Result::ok) {
             // All that is said of a counter stands together.
-            let key = key_of(&record);
+            let key = record.counter();
             count += usize::from(key.is_some() && key != last);
             last = key;
         }
         self.replica.table.reserve(part, count);
     }
 
-    /// Takes over the counters of a part of a snapshot, which were replayed into a ledger that knows the same origins.
-    pub fn adopt(&mut self, part: usize, other: Ledger) {
-        let Replica { table, origins, law, floored, .. } = other.replica;
-        self.replica.floored.extend(floored);
-        self.replica.table.adopt(part, table);
-        self.replica.law.adopt(&law);
-        for (index, theirs) in origins.iter() {
-            let ours = &mut self.replica.origins[index];
-            // Digests are sums over slots.
-            ours.weigh_too(theirs);
-            (ours.seq, ours.ahead) = (ours.seq.max(theirs.seq), ours.ahead.max(theirs.ahead));
-        }
+    /// Takes over the counters of a ledger that knows the same origins, was replayed from nothing, and has none that are here.
+    pub fn adopt(&mut self, other: Ledger) {
+        self.replica.adopt(other.replica);
     }
 
     /// Does what is due; see [`Replica::tend`]. `promises`: also say how much is held of streams whose tokens or closed
@@ -243,10 +216,6 @@ impl Ledger {
             }
         }
     }
-}
-
-fn key_of<'a>(record: &Record<'a>) -> Option<&'a str> {
-    if let Record::Fact { fact, .. } = record { fact.key() } else { None }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! | `replica`, `apply`, `token`, `marks`, `producer`, `batch`, `ledger` | all counters, what makes retries exact, and all together: the durable state |
 //! | `record`, `fact`, `group` | the bytes of the log, and of the streams between replicas |
 //! | `chunk`, `feed`, `scan`, `links`, `serving` | the conversation of replicas |
-//! | `recovery`, `manifest` | from the bytes back to the state |
+//! | `recovery`, `replay`, `manifest` | from the bytes back to the state |
 //! | `log`, `snapshot`, `on_disk` | the files |
 //! | `inspect`, `export`, `import` | the files of a node that does not run |
 //! | `shared`, `commit` | what all share; the log thread |
@@ -63,6 +63,7 @@ pub mod readings;
 pub mod record;
 pub mod recovery;
 pub mod remote;
+mod replay;
 pub mod replica;
 pub mod resp;
 pub mod scan;

@@ -9,9 +9,13 @@ use crate::{
 };
 use std::{
     fs::{self, File, TryLockError},
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
+    thread,
 };
+
+/// Threads that read a directory, as many as there are cores; more would wait for memory.
+const THREADS_MAX: usize = 8;
 
 /// What was read. Nothing was changed.
 #[derive(Debug)]
@@ -31,16 +35,20 @@ impl OnDisk {
     /// Reads the directory. `seed` is random; see [`crate::ledger::Ledger::new`].
     pub(crate) fn read(dir: &Path, seed: u64) -> Result<OnDisk, OpenError> {
         let damaged = |damage| OpenError::Damaged { dir: dir.to_owned(), damage };
-        let snapshot = snapshot::read(dir).map_err(failed(dir))?.map_err(damaged)?;
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let snapshot = snapshot::read(dir, threads).map_err(failed(dir))?.map_err(damaged)?;
         let snapshot_bytes = snapshot.as_ref().map(|(manifest, _)| manifest.byte_count());
         let mut recovery = match snapshot {
             Some((manifest, ledger)) => Recovery::from_snapshot(&manifest, ledger),
             None => Recovery::start(seed),
-        };
+        }
+        .on_threads(threads);
         let (first_group, first) = (recovery.next_group(), recovery.first_segment());
-        let (mut segments, mut log_bytes) = (0, 0);
+        // One buffer for all: fresh memory for each segment would cost as much as reading it.
+        let (mut segments, mut log_bytes, mut bytes) = (0, 0, Vec::new());
         for segment in log::segments(dir).map_err(failed(dir))?.into_iter().filter(|segment| *segment >= first) {
-            let bytes = fs::read(log::path(dir, segment)).map_err(failed(dir))?;
+            bytes.clear();
+            File::open(log::path(dir, segment)).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(failed(dir))?;
             recovery.segment(segment, &bytes).map_err(damaged)?;
             log_bytes += recovery.end() as u64;
             segments += 1;

@@ -195,6 +195,13 @@ impl Origins {
         (0..).zip(&mut self.list)
     }
 
+    /// The same, as if nothing was known yet of their slots and floors; see [`Origin::weigh_too`].
+    pub(crate) fn unweighed(&self) -> Origins {
+        let mut origins = self.clone();
+        origins.list.iter_mut().for_each(|origin| (origin.slots_digest, origin.floors_digest) = (0, 0));
+        origins
+    }
+
     /// The record of an origin's identity.
     #[must_use]
     pub fn record(&self, index: OriginIndex) -> Record<'_> {

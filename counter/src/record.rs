@@ -123,6 +123,16 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// The counter that it speaks of.
+    #[must_use]
+    pub fn counter(&self) -> Option<&'a str> {
+        match self {
+            Record::Fact { fact: Fact::Token(used), .. } => Some(used.key),
+            Record::Fact { fact, .. } => fact.key(),
+            _ => None,
+        }
+    }
+
     /// Reads one record off the front of `bytes`.
     pub fn decode(bytes: &mut &'a [u8]) -> Result<Record<'a>, Malformed> {
         let [kind] = take::<1>(bytes)?;

@@ -60,6 +60,7 @@ pub struct Recovery {
     next_group: u64,
     tail: Option<Tail>,
     leftover: Vec<u64>,
+    threads: usize,
 }
 
 /// Where the log goes on.
@@ -102,7 +103,14 @@ impl Recovery {
     }
 
     fn after(ledger: Ledger, segment: u64, group: u64) -> Recovery {
-        Recovery { ledger, first_segment: segment, next_segment: segment, next_group: group, tail: None, leftover: Vec::new() }
+        let (tail, leftover, threads) = (None, Vec::new(), 1);
+        Recovery { ledger, first_segment: segment, next_segment: segment, next_group: group, tail, leftover, threads }
+    }
+
+    /// The log is to be replayed on so many threads.
+    #[must_use]
+    pub fn on_threads(self, threads: usize) -> Recovery {
+        Recovery { threads, ..self }
     }
 
     /// The first segment to take in; those before it are part of the snapshot.
@@ -138,12 +146,14 @@ impl Recovery {
             self.leftover.push(number);
             return Ok(());
         }
-        let mut end = SEGMENT_HEADER_BYTES;
+        let (mut end, mut groups) = (SEGMENT_HEADER_BYTES, Vec::new());
         while let Some(group) = SealedGroup::read(&bytes[end..]).filter(|group| group.number == self.next_group) {
-            self.ledger.replay(group.records).map_err(|_| Damage::Version { file: format!("log segment {number}") })?;
+            groups.push(group.records);
             end += group.byte_count();
             self.next_group += 1;
         }
+        let replayed = self.ledger.replay_groups(&groups, self.threads);
+        replayed.map_err(|_| Damage::Version { file: format!("log segment {number}") })?;
         let torn = SealedGroup::begun(&bytes[end..], self.next_group);
         self.tail = Some(Tail { segment: number, end, torn });
         self.refuse_data(number, end, bytes)
@@ -285,7 +295,7 @@ mod tests {
         for (part, bytes) in parts.iter_mut().enumerate() {
             let mut own = manifest.ledger().unwrap();
             manifest.replay(part, bytes, &mut own).unwrap();
-            ledger.adopt(part, own);
+            ledger.adopt(own);
             let damaged = Err(Damage::Snapshot { file: part_name(1, part) });
             for at in 0..bytes.len() {
                 bytes[at] ^= 1;

@@ -20,8 +20,6 @@ use std::{
 const PIECE_COUNTERS: usize = 1024;
 /// Bytes after which a file is synced, so that no single sync holds commits up for long.
 const SYNC_BYTES: usize = 4 << 20;
-/// Threads that read a snapshot; more would wait for memory.
-const READERS_MAX: usize = 8;
 
 /// A snapshot being written. Dropped before it is installed, it leaves nothing.
 #[derive(Debug)]
@@ -126,8 +124,8 @@ impl Drop for Snapshot {
     }
 }
 
-/// Reads the installed snapshot, if there is one, on as many threads as there are cores. `Err` inside: it is damaged.
-pub(crate) fn read(dir: &Path) -> io::Result<Result<Option<(Manifest, Ledger)>, Damage>> {
+/// Reads the installed snapshot, if there is one, on so many threads. `Err` inside: it is damaged.
+pub(crate) fn read(dir: &Path, threads: usize) -> io::Result<Result<Option<(Manifest, Ledger)>, Damage>> {
     let bytes = match fs::read(dir.join("snapshot")) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(None)),
@@ -137,13 +135,12 @@ pub(crate) fn read(dir: &Path) -> io::Result<Result<Option<(Manifest, Ledger)>, 
         Ok(manifest) => manifest,
         Err(damage) => return Ok(Err(damage)),
     };
-    let readers = thread::available_parallelism().map_or(1, usize::from).min(READERS_MAX);
     let parts: Vec<usize> = (0..PARTS).collect();
-    let shares = parts.chunks(PARTS.div_ceil(readers));
+    let shares = parts.chunks(PARTS.div_ceil(threads));
     let read_share = |share: &[usize]| {
         let one = |part: &usize| {
             let mut ledger = manifest.ledger().map_err(Unread::Damage)?;
-            read_part(dir, &manifest, *part, &mut ledger).map(|()| (*part, ledger))
+            read_part(dir, &manifest, *part, &mut ledger).map(|()| ledger)
         };
         share.iter().map(one).collect::<Result<Vec<_>, Unread>>()
     };
@@ -154,7 +151,7 @@ pub(crate) fn read(dir: &Path) -> io::Result<Result<Option<(Manifest, Ledger)>, 
     });
     let joined = ledgers.and_then(|ledgers| {
         let mut ledger = manifest.ledger().map_err(Unread::Damage)?;
-        ledgers.into_iter().flatten().for_each(|(part, other)| ledger.adopt(part, other));
+        ledgers.into_iter().flatten().for_each(|other| ledger.adopt(other));
         read_part(dir, &manifest, PARTS, &mut ledger)?;
         Ok(ledger)
     });
@@ -257,7 +254,7 @@ mod tests {
         assert!(rounds > 20, "sixteen parts with counters, and tokens");
         snapshot.install().unwrap();
 
-        let (manifest, ledger) = read(dir.path()).unwrap().unwrap().unwrap();
+        let (manifest, ledger) = read(dir.path(), 2).unwrap().unwrap().unwrap();
         let mut recovery = Recovery::from_snapshot(&manifest, ledger);
         recovery.segment(2, &segment).unwrap();
         let mut recovered = recovery.finish().unwrap().ledger;
@@ -297,7 +294,7 @@ mod tests {
         assert_eq!(generations(), [1, 2], "a crash may come before the first is removed");
         remove_superfluous(dir.path()).unwrap();
         assert_eq!(generations(), [2]);
-        assert_eq!(read(dir.path()).unwrap().unwrap().unwrap().1.replica.count(), 100);
+        assert_eq!(read(dir.path(), 2).unwrap().unwrap().unwrap().1.replica.count(), 100);
         fs::write(dir.path().join("snapshot"), "damaged").unwrap();
         assert!(remove_superfluous(dir.path()).is_err());
         assert_eq!(generations(), [2], "nothing is removed while it is not known what is needed");

@@ -8,9 +8,10 @@ use crate::{
     cell::{Floor, OriginIndex, Slot},
     shard::{Extra, FREE, HEAD_WORDS, SLOT, Shard, join, key_length, push_record, read_key, record_words, split},
 };
+use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-const SHARDS: usize = 64;
+pub(crate) const SHARDS: usize = 64;
 /// Parts of the table that snapshots write, and recoveries read, side by side; each has as many shards.
 pub const PARTS: usize = 16;
 /// Keys of a batch that are prepared at once.
@@ -95,13 +96,21 @@ impl Table {
         empty.for_each(|shard| shard.index.reserve(count * PARTS / SHARDS, |_| 0));
     }
 
-    /// Takes a part over from a table with the same seed, which has nothing else. It stays where it is: what is known of
-    /// places in it holds.
-    pub fn adopt(&mut self, part: usize, other: Table) {
-        let Place { shard: from, until, .. } = Place::of_part(part);
+    /// Takes some shards out, into a table of their own. [`Table::adopt`] brings them back.
+    pub(crate) fn lend(&mut self, shards: Range<usize>) -> Table {
+        let mut lent = Table::new(self.seed);
+        lent.shards[shards.clone()].swap_with_slice(&mut self.shards[shards]);
+        lent.count = lent.shards.iter().map(|shard| shard.index.len()).sum();
+        self.count -= lent.count;
+        lent
+    }
+
+    /// Takes over the shards of a table with the same seed, where this one has nothing. They stay as they are: what is known of
+    /// places in them holds.
+    pub fn adopt(&mut self, other: Table) {
         self.count += other.count;
-        let theirs = other.shards.into_iter().take(until).skip(from);
-        self.shards[from..until].iter_mut().zip(theirs).for_each(|(shard, theirs)| *shard = theirs);
+        let theirs = self.shards.iter_mut().zip(other.shards).filter(|(_, theirs)| !theirs.blocks.is_empty());
+        theirs.for_each(|(shard, theirs)| *shard = theirs);
     }
 
     /// How many counters there are.
@@ -274,7 +283,8 @@ impl Table {
     }
 }
 
-fn shard_of(hash: u64) -> usize {
+/// The shard of a counter whose key has this hash.
+pub(crate) fn shard_of(hash: u64) -> usize {
     // Not the bits that the index itself uses.
     usize::from((hash >> 40).to_le_bytes()[0]) % SHARDS
 }
