@@ -9,7 +9,6 @@ use crate::{
     replica::Replica,
     table::{CellId, Place},
 };
-use protocol::name::NameRef;
 
 impl Replica {
     /// Takes in one record of a log, a snapshot or another replica's stream; only its format can be wrong.
@@ -33,10 +32,7 @@ impl Replica {
             Record::Fact { by, seq, fact } => {
                 self.known(by)?;
                 fact.origin().map_or(Ok(()), |origin| self.known(origin))?;
-                if let Some(key) = fact.key() {
-                    NameRef::parse(key.as_bytes()).map_err(|_| Malformed)?;
-                }
-                self.apply_fact(by, seq, fact);
+                self.apply_fact(by, seq, fact)?;
                 self.origins[by].ahead = self.origins[by].ahead.max(seq);
                 if by == self.own {
                     self.know_seq(by, seq);
@@ -57,13 +53,13 @@ impl Replica {
         Ok(())
     }
 
-    pub(crate) fn apply_fact(&mut self, by: OriginIndex, seq: u64, fact: Fact<'_>) {
+    pub(crate) fn apply_fact(&mut self, by: OriginIndex, seq: u64, fact: Fact<'_>) -> Result<(), Malformed> {
         match fact {
             Fact::Slot { key, sums } => {
                 if self.origins[by].absorbed.is_none() {
-                    let (id, slot) = (self.table.insert(self.table.hash(key), key, by), Slot { p: sums.p, n: sums.n, seq });
+                    let (id, slot) = (self.table.insert_unread(key, by)?, Slot { p: sums.p, n: sums.n, seq });
                     if self.is_included(id, by) {
-                        return;
+                        return Ok(());
                     }
                     self.settle(id);
                     let by_law = self.law.merge(Cell::new(&self.table, id), by, slot);
@@ -73,7 +69,7 @@ impl Replica {
                 }
             }
             Fact::Floor { origin, key, sums } => {
-                let id = self.table.insert(self.table.hash(key), key, self.own);
+                let id = self.table.insert_unread(key, self.own)?;
                 self.merge_floor(id, key, (by, origin), sums, seq);
             }
             Fact::Retired { origin, heir } => {
@@ -86,7 +82,7 @@ impl Replica {
                 }
             }
             Fact::AbsorbedKey { origin, key, sums } => {
-                let id = self.table.insert(self.table.hash(key), key, by);
+                let id = self.table.insert_unread(key, by)?;
                 self.merge_slot(id, key, by, Slot { p: sums.p, n: sums.n, seq });
                 self.drop_slot(id, origin);
                 self.drop_included(id, by, seq);
@@ -100,6 +96,7 @@ impl Replica {
             // These are kept beside the counters.
             Fact::Token(_) | Fact::TakenBack { .. } | Fact::Produced { .. } => {}
         }
+        Ok(())
     }
 
     /// Appends the records of all origins to `out`, and again that of the own one, because the last own one holds.

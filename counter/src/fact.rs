@@ -240,6 +240,14 @@ pub(crate) fn encode_slot(by: OriginIndex, seq: u64, sums: Floor, key: &str, out
     put_text(out, key);
 }
 
+/// The key of the [`Fact::Slot`] at the front of `bytes`, if it is one, and what comes after it. Neither is looked at.
+#[inline]
+pub(crate) fn slot_key(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (head, after) = bytes.split_first_chunk::<{ 1 + 2 + 8 + 16 + 1 }>()?;
+    let ([kind, ..], [.., length]) = (head, head);
+    (*kind == SLOT).then(|| after.split_at_checked(usize::from(*length)))?
+}
+
 fn put_about(out: &mut Vec<u8>, (kind, by, seq): (u8, OriginIndex, u64), origin: OriginIndex, sums: Floor, key: &str) {
     put(out, kind, by, seq);
     out.extend_from_slice(&origin.to_le_bytes());

@@ -172,7 +172,8 @@ impl Replica {
     pub(crate) fn say(&mut self, fact: Fact<'_>, out: &mut Group) {
         let own = self.own;
         let seq = out.own_fact(own, fact);
-        self.apply_fact(own, seq, fact);
+        let applied = self.apply_fact(own, seq, fact);
+        debug_assert_eq!(applied, Ok(()), "it speaks of counters that are here");
         self.know_seq(own, seq);
     }
 

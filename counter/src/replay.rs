@@ -5,6 +5,7 @@
 //! understood: who the origins are, or which of them are part of others. All before it is joined first.
 
 use crate::{
+    fact::slot_key,
     ledger::Ledger,
     record::{Fact, Malformed, Record},
     replica::Replica,
@@ -89,10 +90,8 @@ impl Ledger {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             batch.clear();
-            while batch.len() < BATCH
-                && let Some(read) = records.read()
-            {
-                batch.push(read?.0);
+            while batch.len() < BATCH && records.ahead().is_some() {
+                batch.push(Record::decode(&mut records.bytes)?);
             }
             if batch.is_empty() {
                 return Ok(());
@@ -136,17 +135,25 @@ impl Replica {
     fn replay_share<'a>(&mut self, share: &Range<usize>, mut records: Records<'a>) -> Result<Ended<'a>, Malformed> {
         let (mut others, mut alone) = (Vec::new(), None);
         let (mut batch, mut hashes) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
-        while let Some(read) = records.read() {
-            let (record, bytes) = read?;
+        let is_mine = |hash| share.contains(&shard_of(hash));
+        while let Some(bytes) = records.ahead() {
+            // Most records are slots; it is for the thread that has the counter to read them.
+            if let Some((key, rest)) = slot_key(bytes)
+                && !is_mine(self.table.hash(key))
+            {
+                records.bytes = rest;
+                continue;
+            }
+            let record = Record::decode(&mut records.bytes)?;
             match turn(&record) {
                 Turn::OfCounter(key) => {
                     let hash = self.table.hash(key);
-                    if share.contains(&shard_of(hash)) {
+                    if is_mine(hash) {
                         batch.push(record);
                         hashes.push(hash);
                     }
                 }
-                Turn::Afterwards if share.start == 0 => others.push(bytes),
+                Turn::Afterwards if share.start == 0 => others.push(&bytes[..bytes.len() - records.bytes.len()]),
                 Turn::Afterwards => {}
                 Turn::Alone => {
                     alone = Some(record);
@@ -169,14 +176,12 @@ impl Replica {
 }
 
 impl<'a> Records<'a> {
-    /// The next one, and its bytes.
-    fn read(&mut self) -> Option<Result<(Record<'a>, &'a [u8]), Malformed>> {
+    /// The bytes of the next one, and of those that stand behind it.
+    fn ahead(&mut self) -> Option<&'a [u8]> {
         while self.bytes.is_empty() {
             self.bytes = self.rest.next()?;
         }
-        let bytes = self.bytes;
-        let record = Record::decode(&mut self.bytes);
-        Some(record.map(|record| (record, &bytes[..bytes.len() - self.bytes.len()])))
+        Some(self.bytes)
     }
 }
 

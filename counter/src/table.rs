@@ -6,8 +6,10 @@
 
 use crate::{
     cell::{Floor, OriginIndex, Slot},
+    record::Malformed,
     shard::{Extra, FREE, HEAD_WORDS, SLOT, Shard, join, key_length, push_record, read_key, record_words, split},
 };
+use protocol::name::NameRef;
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -121,8 +123,8 @@ impl Table {
 
     /// The hash that [`Table::find`] and [`Table::insert`] take.
     #[must_use]
-    pub fn hash(&self, key: &str) -> u64 {
-        xxh3_64_with_seed(key.as_bytes(), self.seed)
+    pub fn hash(&self, key: impl AsRef<[u8]>) -> u64 {
+        xxh3_64_with_seed(key.as_ref(), self.seed)
     }
 
     /// The counter called `key`.
@@ -160,6 +162,17 @@ impl Table {
         index.insert_unique(hash, at, |at| xxh3_64_with_seed(read_key(blocks, *at, &mut [0; 256]), seed));
         self.count += 1;
         id(at_shard, at)
+    }
+
+    /// As [`Table::insert`], with a key that nobody has looked at yet. Only a new one must be: those that are here were.
+    #[inline]
+    pub(crate) fn insert_unread(&mut self, key: &str, origin: OriginIndex) -> Result<CellId, Malformed> {
+        let hash = self.hash(key);
+        if let Some(known) = self.find(hash, key) {
+            return Ok(known);
+        }
+        NameRef::parse(key.as_bytes()).map_err(|_| Malformed)?;
+        Ok(self.insert(hash, key, origin))
     }
 
     /// Every entry of a counter, the one kept with the key first.
