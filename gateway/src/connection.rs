@@ -13,6 +13,7 @@ use crate::{
     transport::{Gone, Received, Transport},
 };
 use bytes::Bytes;
+use futures_util::future::join_all;
 use presence::{Departure, Member};
 use protocol::{
     code::{Disconnect, ErrorCode, UnsubscribeCode},
@@ -97,6 +98,7 @@ pub(crate) async fn run<T: Transport>(gateway: Arc<Gateway>, mut transport: T, o
         orders: Vec::new(),
         native_ping: opening.native_ping,
         native_ping_due: false,
+        unsettled: Vec::new(),
     };
     let departure = connection.drive(&mut transport).await;
     connection.end(departure);
@@ -119,6 +121,8 @@ struct Connection {
     orders: Vec<Order>,
     native_ping: bool,
     native_ping_due: bool,
+    /// Channels entered or left: what comes after is said when everybody can see it.
+    unsettled: Vec<Channel>,
 }
 
 impl Connection {
@@ -126,6 +130,7 @@ impl Connection {
         let mut batch = Vec::new();
         loop {
             self.read_frame();
+            self.settle().await;
             // What is queued goes out before a close, so that the client learns why.
             for control in self.outbox.take(&mut batch, BATCH_BYTES) {
                 self.control(control);
@@ -231,9 +236,12 @@ impl Connection {
         match order {
             Order::Reply(reply) => self.reply(reply),
             Order::Push(push) => replies::of_push(self.wire, push).into_iter().for_each(|item| self.outbox.push(item)),
+            // A counter's change that was heard meanwhile takes the place of its first value; a roster's follows it.
+            Order::State { channel, data } if channel.namespace() == Some("counter") => {
+                self.outbox.push_latest(&Broadcast::state(channel, Kind::Counter, &StreamPosition::default(), data));
+            }
             Order::State { channel, data } => {
-                let kind = if channel.namespace() == Some("counter") { Kind::Counter } else { Kind::Roster };
-                self.outbox.push(Item::Broadcast(Broadcast::state(channel, kind, 0, data)));
+                self.outbox.push(Item::Broadcast(Broadcast::state(channel, Kind::Roster, &StreamPosition::default(), data)));
             }
             Order::Ping if self.native_ping => self.native_ping_due = true,
             Order::Ping => self.outbox.push(Item::Own(replies::ping(self.wire))),
@@ -248,7 +256,10 @@ impl Connection {
                 self.give_verdict(Verdict::Accepted);
             }
             Order::Open { channel, after } => self.open(&channel, after),
-            Order::Leave { channel, was_member } => self.leave(&channel, was_member, Departure::Clean),
+            Order::Leave { channel, was_member } => {
+                self.leave(&channel, was_member, Departure::Clean);
+                self.unsettled.extend(Some(channel).filter(|_| was_member));
+            }
             Order::Close(code) => self.closing = Some(code),
         }
     }
@@ -272,7 +283,13 @@ impl Connection {
             let member =
                 Member { client: info.client.into(), user: info.user.into(), conn_info: info.conn_info, chan_info: info.chan_info };
             self.gateway.presence.join(channel, member, (self.gateway.clock)());
+            self.unsettled.push(channel.clone());
         }
+    }
+
+    async fn settle(&mut self) {
+        let unsettled = std::mem::take(&mut self.unsettled);
+        join_all(unsettled.iter().map(|channel| self.gateway.presence.settled(channel))).await;
     }
 
     fn leave(&self, channel: &Channel, is_member: bool, departure: Departure) {
@@ -294,7 +311,7 @@ impl Connection {
         for item in batch {
             if let Item::Snapshot(channel) = item {
                 let data = self.gateway.snapshot(channel);
-                *item = Item::Broadcast(Broadcast::state(channel.clone(), Kind::Roster, 0, data));
+                *item = Item::Broadcast(Broadcast::state(channel.clone(), Kind::Roster, &StreamPosition::default(), data));
             }
         }
     }

@@ -9,6 +9,7 @@ use crate::{
     registry::Registry,
     session::Rules,
 };
+use presence::{Embedded, Presence, Shared};
 use protocol::{code::Disconnect, time::Clock};
 use ring_coordinator::member::outlook::Outlook;
 use std::{
@@ -64,8 +65,10 @@ pub struct Parts {
     pub bus: Bus,
     /// The ring as this gateway sees it; `None` for one that is alone.
     pub ring: Option<Outlook>,
-    /// How rosters behave.
+    /// How rosters behave, for a gateway that is alone.
     pub presence_rules: presence::Rules,
+    /// Who is where, for one of several.
+    pub shared_presence: Option<Arc<Shared>>,
     /// Reads the clocks.
     pub clock: Clock,
     /// Randomness for ids and jitter.
@@ -85,7 +88,7 @@ pub struct Gateway {
     /// The ring as this gateway sees it; `None` for one that is alone.
     pub ring: Option<Outlook>,
     /// Who is where.
-    pub presence: presence::Embedded,
+    pub presence: Presence,
     /// The counters, of this node or of others, and what of them somebody here watches.
     pub counters: counter::Counters,
     /// Checks tokens.
@@ -103,11 +106,20 @@ impl Gateway {
     /// Puts the parts together and registers the metrics; an error means that a metric's name is taken.
     pub fn new(parts: Parts, registry: &prometheus::Registry) -> Result<Arc<Gateway>, prometheus::Error> {
         let sink = live::sink(parts.hub.clone(), &parts.settings.region);
-        let presence_metrics = presence::Metrics::register(registry)?;
+        let presence = match parts.shared_presence {
+            Some(shared) => {
+                shared.tell(sink, live::is_wanted(parts.hub.clone()));
+                Presence::Shared(shared)
+            }
+            None => {
+                let metrics = presence::Metrics::register(registry)?;
+                Presence::Embedded(Box::new(Embedded::new(parts.presence_rules, metrics, parts.random_u64, sink)))
+            }
+        };
         Ok(Arc::new(Gateway {
             bus: parts.bus,
             ring: parts.ring,
-            presence: presence::Embedded::new(parts.presence_rules, presence_metrics, parts.random_u64, sink),
+            presence,
             hub: parts.hub,
             settings: parts.settings,
             rules: Arc::new(parts.rules),

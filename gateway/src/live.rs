@@ -11,10 +11,10 @@ use crate::{
 };
 use bytes::Bytes;
 use counter::{ReadError, ReadOne, Reading};
-use presence::{Event, Member, Sink, Version};
+use presence::{Event, IsWanted, Member, Sink, Stamp, Unavailable, Version};
 use protocol::{
     limits::ROSTER_PAGE_MAX,
-    message::ClientInfo,
+    message::{ClientInfo, StreamPosition},
     name::{Channel, CounterKey, Name},
 };
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ pub(crate) fn sink(hub: Arc<Hub>, region: &str) -> Sink {
                 && hub.has_subscribers(&roster)
             {
                 let data = serde_json::to_vec(&*diff).unwrap_or_default();
-                hub.deliver(&Broadcast::state(roster, Kind::Roster, seq(&diff.version, &region), data.into()));
+                hub.deliver(&Broadcast::state(roster, Kind::Roster, &place(&diff.version, &region), data.into()));
             }
         }
         Event::Online { user, watchers } => tell_contacts(&hub, &watchers, &json!({ "join": [{ "user": user }], "leave": [] })),
@@ -45,13 +45,22 @@ pub(crate) fn sink(hub: Arc<Hub>, region: &str) -> Sink {
     })
 }
 
+/// Whether somebody here wants to be told of members of a channel who come and go, or is subscribed to it itself: to contacts.
+pub(crate) fn is_wanted(hub: Arc<Hub>) -> IsWanted {
+    let has_watchers = move |channel: &Channel| {
+        let roster = Name::parse(&format!("presence:{channel}"));
+        hub.has_subscribers(channel) || roster.is_ok_and(|roster| hub.has_subscribers(&roster))
+    };
+    Arc::new(has_watchers)
+}
+
 /// Sends the newest value of every counter that changed, at most ten times a second.
 pub(crate) async fn run_counters(gateway: &Gateway) {
     loop {
         for read in gateway.counters.changed().await {
             if let Ok(channel) = Name::parse(&format!("counter:{}", read.key)) {
                 let data = Bytes::from(reading(&read).to_string());
-                gateway.hub.deliver(&Broadcast::state(channel, Kind::Counter, 0, data));
+                gateway.hub.deliver(&Broadcast::state(channel, Kind::Counter, &StreamPosition::default(), data));
             }
         }
         tokio::time::sleep(COUNTER_INTERVAL).await;
@@ -82,17 +91,15 @@ impl Gateway {
         Ok(reading(&self.counters.watch(key).await?).to_string().into())
     }
 
-    /// The first page of a roster, and the sequence number of its last change.
-    pub(crate) fn roster(&self, channel: &Channel) -> (Bytes, u64) {
-        match self.presence.page(channel, None, ROSTER_PAGE_MAX) {
-            Ok(page) => (serde_json::to_vec(&page).unwrap_or_default().into(), seq(&page.version, &self.settings.region)),
-            Err(_) => (Bytes::new(), 0),
-        }
+    /// Follows a roster for one more subscriber. Returns its first page, and the place of its last change.
+    pub(crate) async fn watch_roster(&self, channel: &Channel) -> Result<(Bytes, StreamPosition), Unavailable> {
+        self.presence.follow(channel).await?;
+        Ok(self.roster(channel))
     }
 
     /// The contacts of `me` that are online.
     pub(crate) fn contacts(&self, me: &str) -> Bytes {
-        contacts_snapshot(&self.presence.contacts_online(me)).to_string().into()
+        contacts_snapshot(&self.presence.known_contacts_online(me)).to_string().into()
     }
 
     /// The whole state of a roster or contacts channel.
@@ -100,6 +107,13 @@ impl Gateway {
         match (channel.namespace(), Name::parse(channel.rest())) {
             (Some("presence"), Ok(watched)) => self.roster(&watched).0,
             _ => self.contacts(channel.rest()),
+        }
+    }
+
+    fn roster(&self, channel: &Channel) -> (Bytes, StreamPosition) {
+        match self.presence.first_page(channel, ROSTER_PAGE_MAX) {
+            Some(page) => (serde_json::to_vec(&page).unwrap_or_default().into(), place(&page.version, &self.settings.region)),
+            None => (Bytes::new(), StreamPosition::default()),
         }
     }
 
@@ -137,11 +151,13 @@ fn contacts_snapshot(online: &[Arc<str>]) -> Value {
 fn tell_contacts(hub: &Hub, owners: &[Arc<str>], change: &Value) {
     for owner in owners {
         if let Ok(channel) = Name::parse(&format!("contacts:{owner}")) {
-            hub.deliver(&Broadcast::state(channel, Kind::Roster, 0, change.to_string().into()));
+            hub.deliver(&Broadcast::state(channel, Kind::Roster, &StreamPosition::default(), change.to_string().into()));
         }
     }
 }
 
-fn seq(version: &Version, region: &str) -> u64 {
-    version.stamp(region).map_or(0, |stamp| stamp.seq)
+/// Where a version stands among those of its generation.
+fn place(version: &Version, region: &str) -> StreamPosition {
+    let place = |stamp: Stamp| StreamPosition { offset: stamp.seq, epoch: format!("{:x}", stamp.generation) };
+    version.stamp(region).map_or_else(StreamPosition::default, place)
 }

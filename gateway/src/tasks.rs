@@ -11,9 +11,10 @@ use crate::{
 use bytes::Bytes;
 use counter::{AddError, Added, ReadError, Seen, Token, Wanted};
 use futures_util::future::join_all;
+use presence::{PageError, Unavailable};
 use protocol::{
     code::ErrorCode,
-    message::{HistoryResult, PresenceResult, PresenceStatsResult, PublishResult, Reply, RpcResult},
+    message::{HistoryResult, PresenceResult, PresenceStatsResult, PublishResult, Reply, RpcResult, StreamPosition},
     name::{Channel, CounterKey},
 };
 use serde::Serialize;
@@ -38,11 +39,17 @@ impl Gateway {
                 self.history(&channel, range, &epoch).await.map(|history| Reply { history: Some(history), ..Reply::default() }),
             ),
             Task::Presence(channel) => {
-                let clients = self.presence.clients(&channel).into_iter();
-                let presence = clients.map(|(client, member)| (client.as_ref().to_owned(), live::info(&member))).collect();
-                answered(Reply { presence: Some(PresenceResult { presence }), ..Reply::default() })
+                let presence =
+                    self.presence.clients(&channel).await.map(|clients| {
+                        clients.into_iter().map(|(client, member)| (client.as_ref().to_owned(), live::info(&member))).collect()
+                    });
+                let reply = |presence| Reply { presence: Some(PresenceResult { presence }), ..Reply::default() };
+                Outcome::Answered(presence.map(reply).map_err(|error| not_known(&error)))
             }
-            Task::PresenceStats(channel) => answered(Reply { presence_stats: Some(self.presence_stats(&channel)), ..Reply::default() }),
+            Task::PresenceStats(channel) => {
+                let reply = |stats| Reply { presence_stats: Some(stats), ..Reply::default() };
+                Outcome::Answered(self.presence_stats(&channel).await.map(reply))
+            }
             Task::CounterAdd { key, by, token } => {
                 Outcome::Answered(self.counter_add(&key, by, token.as_deref()).await.map(|value| called(&value)))
             }
@@ -51,16 +58,26 @@ impl Gateway {
                 let counters = |seen: Seen| seen.counters.iter().map(live::reading).collect::<Vec<Value>>();
                 Outcome::Answered(seen.map(|seen| called(&json!({ "counters": counters(seen) }))).map_err(|error| unread(&error)))
             }
-            Task::PresencePage { channel, cursor, limit } => Outcome::Answered(
-                self.presence.page(&channel, cursor.as_deref(), limit).map(|page| called(&page)).map_err(|_| ErrorCode::BadRequest),
-            ),
-            Task::PresenceSince { channel, version } => answered(called(&self.presence.since(&channel, &version))),
-            Task::PresenceOnline(users) => answered(called(&api::presence::known(self, users.into_iter().map(Arc::from).collect()))),
+            Task::PresencePage { channel, cursor, limit } => {
+                let page = self.presence.page(&channel, cursor.as_deref(), limit).await;
+                Outcome::Answered(page.map(|page| called(&page)).map_err(|error| match error {
+                    PageError::BadCursor(_) => ErrorCode::BadRequest,
+                    PageError::Unavailable(error) => not_known(&error),
+                }))
+            }
+            Task::PresenceSince { channel, version } => {
+                let since = self.presence.since(&channel, &version).await;
+                Outcome::Answered(since.map(|since| called(&since)).map_err(|error| not_known(&error)))
+            }
+            Task::PresenceOnline(users) => {
+                let known = api::presence::known(self, users.into_iter().map(Arc::from).collect()).await;
+                Outcome::Answered(known.map(|known| called(&known)).map_err(|error| not_known(&error)))
+            }
         }
     }
 
     /// Publishes into a channel.
-    pub async fn publish(&self, channel: &Channel, post: crate::bus::Post) -> Result<protocol::message::StreamPosition, ErrorCode> {
+    pub async fn publish(&self, channel: &Channel, post: crate::bus::Post) -> Result<StreamPosition, ErrorCode> {
         let namespace = self.rules.namespaces.of_channel(channel).map_err(|_| ErrorCode::UnknownChannel)?;
         let position = self.bus.publish(channel, namespace, post, (self.clock)()).await?;
         self.metrics.publications.inc();
@@ -75,17 +92,19 @@ impl Gateway {
     }
 
     /// How many clients and users are in a channel.
-    #[must_use]
-    pub fn presence_stats(&self, channel: &Channel) -> PresenceStatsResult {
-        let stats = self.presence.stats(channel);
+    pub async fn presence_stats(&self, channel: &Channel) -> Result<PresenceStatsResult, ErrorCode> {
+        let stats = self.presence.stats(channel).await.map_err(|error| not_known(&error))?;
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        PresenceStatsResult { num_clients: number(stats.clients), num_users: number(stats.users) }
+        Ok(PresenceStatsResult { num_clients: number(stats.clients), num_users: number(stats.users) })
     }
 
     /// Registers with the hub behind a closed gate, joins on the bus, then reads what the subscriber needs first: nothing that happens
     /// in between is missed, because the gate holds it.
     async fn begin(&self, wanted: &Subscribing, connection: ConnectionId, outbox: &Arc<Outbox>) -> Result<Start, ErrorCode> {
         self.hub.add(&wanted.channel, connection, outbox.clone(), wanted.join_leave);
+        if wanted.join_leave {
+            self.presence.follow(&wanted.channel).await.map_err(|error| not_known(&error))?;
+        }
         match &wanted.target {
             Target::Stream { history: false } => {
                 self.join(&wanted.channel).await?;
@@ -97,13 +116,16 @@ impl Gateway {
             }
             Target::Counter(key) => {
                 let data = self.watch_counter(key).await.map_err(|error| unread(&error))?;
-                Ok(Start::Snapshot { data, seq: 0 })
+                Ok(Start::Snapshot { data, after: StreamPosition::default() })
             }
             Target::Roster(channel) => {
-                let (data, seq) = self.roster(channel);
-                Ok(Start::Snapshot { data, seq })
+                let (data, after) = self.watch_roster(channel).await.map_err(|error| not_known(&error))?;
+                Ok(Start::Snapshot { data, after })
             }
-            Target::Contacts(me) => Ok(Start::Snapshot { data: self.contacts(me), seq: 0 }),
+            Target::Contacts(me) => {
+                self.presence.follow_contacts(me).await.map_err(|error| not_known(&error))?;
+                Ok(Start::Snapshot { data: self.contacts(me), after: StreamPosition::default() })
+            }
         }
     }
 
@@ -126,10 +148,6 @@ pub(crate) fn added_json(key: &CounterKey, added: &Added) -> Value {
     json!({ "key": key.as_str(), "value": value, "value_s": value.to_string(), "duplicate": duplicate, "acked": acked.name() })
 }
 
-fn answered(reply: Reply) -> Outcome {
-    Outcome::Answered(Ok(reply))
-}
-
 fn called<T: Serialize>(result: &T) -> Reply {
     let data = Bytes::from(serde_json::to_vec(result).unwrap_or_default());
     Reply { rpc: Some(RpcResult { data }), ..Reply::default() }
@@ -140,6 +158,12 @@ fn unread(error: &ReadError) -> ErrorCode {
         ReadError::BadSession(_) => ErrorCode::BadRequest,
         ReadError::Unreachable(_) => ErrorCode::Storage,
     }
+}
+
+/// Presence cannot be read now.
+pub(crate) fn not_known(error: &Unavailable) -> ErrorCode {
+    tracing::debug!(%error, "presence");
+    ErrorCode::Storage
 }
 
 fn refusal(error: &AddError) -> ErrorCode {

@@ -12,6 +12,7 @@ use gateway::{
     bus::redis::{self, RedisBus},
     hub::Hub,
 };
+use presence::{Rules, Shared, SharedConfig, Tiers};
 use prometheus::Registry;
 use protocol::time::Now;
 use ring_coordinator::{
@@ -32,6 +33,8 @@ use tokio::sync::watch;
 pub struct Ring {
     /// The bus over the Redis nodes.
     pub bus: Arc<RedisBus>,
+    /// Who is where, at all gateways.
+    pub presence: Arc<Shared>,
     /// How it stands with the ring here.
     pub riding: watch::Receiver<Arc<Riding>>,
     name: String,
@@ -53,10 +56,22 @@ impl Ring {
     ) -> Result<Ring, Failure> {
         let mut scripts = redis::scripts();
         scripts.extend(handover_scripts());
+        scripts.extend(presence::scripts());
         let gateway = node.to_owned();
         let nodes = NodesConfig { gateway: gateway.clone(), access, scripts, clock: clock::now, random_u64: rand::random };
         let (nodes, hearing) = Nodes::new(nodes, registry).context("registering metrics")?;
         let bus = RedisBus::new(node, hub, nodes.clone(), clock::now, rand::random, registry).context("registering metrics")?;
+        let presence = SharedConfig {
+            gateway: node.into(),
+            rules: presence_rules(config),
+            nodes: nodes.clone(),
+            mirror: etcd.mirror().clone(),
+            clock: clock::now,
+            random_u64: rand::random,
+        };
+        let presence = Arc::new(Shared::new(presence, registry).context("registering metrics")?);
+        let hearing_too = presence.clone();
+        bus.overhear(Box::new(move |heard| hearing_too.hear(heard)));
         let member = MemberConfig {
             gateway,
             address: address.to_owned(),
@@ -66,7 +81,7 @@ impl Ring {
         };
         let member = Member::new(member, etcd.clone(), nodes.clone(), Some(RingFile::new(data_dir.path())), registry);
         let member = member.context("registering metrics")?;
-        Ok(Ring { bus: Arc::new(bus), riding: member.riding(), name: node.to_owned(), nodes, hearing, member })
+        Ok(Ring { bus: Arc::new(bus), presence, riding: member.riding(), name: node.to_owned(), nodes, hearing, member })
     }
 
     /// Where it can be looked at from.
@@ -84,13 +99,15 @@ impl Ring {
 
     /// Hears what is published, and goes by the newest ring, until `shutdown`; then lets go of the nodes.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Ring { bus, riding, nodes, hearing, member, .. } = self;
-        let progress = Progress { acked: bus.acked(), news: bus.ring_news(), opinions: nodes.opinions() };
+        let Ring { bus, presence, riding, nodes, hearing, member, .. } = self;
+        let (acked, incarnation) = (bus.acked(), presence.incarnation());
+        let progress = Progress { acked, presence: incarnation, news: bus.ring_news(), opinions: nodes.opinions() };
         tokio::select! {
             () = shutdown => {}
             () = bus.run(hearing, std::future::pending()) => {}
             () = member.run(progress, std::future::pending()) => {}
-            () = follow(&bus, riding) => {}
+            () = follow(&bus, &presence, riding) => {}
+            () = presence.clone().run(std::future::pending()) => {}
         }
         nodes.shutdown().await;
     }
@@ -118,13 +135,19 @@ pub fn coordinator(
     Ok(driver)
 }
 
-/// The bus goes by what the member learns.
-async fn follow(bus: &RedisBus, mut riding: watch::Receiver<Arc<Riding>>) {
+/// How rosters behave.
+pub fn presence_rules(config: &Config) -> Rules {
+    Rules { region: config.node.region.as_str().into(), grace_ms: config.presence.grace_ms, tiers: Tiers::default() }
+}
+
+/// The bus and presence go by what the member learns.
+async fn follow(bus: &RedisBus, presence: &Arc<Shared>, mut riding: watch::Receiver<Arc<Riding>>) {
     let mut doubts = 0;
     loop {
         let now = riding.borrow_and_update().clone();
         if let Some(view) = &now.view {
             bus.apply(view);
+            presence.apply(view);
         }
         if std::mem::replace(&mut doubts, now.doubts) < now.doubts {
             bus.check();

@@ -33,7 +33,7 @@ use gateway::{
 };
 use prometheus::Registry;
 use protocol::namespace::{Grant, Namespace, Right};
-use ring_coordinator::{etcd::Etcd, member::outlook::Outlook};
+use ring_coordinator::etcd::Etcd;
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 
@@ -86,8 +86,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     };
     let gateway = match &counters {
         Some(counters) if config.node.roles.gateway => {
-            let outlook = ring.as_ref().map(Ring::outlook);
-            Some(gateway(&config, &node, (hub, bus, outlook), counters.clone(), &registry)?)
+            Some(gateway(&config, &node, (hub, bus, ring.as_ref()), counters.clone(), &registry)?)
         }
         _ => None,
     };
@@ -209,11 +208,12 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sends the clients elsewhere in paced waves; returns once none is left.
+/// Sends the clients elsewhere in paced waves; returns once none is left, nor in grace.
 async fn drain(gateway: Option<&Gateway>) {
     let Some(gateway) = gateway else { return };
     gateway.drain().await;
-    while gateway.registry.counts().0 > 0 {
+    // Whoever may still come back elsewhere must not be taken for gone.
+    while gateway.registry.counts().0 > 0 || !gateway.presence.is_idle() {
         tokio::time::sleep(DRAIN_POLL).await;
     }
 }
@@ -265,7 +265,7 @@ fn engine(config: &Config, data_dir: &DataDir, node: &str, registry: &Registry) 
 fn gateway(
     config: &Config,
     node: &str,
-    (hub, bus, ring): (Arc<Hub>, Bus, Option<Outlook>),
+    (hub, bus, ring): (Arc<Hub>, Bus, Option<&Ring>),
     counters: Counters,
     registry: &Registry,
 ) -> Result<Arc<Gateway>, Failure> {
@@ -287,7 +287,7 @@ fn gateway(
     let anyone = |namespace: &Namespace| Right::ALL.iter().any(|right| namespace.grants.of(*right) == Grant::Anyone);
     let parts = Parts {
         bus,
-        ring,
+        ring: ring.map(Ring::outlook),
         hub,
         settings: Settings {
             region: config.node.region.clone(),
@@ -312,11 +312,8 @@ fn gateway(
         },
         verifier,
         counters,
-        presence_rules: presence::Rules {
-            region: config.node.region.as_str().into(),
-            grace_ms: config.presence.grace_ms,
-            tiers: presence::Tiers::default(),
-        },
+        presence_rules: ring::presence_rules(config),
+        shared_presence: ring.map(|ring| ring.presence.clone()),
         clock: clock::now,
         random_u64: rand::random,
     };

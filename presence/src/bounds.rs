@@ -38,7 +38,18 @@ fn a_big_room_tells_every_join_at_once_but_counts_by_the_second_and_names_again_
     world.wait(1);
     assert!(matches!(&changed(world.said())[..], [diff] if diff.counts_only && diff.is_empty() && diff.count == 6_000));
     assert_eq!(roster(&world.store, &world.channel).len(), 6_000);
-    assert!(matches!(world.store.since(&world.channel, &world.store.version(&world.channel).to_string()), Since::Snapshot(_)));
+    // Who asks is told the names that have changed, and no others.
+    let known = world.store.version(&world.channel).to_string();
+    (0..60).for_each(|user| leave(&world, user, Departure::Clean));
+    (6_000..6_060).for_each(|user| join(&world, user));
+    world.wait(COUNT_MS);
+    assert!(changed(world.said()).iter().all(|diff| diff.counts_only && diff.is_empty() && diff.count == 6_000));
+    let Since::Diff(diff) = world.store.since(&world.channel, &known) else { panic!("all of them") };
+    assert_eq!((diff.join.len(), diff.leave.len(), diff.update.len(), diff.count, diff.counts_only), (60, 60, 0, 6_000, false));
+    (0..60).for_each(|user| join(&world, user));
+    (6_000..6_060).for_each(|user| leave(&world, user, Departure::Clean));
+    world.wait(COUNT_MS);
+    world.said();
 
     (4_400..6_000).for_each(|user| leave(&world, user, Departure::Clean));
     let mut replica = Replica::default();

@@ -25,6 +25,17 @@ pub enum ContactsError {
     Full,
 }
 
+/// The list of `me` without repetitions, if it may be one.
+pub(crate) fn checked<'a, S: AsRef<str>>(me: &str, users: &'a [S]) -> Result<BTreeSet<&'a str>, ContactsError> {
+    if users.len() > CONTACTS_MAX {
+        return Err(ContactsError::TooMany);
+    }
+    if users.iter().map(AsRef::as_ref).chain([me]).any(|user| user.is_empty() || user.len() > USER_BYTES_MAX) {
+        return Err(ContactsError::BadUser);
+    }
+    Ok(users.iter().map(AsRef::as_ref).collect())
+}
+
 /// The table, empty lists left out.
 #[derive(Debug, Default)]
 pub(crate) struct Contacts {
@@ -36,13 +47,7 @@ pub(crate) struct Contacts {
 impl Contacts {
     /// Replaces the list of `me`. Repeated contacts count once.
     pub(crate) fn set<S: AsRef<str>>(&mut self, me: &str, users: &[S]) -> Result<(), ContactsError> {
-        if users.len() > CONTACTS_MAX {
-            return Err(ContactsError::TooMany);
-        }
-        if users.iter().map(AsRef::as_ref).chain([me]).any(|user| user.is_empty() || user.len() > USER_BYTES_MAX) {
-            return Err(ContactsError::BadUser);
-        }
-        let new: BTreeSet<&str> = users.iter().map(AsRef::as_ref).collect();
+        let new = checked(me, users)?;
         let old_len = self.of(me).count();
         let is_owner_too_many = old_len == 0 && !new.is_empty() && self.contacts.len() >= CONTACT_OWNERS_MAX;
         if is_owner_too_many || self.pairs - old_len + new.len() > CONTACT_PAIRS_MAX {

@@ -30,9 +30,10 @@ pub struct Diff {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Since {
-    /// One net change from that version.
+    /// One net change from that version. In a cluster it may name members who are as the reader has them, and lists who
+    /// came at a time near that version among the updates.
     Diff(Diff),
-    /// The version is too old, of another generation, or names were not told since: begin again with this first page.
+    /// The version is too old, or of another generation: begin again with this first page.
     Snapshot(Page),
 }
 
@@ -41,6 +42,12 @@ impl Diff {
     #[must_use]
     pub fn empty(version: Version, count: usize) -> Diff {
         Diff { version, join: Vec::new(), leave: Vec::new(), update: Vec::new(), count, counts_only: false }
+    }
+
+    /// The same for those who are told counts only.
+    #[must_use]
+    pub fn without_names(&self) -> Diff {
+        Diff { counts_only: true, ..Diff::empty(self.version.clone(), self.count) }
     }
 
     /// Adds what became of one member, who was `before` and is `after`.

@@ -18,27 +18,49 @@ pub const RECENT_MS: u64 = 120_000;
 #[derive(Debug)]
 pub(crate) struct Journal {
     region: Arc<str>,
-    stamp: Stamp,
+    /// The stamps at which the roster is as told.
+    known: Span,
+    /// Where the roster is itself, if somebody else stamps it; `None` if its diffs are counted here, from 1 on.
+    reached: Option<Stamp>,
+    /// The changes from `known` to `reached` were taken in one by one; `false` if some may have come and gone unseen.
+    is_whole: bool,
     count: usize,
     told_ms: u64,
-    recent: VecDeque<(u64, Arc<Diff>)>,
+    recent: VecDeque<Told>,
     entries: usize,
 }
 
+/// Successive stamps with the same roster.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    generation: u64,
+    first: u64,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Told {
+    at_ms: u64,
+    /// The stamps of the roster that `diff` continues.
+    from: Span,
+    /// The one that it leads to.
+    to: Stamp,
+    /// The members who changed in between and were at its end as at its beginning, where others may know a stamp in between;
+    /// `None` if that is not known.
+    passing: Option<Diff>,
+    diff: Arc<Diff>,
+}
+
 impl Journal {
-    pub(crate) fn new(region: Arc<str>, generation: u64) -> Journal {
-        let stamp = Stamp { generation, seq: 0 };
-        Journal { region, stamp, count: 0, told_ms: 0, recent: VecDeque::new(), entries: 0 }
+    /// A journal of a roster of `count` members, of which nothing was told before `stamp`.
+    pub(crate) fn new(region: Arc<str>, stamp: Stamp, count: usize) -> Journal {
+        let (recent, entries) = (VecDeque::new(), 0);
+        Journal { region, known: Span::at(stamp), reached: None, is_whole: true, count, told_ms: 0, recent, entries }
     }
 
-    /// The version of the last diff.
+    /// The version of the roster as told.
     pub(crate) fn version(&self) -> Version {
-        Version::of(&self.region, self.stamp)
-    }
-
-    /// Members at the last diff.
-    pub(crate) fn count(&self) -> usize {
-        self.count
+        Version::of(&self.region, self.known.end())
     }
 
     /// When the last diff was told; 0 before the first.
@@ -46,31 +68,68 @@ impl Journal {
         self.told_ms
     }
 
-    /// Stamps `diff`, whatever version it carries, with the next one and keeps it.
-    pub(crate) fn record(&mut self, mut diff: Diff, now_ms: u64) -> Arc<Diff> {
-        self.stamp.seq += 1;
+    /// The roster is at `stamp` now, which somebody else gave it.
+    pub(crate) fn reach(&mut self, stamp: Stamp) {
+        let last = self.reached.unwrap_or(self.known.end());
+        let next = Stamp { seq: last.seq.wrapping_add(1), ..last };
+        self.is_whole &= stamp == last || stamp == next;
+        self.reached = Some(stamp);
+    }
+
+    /// Whether others may know stamps between the roster as told and as it is, and all changes in between are known here.
+    pub(crate) fn has_stamps_between(&self) -> bool {
+        let known = self.known.end();
+        let skipped = |stamp: Stamp| stamp.generation == known.generation && stamp.seq > known.seq.saturating_add(1);
+        self.is_whole && self.reached.is_some_and(skipped)
+    }
+
+    /// Stamps `diff`, whatever version it carries, and keeps it. `passing` names who else changed in between.
+    pub(crate) fn record(&mut self, mut diff: Diff, passing: Option<Diff>, now_ms: u64) -> Arc<Diff> {
+        let known = self.known.end();
+        let to = self.reached.unwrap_or(Stamp { seq: known.seq + 1, ..known });
         (self.count, self.told_ms) = (diff.count, now_ms);
-        diff.version = self.version();
+        diff.version = Version::of(&self.region, to);
         let diff = Arc::new(diff);
-        self.entries += diff.len();
-        self.recent.push_back((now_ms, diff.clone()));
+        let told = Told { at_ms: now_ms, from: self.known, to, passing, diff: diff.clone() };
+        self.entries += told.len();
+        self.recent.push_back(told);
+        (self.known, self.is_whole) = (Span::at(to), true);
         while self.recent.len() > RECENT_DIFFS_MAX || self.entries > RECENT_ENTRIES_MAX {
             self.drop_oldest();
         }
         diff
     }
 
-    /// The net change since `version`; `None` if the names told since then are not all here.
-    pub(crate) fn since(&self, version: &Version) -> Option<Diff> {
-        let known = version.stamp(&self.region).filter(|known| known.generation == self.stamp.generation)?;
-        let missed = usize::try_from(self.stamp.seq.checked_sub(known.seq)?).ok()?;
-        let first = self.recent.len().checked_sub(missed)?;
-        let diffs = || self.recent.range(first..).map(|(_, diff)| &**diff);
-        if diffs().any(|diff| diff.counts_only) {
-            return None;
+    /// The roster has changed its stamp, and nothing that can be seen.
+    pub(crate) fn pass(&mut self, now_ms: u64) {
+        let Some(reached) = self.reached.filter(|reached| *reached != self.known.end()) else { return };
+        if self.is_whole && reached.generation == self.known.generation {
+            self.known.last = reached.seq;
+        } else {
+            let told_ms = self.told_ms;
+            self.record(Diff::empty(self.version(), self.count), None, now_ms);
+            self.told_ms = told_ms;
         }
+    }
+
+    /// The net change since `version`; `None` if what was told or has come and gone since then is not all here.
+    ///
+    /// A diff that was told over several stamps may be asked for from one in between, which another gateway has told. It
+    /// is then told whole, and with those who only passed: who is named without need is named as it is.
+    pub(crate) fn since(&self, version: &Version) -> Option<Diff> {
+        let known = version.stamp(&self.region)?;
         let mut net = Diff::empty(self.version(), self.count);
-        net.add_net_of(diffs());
+        if self.known.names(known) {
+            return Some(net);
+        }
+        let first = self.recent.iter().rposition(|told| told.from.names(known) || told.is_passed_by(known))?;
+        let mut diffs: Vec<&Diff> = self.recent.range(first..).map(|told| &*told.diff).collect();
+        let told = &self.recent[first];
+        let restated = (!told.from.names(known)).then(|| told.restated());
+        if let Some(restated) = &restated {
+            diffs[0] = restated;
+        }
+        net.add_net_of(diffs);
         Some(net)
     }
 
@@ -83,12 +142,50 @@ impl Journal {
 
     /// When the oldest diff is to be forgotten; `None` if none is left.
     pub(crate) fn expires_ms(&self) -> Option<u64> {
-        self.recent.front().map(|(told_ms, _)| told_ms.saturating_add(RECENT_MS))
+        self.recent.front().map(|told| told.at_ms.saturating_add(RECENT_MS))
     }
 
     fn drop_oldest(&mut self) {
-        if let Some((_, diff)) = self.recent.pop_front() {
-            self.entries -= diff.len();
+        if let Some(told) = self.recent.pop_front() {
+            self.entries -= told.len();
         }
+    }
+}
+
+impl Span {
+    fn at(stamp: Stamp) -> Span {
+        Span { generation: stamp.generation, first: stamp.seq, last: stamp.seq }
+    }
+
+    fn end(self) -> Stamp {
+        Stamp { generation: self.generation, seq: self.last }
+    }
+
+    fn names(self, stamp: Stamp) -> bool {
+        stamp.generation == self.generation && (self.first..=self.last).contains(&stamp.seq)
+    }
+}
+
+impl Told {
+    fn len(&self) -> usize {
+        self.diff.len() + self.passing.as_ref().map_or(0, Diff::len)
+    }
+
+    /// Whether `stamp` is on the way of it, and it can be told from there.
+    fn is_passed_by(&self, stamp: Stamp) -> bool {
+        let Span { generation, last, .. } = self.from;
+        let is_between = stamp.generation == generation && stamp.seq > last && stamp.seq < self.to.seq;
+        self.passing.is_some() && self.to.generation == generation && is_between
+    }
+
+    /// The diff, for one who may know any part of it.
+    fn restated(&self) -> Diff {
+        let Diff { version, join, leave, update, count, counts_only } = (*self.diff).clone();
+        let mut all = Diff { version, join: Vec::new(), leave, update: [join, update].concat(), count, counts_only };
+        if let Some(passing) = &self.passing {
+            all.leave.extend_from_slice(&passing.leave);
+            all.update.extend_from_slice(&passing.update);
+        }
+        all
     }
 }

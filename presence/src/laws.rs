@@ -124,7 +124,7 @@ proptest! {
 
     #[test]
     fn what_was_told_since_any_retained_version_leads_to_the_roster_as_told(steps in steps(12)) {
-        let mut world = world(NAMED);
+        let mut world = world(SMALL);
         let mut known: Vec<(String, BTreeMap<MemberKey, Entry>)> = vec![];
         for step in steps {
             world.step(step);

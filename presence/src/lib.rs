@@ -1,21 +1,29 @@
 //! Pure: presence, who is in a channel and who is online.
 //!
 //! A [`Roster`] is one channel's members and what changed in them; [`Users`] is who is connected at all; both are
-//! state machines. [`Embedded`] holds them for a node that runs without Redis.
+//! state machines. [`Embedded`] holds them for a node that runs without Redis; with it, [`redis`] is what gateways say to
+//! the nodes that hold what [`cluster`] has words for.
 //!
 //! Two levels: **clients** are connections, **members** are users (a client without a user id is a member by itself).
 //! Join and leave events, pages and diffs speak of members; counts are given of both.
 //!
 //! # How a reader follows a roster
-//! It reads the pages, unites them, and applies every diff after the *first* page's version; applying one twice does no
-//! harm. It then holds the roster of the last diff's version. A diff continues a replica if it has the replica's
-//! generation and the next `seq`, or replaces it if its `seq` is 1; after any other it asks [`Embedded::since`] its
-//! version, or reads the pages again.
-//! A diff that is `counts_only` (big rooms, see [`Tiers`]) brings the count and nothing else: the replica keeps its old
-//! version, and so notices the gap when names are told again.
+//! It reads the pages and unites them. Of the diffs that it is sent it leaves out those at the beginning that lead up to
+//! the *first* page's version; from the next one on it applies every diff, in the order in which they come. Applying one
+//! twice does no harm. It then holds the roster of the last diff's version. If it may have missed a diff it asks for what
+//! was told since its version ([`Roster::since`]), or reads the pages again.
+//!
+//! A `seq` never goes back within a generation. In one process it is dense: a diff that is not the next one of the
+//! reader's generation shows that one is missing. In a cluster it is not: one diff may bring many changes of the room, and
+//! its version is the last one's. There the generation may change at any diff, which continues what the reader has all
+//! the same. Versions of two gateways name the same roster if they are the same.
+//!
+//! A diff that is `counts_only` (big rooms, see [`Tiers`]) brings the count and nothing else. The reader keeps its old
+//! version, and before it applies a diff with names again it asks for what was told since.
 
 #[cfg(test)]
 mod bounds;
+pub mod cluster;
 mod contacts;
 mod deadlines;
 mod diff;
@@ -27,7 +35,11 @@ mod laws;
 mod member;
 mod metrics;
 mod page;
+mod present;
+pub mod redis;
 mod roster;
+pub mod shared;
+mod store;
 mod tier;
 mod users;
 mod version;
@@ -43,7 +55,10 @@ pub use journal::{RECENT_DIFFS_MAX, RECENT_ENTRIES_MAX, RECENT_MS};
 pub use member::{Departure, Entry, Member, MemberKey, Stats};
 pub use metrics::{METRICS, Metrics};
 pub use page::{BadCursor, Page};
-pub use roster::{GRACES_PER_TICK_MAX, Input, Output, Roster, Rules};
+pub use redis::scripts;
+pub use roster::{Fact, GRACES_PER_TICK_MAX, Input, Output, Roster, Rules};
+pub use shared::{IsWanted, Shared, SharedConfig};
+pub use store::{PageError, Presence, SetContactsError, Unavailable};
 pub use tier::{BATCH_MS, COUNT_MS, Tiers};
 pub use users::{Erased, LAST_SEEN_MAX, UserPresence, Users};
 pub use version::{BadVersion, Stamp, Version};

@@ -24,6 +24,12 @@ impl Member {
     pub fn key(&self) -> MemberKey {
         MemberKey::of(&self.user, &self.client)
     }
+
+    /// The entry of a member whose first client this is.
+    pub(crate) fn to_entry(&self, num_clients: u32) -> Entry {
+        let Member { client, user, conn_info, chan_info } = self.clone();
+        Entry { user, client, num_clients, conn_info, chan_info }
+    }
 }
 
 /// What rosters are ordered and counted by. The two kinds cannot meet, whatever ids users choose.

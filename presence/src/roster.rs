@@ -4,10 +4,11 @@ use crate::{
     deadlines::{Deadlines, earliest},
     diff::{Diff, Since},
     journal::Journal,
-    member::{Departure, Entry, Member, MemberKey, Stats},
+    member::{Departure, Member, MemberKey, Stats},
     page::{Page, cursor_after},
+    present::{Present, Untold},
     tier::{Tier, Tiers},
-    version::Version,
+    version::{Stamp, Version},
 };
 use bytes::Bytes;
 use protocol::{limits::ROSTER_PAGE_MAX, time::Now};
@@ -54,6 +55,20 @@ pub enum Input<'a> {
     Tick,
 }
 
+/// What became of one client, where somebody else decides who is here: the rows of a cluster.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// It is here, or is another one now.
+    Here {
+        /// The client.
+        member: Arc<Member>,
+        /// Its place among the clients of its member, lowest first.
+        place: u64,
+    },
+    /// It is gone.
+    Gone(Arc<str>),
+}
+
 /// An order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -78,14 +93,31 @@ pub struct Roster {
     journal: Journal,
     /// The members who have changed since the last diff, as they were then. Pages show these, so that what a page says
     /// is what its version says; otherwise one who came and went between two diffs would stay in some replicas.
-    untold: BTreeMap<MemberKey, Option<Entry>>,
+    untold: BTreeMap<MemberKey, Untold>,
 }
 
 impl Roster {
     /// An empty roster. `generation` is random and not 0.
     #[must_use]
     pub fn new(rules: Arc<Rules>, generation: u64) -> Roster {
-        let journal = Journal::new(rules.region.clone(), generation);
+        Roster::at(rules, Stamp { generation, seq: 0 })
+    }
+
+    /// A roster of `clients`, each with its place, of whom nobody is told: they were here before.
+    #[must_use]
+    pub fn of(rules: Arc<Rules>, stamp: Stamp, clients: impl IntoIterator<Item = (Arc<Member>, u64)>) -> Roster {
+        let mut roster = Roster::at(rules, stamp);
+        for (member, place) in clients {
+            roster.join(member, Some(place), &mut Vec::new());
+        }
+        roster.untold.clear();
+        roster.tier = roster.tier.at(roster.users.len(), &roster.rules.tiers);
+        roster.journal = Journal::new(roster.rules.region.clone(), stamp, roster.users.len());
+        roster
+    }
+
+    fn at(rules: Arc<Rules>, stamp: Stamp) -> Roster {
+        let journal = Journal::new(rules.region.clone(), stamp, 0);
         let (users, clients, graces, untold) = (BTreeMap::new(), HashMap::new(), Deadlines::default(), BTreeMap::new());
         Roster { rules, users, clients, graces, tier: Tier::AtOnce, journal, untold }
     }
@@ -93,11 +125,28 @@ impl Roster {
     /// Takes in one fact and appends what follows from it.
     pub fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
         match input {
-            Input::Join(member) => self.join(Arc::new(member), out),
+            Input::Join(member) => self.join(Arc::new(member), None, out),
             Input::Leave { client, departure } => self.leave(client, departure, now.mono_ms, out),
             Input::UpdateInfo { client, chan_info } => self.update_info(client, chan_info),
             Input::Tick => self.end_graces(now.mono_ms, out),
         }
+        self.tell(now.mono_ms, out);
+    }
+
+    /// Takes in `facts` as one step, which leads to `stamp`, and appends what follows from it. Versions told are stamps
+    /// given here, and not every stamp is told. Who gives one gives all of them, and sends no [`Input`] but ticks.
+    pub fn apply(&mut self, facts: impl IntoIterator<Item = Fact>, stamp: Stamp, now: Now, out: &mut Vec<Output>) {
+        for fact in facts {
+            match fact {
+                Fact::Here { member, place } => self.join(member, Some(place), out),
+                Fact::Gone(client) => {
+                    if let Some(member) = self.clients.get(&client).cloned() {
+                        self.remove(&member, out);
+                    }
+                }
+            }
+        }
+        self.journal.reach(stamp);
         self.tell(now.mono_ms, out);
     }
 
@@ -124,21 +173,21 @@ impl Roster {
         self.graces.len()
     }
 
-    /// The version of the last diff.
+    /// The version of the roster as told.
     #[must_use]
     pub fn version(&self) -> Version {
         self.journal.version()
     }
 
-    /// At most `limit` (1 to [`ROSTER_PAGE_MAX`]) members after `last`. While names are told this is the roster as told,
-    /// which a batch may be behind [`Roster::stats`]; in a big room it is the roster as it is.
+    /// At most `limit` (1 to [`ROSTER_PAGE_MAX`]) members after `last`. This is the roster as told, which a batch may be behind
+    /// [`Roster::stats`].
     #[must_use]
     pub fn page(&self, last: Option<&MemberKey>, limit: usize) -> Page {
         let limit = limit.clamp(1, ROSTER_PAGE_MAX);
         let range = (last.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
         let same = self.users.range(range).filter(|(key, _)| !self.untold.contains_key(key)).take(limit + 1);
         let same = same.filter_map(|(key, present)| Some((key, present.entry()?)));
-        let untold = self.untold.range(range).filter_map(|(key, told)| Some((key, told.clone()?)));
+        let untold = self.untold.range(range).filter_map(|(key, told)| Some((key, told.entry.clone()?)));
         // One more of each than fits tells whether there is a next page.
         let mut found: Vec<_> = same.chain(untold.take(limit + 1)).collect();
         found.sort_by_key(|(key, _)| *key);
@@ -149,8 +198,7 @@ impl Roster {
     /// How a reader that knows `version` catches up.
     #[must_use]
     pub fn since(&self, version: &Version) -> Since {
-        let diff = if self.tier == Tier::Counted { None } else { self.journal.since(version) };
-        diff.map_or_else(|| Since::Snapshot(self.page(None, ROSTER_PAGE_MAX)), Since::Diff)
+        self.journal.since(version).map_or_else(|| Since::Snapshot(self.page(None, ROSTER_PAGE_MAX)), Since::Diff)
     }
 
     /// Whether nobody is here and nothing is remembered: a new roster would do as well.
@@ -159,29 +207,32 @@ impl Roster {
         self.users.is_empty() && self.next_wake().is_none()
     }
 
-    fn join(&mut self, member: Arc<Member>, out: &mut Vec<Output>) {
+    /// At `place`; if that is `None`, where it was, and otherwise after all others.
+    fn join(&mut self, member: Arc<Member>, place: Option<u64>, out: &mut Vec<Output>) {
         let key = member.key();
         if let Some(other) = self.clients.get(&member.client).filter(|old| old.key() != key).cloned() {
             self.remove(&other, out);
         }
-        self.keep_as_told(&key);
-        let old = self.clients.insert(member.client.clone(), member.clone());
+        // One who has only got another place stays as told, unless it is the first now or no longer.
+        if !self.users.get(&key).is_some_and(|present| present.is_same_with(&member, place)) {
+            self.keep_as_told(&key);
+        }
+        self.clients.insert(member.client.clone(), member.clone());
         match self.users.entry(key) {
             btree_map::Entry::Vacant(vacant) => {
-                vacant.insert(Present { clients: vec![member.clone()], held_until_ms: None });
+                vacant.insert(Present::of(member.clone(), place));
                 out.push(Output::Joined(member));
             }
             btree_map::Entry::Occupied(mut occupied) => {
-                let held_until_ms = occupied.get_mut().held_until_ms.take();
-                if let Some(until_ms) = held_until_ms {
+                if let Some(until_ms) = occupied.get().held_until_ms {
                     self.graces.cancel(until_ms, occupied.key());
-                    let held = std::mem::replace(&mut occupied.get_mut().clients, vec![member.clone()]);
-                    for held in held.iter().filter(|held| held.client != member.client) {
+                    let held = std::mem::replace(occupied.get_mut(), Present::of(member.clone(), place));
+                    for held in held.clients().filter(|held| held.client != member.client) {
                         self.clients.remove(&held.client);
                     }
                     out.push(Output::Resumed);
                 } else {
-                    occupied.get_mut().put(old.as_ref(), member);
+                    occupied.get_mut().put(member, place);
                 }
             }
         }
@@ -193,7 +244,7 @@ impl Roster {
         if present.held_until_ms.is_some() {
             return;
         }
-        if departure == Departure::Dropped && present.clients.len() == 1 && self.rules.grace_ms > 0 {
+        if departure == Departure::Dropped && present.clients().len() == 1 && self.rules.grace_ms > 0 {
             let until_ms = now_ms.saturating_add(self.rules.grace_ms);
             present.held_until_ms = Some(until_ms);
             self.graces.set(until_ms, member.key());
@@ -209,14 +260,14 @@ impl Roster {
         let new = Arc::new(Member { chan_info, ..Member::clone(&old) });
         self.clients.insert(new.client.clone(), new.clone());
         if let Some(present) = self.users.get_mut(&key) {
-            present.put(Some(&old), new);
+            present.put(new, None);
         }
     }
 
     fn end_graces(&mut self, now_ms: u64, out: &mut Vec<Output>) {
         for _ in 0..GRACES_PER_TICK_MAX {
             let Some(key) = self.graces.pop_due(now_ms) else { return };
-            if let Some(member) = self.users.get(&key).and_then(|present| present.clients.first()).cloned() {
+            if let Some(member) = self.users.get(&key).and_then(Present::first).cloned() {
                 self.remove(&member, out);
             }
         }
@@ -227,20 +278,23 @@ impl Roster {
         self.keep_as_told(&key);
         self.clients.remove(&member.client);
         let Some(present) = self.users.get_mut(&key) else { return };
-        present.clients.retain(|client| !Arc::ptr_eq(client, member));
-        if present.clients.is_empty() {
+        if !present.remove(member) {
             if let Some(until_ms) = present.held_until_ms {
                 self.graces.cancel(until_ms, &key);
             }
             self.users.remove(&key);
+            if let Some(untold) = self.untold.get_mut(&key).filter(|untold| untold.entry.is_none()) {
+                untold.passed = Some(member.clone());
+            }
             out.push(Output::Left(member.clone()));
         }
     }
 
     /// Called before a member changes.
     fn keep_as_told(&mut self, key: &MemberKey) {
-        if self.tier != Tier::Counted && !self.untold.contains_key(key) {
-            self.untold.insert(key.clone(), self.users.get(key).and_then(Present::entry));
+        if !self.untold.contains_key(key) {
+            let entry = self.users.get(key).and_then(Present::entry);
+            self.untold.insert(key.clone(), Untold { entry, passed: None });
         }
     }
 
@@ -251,49 +305,37 @@ impl Roster {
         // Where names stop and where they begin again there is a diff without them, at which replicas notice.
         let counts_only = before == Tier::Counted || self.tier == Tier::Counted;
         let is_turn = counts_only && before != self.tier;
-        if !is_turn && self.tell_ms().is_none_or(|at_ms| at_ms > now_ms) {
+        let at_ms = self.tell_ms();
+        if !is_turn && at_ms.is_none_or(|at_ms| at_ms > now_ms) {
+            if at_ms.is_none() {
+                self.journal.pass(now_ms);
+            }
             return;
         }
-        let mut diff = Diff { counts_only, ..Diff::empty(self.version(), self.users.len()) };
-        for (key, told) in std::mem::take(&mut self.untold) {
-            if !counts_only {
-                diff.add(told, self.users.get(&key).and_then(Present::entry));
+        let mut diff = Diff::empty(self.version(), self.users.len());
+        let mut passing = self.journal.has_stamps_between().then(|| Diff::empty(self.version(), self.users.len()));
+        for (key, untold) in std::mem::take(&mut self.untold) {
+            let entry = self.users.get(&key).and_then(Present::entry);
+            match (&mut passing, &entry) {
+                (Some(passing), Some(same)) if untold.entry == entry => passing.update.push(same.clone()),
+                (Some(passing), None) => passing.leave.extend(untold.passed.map(|last| last.to_entry(1))),
+                _ => {}
             }
+            diff.add(untold.entry, entry);
         }
-        if counts_only || !diff.is_empty() {
-            out.push(Output::Changed(self.journal.record(diff, now_ms)));
+        let is_told = is_turn || !diff.is_empty();
+        if is_told || passing.as_ref().is_some_and(|passing| !passing.is_empty()) {
+            let named = self.journal.record(diff, passing, now_ms);
+            // Whoever asks is told the names in a big room, too.
+            let told = if counts_only { Arc::new(named.without_names()) } else { named };
+            out.extend(is_told.then_some(Output::Changed(told)));
+        } else {
+            self.journal.pass(now_ms);
         }
     }
 
     /// When what is untold is to be told.
     fn tell_ms(&self) -> Option<u64> {
-        let is_changed = match self.tier {
-            Tier::Counted => self.users.len() != self.journal.count(),
-            _ => !self.untold.is_empty(),
-        };
-        is_changed.then(|| self.journal.told_ms().saturating_add(self.tier.pause_ms()))
-    }
-}
-
-/// A member: live with one client or more, or held with its last one.
-#[derive(Debug)]
-struct Present {
-    /// In the order in which they came; never empty.
-    clients: Vec<Arc<Member>>,
-    held_until_ms: Option<u64>,
-}
-
-impl Present {
-    fn put(&mut self, old: Option<&Arc<Member>>, new: Arc<Member>) {
-        match self.clients.iter_mut().find(|client| old.is_some_and(|old| Arc::ptr_eq(client, old))) {
-            Some(client) => *client = new,
-            None => self.clients.push(new),
-        }
-    }
-
-    fn entry(&self) -> Option<Entry> {
-        let num_clients = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
-        let Member { client, user, conn_info, chan_info } = self.clients.first()?.as_ref().clone();
-        Some(Entry { user, client, num_clients, conn_info, chan_info })
+        (!self.untold.is_empty()).then(|| self.journal.told_ms().saturating_add(self.tier.pause_ms()))
     }
 }

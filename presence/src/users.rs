@@ -297,7 +297,7 @@ mod tests {
         world.disconnect("dan", "2", Departure::Dropped, 1);
         world.connect("zoe", "3");
         world.users.set_contacts("bob", &["dan", "ann", "eve"], &mut world.out).unwrap();
-        assert_eq!(world.users.contacts_online("bob"), ["ann".into(), "dan".into()]);
+        assert_eq!(world.users.contacts_online("bob"), [Arc::from("ann"), Arc::from("dan")]);
         let expected = Event::Contacts { owner: "bob".into(), online: vec!["ann".into(), "dan".into()] };
         assert_eq!(world.out.last(), Some(&expected));
     }

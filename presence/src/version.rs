@@ -6,9 +6,9 @@ use std::{cmp::Ordering, collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 /// One region's part of a version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
-    /// Drawn at random for each life of a roster, 0 where there is no roster; compared by equality only.
+    /// Another one for each life of a roster, 0 where there is no roster; compared by equality only.
     pub generation: u64,
-    /// Diffs told in this generation: the first one makes 1.
+    /// The place in this generation, from 1 on: of diffs in one process, of the room's changes in a cluster.
     pub seq: u64,
 }
 

@@ -45,6 +45,17 @@ pub fn pattern(kind: Kind) -> String {
     format!("hc:{{*}}:{}:*", kind.name())
 }
 
+/// What presence keeps at all, for SCAN.
+pub const PRESENCE: &str = "hc:{*}:p*";
+/// What presence keeps and gateways cannot say again: contacts in both directions, and when users were seen last.
+pub const KEPT: &str = "hc:{*}:p[bkz]:*";
+
+/// The slot in a key.
+#[must_use]
+pub fn slot_of(key: &str) -> Option<Slot> {
+    Slot::new(key.strip_prefix("hc:{")?.split_once("}:")?.0.parse().ok()?)
+}
+
 /// Reads a key of this kind: the slot and the channel.
 #[must_use]
 pub fn parse(key: &str, kind: Kind) -> Option<(Slot, &str)> {
@@ -67,6 +78,8 @@ mod tests {
         }
         assert_eq!(key(Slot::new(7).unwrap(), Kind::Meta, "a"), "hc:{7}:meta:a");
         assert_eq!(publications(Slot::new(7).unwrap(), "a"), "hc:{7}:pub:a");
+        assert_eq!(slot_of("hc:{7}:pz:users 3"), Slot::new(7));
+        assert_eq!(slot_of("hc:ring"), None);
         for wrong in ["hc:{16384}:meta:a", "hc:{7}:min_epoch", "hc:ring", "hc:{x}:meta:a"] {
             assert_eq!(parse(wrong, Kind::Meta), None);
         }

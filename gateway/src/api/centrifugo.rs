@@ -11,6 +11,7 @@ use crate::{
     bus::{Post, stream::Range},
     gateway::Gateway,
     live,
+    tasks::not_known,
 };
 use axum::{
     Json,
@@ -143,11 +144,13 @@ pub(crate) async fn presence(
     mode: ErrorMode,
     LenientJson(request): LenientJson<Watching>,
 ) -> Response<Body> {
-    mode.answer(available(&gateway, &request.channel, |namespace| namespace.presence).map(|channel| {
-        let clients = gateway.presence.clients(&channel);
+    let read = async {
+        let channel = available(&gateway, &request.channel, |namespace| namespace.presence)?;
+        let clients = gateway.presence.clients(&channel).await.map_err(|error| not_known(&error))?;
         let presence: BTreeMap<Arc<str>, ClientInfo> = clients.into_iter().map(|(client, member)| (client, live::info(&member))).collect();
-        BTreeMap::from([("presence", presence)])
-    }))
+        Ok(BTreeMap::from([("presence", presence)]))
+    };
+    mode.answer(read.await)
 }
 
 /// `POST /api/presence_stats`
@@ -156,8 +159,11 @@ pub(crate) async fn presence_stats(
     mode: ErrorMode,
     LenientJson(request): LenientJson<Watching>,
 ) -> Response<Body> {
-    let channel = available(&gateway, &request.channel, |namespace| namespace.presence);
-    mode.answer(channel.map(|channel| gateway.presence_stats(&channel)))
+    let read = async {
+        let channel = available(&gateway, &request.channel, |namespace| namespace.presence)?;
+        gateway.presence_stats(&channel).await
+    };
+    mode.answer(read.await)
 }
 
 /// `POST /api/history`: without a limit only the stream's top.

@@ -4,9 +4,9 @@ use super::{
     error::ApiError,
     extract::{self, Json, Path, Query, bounded},
 };
-use crate::gateway::Gateway;
+use crate::{gateway::Gateway, tasks::not_known};
 use axum::extract::State;
-use presence::{ContactsError, Entry, Erased, UserPresence, Version};
+use presence::{ContactsError, Entry, Erased, PageError, SetContactsError, Unavailable, UserPresence, Version};
 use protocol::{
     code::{Disconnect, ErrorCode},
     control,
@@ -85,9 +85,11 @@ pub(crate) async fn roster(
 ) -> Result<axum::Json<RosterPage>, ApiError> {
     let channel = watched(&gateway, &channel)?;
     let limit = wanted.limit.unwrap_or(ROSTER_PAGE_MAX).clamp(1, ROSTER_PAGE_MAX);
-    let page = gateway.presence.page(&channel, wanted.cursor.as_deref(), limit);
-    let page = page.map_err(|error| ApiError::BadRequest(error.to_string()))?;
-    let stats = gateway.presence_stats(&channel);
+    let page = gateway.presence.page(&channel, wanted.cursor.as_deref(), limit).await.map_err(|error| match error {
+        PageError::BadCursor(error) => ApiError::BadRequest(error.to_string()),
+        PageError::Unavailable(error) => not_known(&error).into(),
+    })?;
+    let stats = gateway.presence_stats(&channel).await?;
     Ok(axum::Json(RosterPage { version: page.version, members: page.snapshot, next: page.next, stats }))
 }
 
@@ -96,21 +98,21 @@ pub(crate) async fn channel_stats(
     State(gateway): State<Arc<Gateway>>,
     Path(channel): Path,
 ) -> Result<axum::Json<PresenceStatsResult>, ApiError> {
-    Ok(axum::Json(gateway.presence_stats(&watched(&gateway, &channel)?)))
+    Ok(axum::Json(gateway.presence_stats(&watched(&gateway, &channel)?).await?))
 }
 
 /// `GET /v1/presence/stats`: who is online at all, by region.
-pub(crate) async fn totals(State(gateway): State<Arc<Gateway>>) -> axum::Json<Value> {
-    let online = gateway.presence.online_totals();
+pub(crate) async fn totals(State(gateway): State<Arc<Gateway>>) -> Result<axum::Json<Value>, ApiError> {
+    let online = gateway.presence.online_totals().await.map_err(|error| not_known(&error))?;
     let mut totals = json!({ "num_clients": online.clients, "num_users": online.users });
     totals["regions"] = json!({ &gateway.settings.region: totals.clone() });
-    axum::Json(totals)
+    Ok(axum::Json(totals))
 }
 
 /// `GET /v1/users/{user}/presence`
 pub(crate) async fn user(State(gateway): State<Arc<Gateway>>, Path(user): Path) -> Result<axum::Json<KnownUser>, ApiError> {
-    let presence = gateway.presence.user(extract::user(&user)?);
-    Ok(axum::Json(KnownUser { user: user.into(), presence }))
+    let known = gateway.presence.query(&[extract::user(&user)?]).await.map_err(|error| not_known(&error))?;
+    Ok(axum::Json(KnownUser { user: user.into(), presence: known.first().copied().unwrap_or_default() }))
 }
 
 /// `POST /v1/presence/query`
@@ -120,7 +122,7 @@ pub(crate) async fn query(
 ) -> Result<axum::Json<KnownUsers>, ApiError> {
     let users = bounded("users", wanted.users, USERS_PER_QUERY_MAX)?;
     users.iter().try_for_each(|user| extract::user(user).map(drop))?;
-    Ok(axum::Json(known(&gateway, users.into_iter().map(Arc::from).collect())))
+    Ok(axum::Json(known(&gateway, users.into_iter().map(Arc::from).collect()).await.map_err(|error| not_known(&error))?))
 }
 
 /// `PUT /v1/users/{user}/contacts`: replaces the list, and answers which of them are online.
@@ -129,17 +131,18 @@ pub(crate) async fn set_contacts(
     Path(user): Path,
     Json(Contacts { contacts }): Json<Contacts>,
 ) -> Result<axum::Json<KnownUsers>, ApiError> {
-    gateway.presence.set_contacts(&user, &bounded("contacts", contacts, CONTACTS_MAX)?).map_err(|error| match error {
-        ContactsError::TooMany => ApiError::TooLarge(error.to_string()),
-        ContactsError::BadUser => ApiError::BadRequest(error.to_string()),
-        ContactsError::Full => ApiError::Unavailable("no room for more contacts on this node"),
+    gateway.presence.set_contacts(&user, &bounded("contacts", contacts, CONTACTS_MAX)?).await.map_err(|error| match error {
+        SetContactsError::Refused(error @ ContactsError::TooMany) => ApiError::TooLarge(error.to_string()),
+        SetContactsError::Refused(error @ ContactsError::BadUser) => ApiError::BadRequest(error.to_string()),
+        SetContactsError::Refused(ContactsError::Full) => ApiError::Unavailable("no room for more contacts on this node"),
+        SetContactsError::Unavailable(error) => not_known(&error).into(),
     })?;
-    Ok(axum::Json(known(&gateway, gateway.presence.contacts_online(&user))))
+    online_of(&gateway, &user).await
 }
 
 /// `GET /v1/users/{user}/contacts/online`
 pub(crate) async fn contacts_online(State(gateway): State<Arc<Gateway>>, Path(user): Path) -> Result<axum::Json<KnownUsers>, ApiError> {
-    Ok(axum::Json(known(&gateway, gateway.presence.contacts_online(extract::user(&user)?))))
+    online_of(&gateway, extract::user(&user)?).await
 }
 
 /// `DELETE /v1/users/{user}`: sends the user's connections away, then removes what is kept of the user. A connection
@@ -158,8 +161,8 @@ pub(crate) async fn erase(State(gateway): State<Arc<Gateway>>, Path(user): Path)
     if ended.await.is_err() {
         return Err(ApiError::Unavailable("the user's connections are still ending, nothing was erased; retry"));
     }
-    let (connections, erased) = (sent_away, gateway.presence.erase(&user));
-    Ok(axum::Json(Receipt { user, connections, erased }))
+    let erased = gateway.presence.erase(&user).await.map_err(|error| not_known(&error))?;
+    Ok(axum::Json(Receipt { user, connections: sent_away, erased }))
 }
 
 /// A channel that keeps a roster.
@@ -169,7 +172,12 @@ fn watched(gateway: &Gateway, channel: &str) -> Result<Channel, ApiError> {
 }
 
 /// What is known of each of `users`, for HTTP and RPC alike.
-pub(crate) fn known(gateway: &Gateway, users: Vec<Arc<str>>) -> KnownUsers {
-    let presences = gateway.presence.query(&users);
-    KnownUsers { users: users.into_iter().zip(presences).map(|(user, presence)| KnownUser { user, presence }).collect() }
+pub(crate) async fn known(gateway: &Gateway, users: Vec<Arc<str>>) -> Result<KnownUsers, Unavailable> {
+    let presences = gateway.presence.query(&users).await?;
+    Ok(KnownUsers { users: users.into_iter().zip(presences).map(|(user, presence)| KnownUser { user, presence }).collect() })
+}
+
+async fn online_of(gateway: &Gateway, me: &str) -> Result<axum::Json<KnownUsers>, ApiError> {
+    let known = async { known(gateway, gateway.presence.contacts_online(me).await?).await };
+    Ok(axum::Json(known.await.map_err(|error| not_known(&error))?))
 }

@@ -93,7 +93,7 @@ pub struct Broadcast {
     pub kind: Kind,
     /// The stream's epoch; empty without history.
     pub epoch: Arc<str>,
-    /// Its offset in the stream, or the roster's sequence number; 0 for pushes without a place.
+    /// Its offset in the stream, or in the roster's generation, which is its epoch then; 0 for pushes without a place.
     pub offset: u64,
     push: Push,
     encoded: [OnceLock<Bytes>; 4],
@@ -120,11 +120,11 @@ impl Broadcast {
     }
 
     /// A state of a live channel (`counter:`, `presence:`, `contacts:`); it travels as a publication without offset.
-    /// `seq` orders it against the snapshot that a subscriber got.
+    /// `place` orders it against the snapshot that a subscriber got.
     #[must_use]
-    pub fn state(channel: Channel, kind: Kind, seq: u64, data: Bytes) -> Arc<Broadcast> {
+    pub fn state(channel: Channel, kind: Kind, place: &StreamPosition, data: Bytes) -> Arc<Broadcast> {
         let publication = Publication { data, ..Publication::default() };
-        Self::new(channel, kind, Arc::default(), seq, Push { r#pub: Some(publication), ..Push::default() })
+        Self::new(channel, kind, place.epoch.as_str().into(), place.offset, Push { r#pub: Some(publication), ..Push::default() })
     }
 
     /// Where an EventSource stream starts in a channel. `gap` says that publications before it were lost.

@@ -6,11 +6,16 @@ mod outbox {
         outbox::{Control, Item, Outbox},
     };
     use bytes::Bytes;
-    use protocol::{code::Disconnect, name::Channel};
+    use protocol::{code::Disconnect, message::StreamPosition, name::Channel};
     use std::sync::Arc;
 
     fn state(channel: &str, kind: Kind, data: &str) -> Arc<Broadcast> {
-        Broadcast::state(Channel::parse(channel).unwrap(), kind, 1, Bytes::from(data.to_owned()))
+        Broadcast::state(
+            Channel::parse(channel).unwrap(),
+            kind,
+            &StreamPosition { offset: 1, epoch: String::new() },
+            Bytes::from(data.to_owned()),
+        )
     }
 
     fn own(size: usize) -> Item {

@@ -55,7 +55,10 @@ impl Topic {
         match std::mem::replace(&mut subscriber.gate, Gate::Lost) {
             Gate::Held(held) => {
                 for broadcast in held.into_iter().filter(|held| !is_before(held, &after)) {
-                    subscriber.outbox.push(Item::Broadcast(broadcast));
+                    match broadcast.kind {
+                        Kind::Counter => subscriber.outbox.push_latest(&broadcast),
+                        _ => subscriber.outbox.push(Item::Broadcast(broadcast)),
+                    }
                 }
                 subscriber.gate = Gate::Open(after);
                 Ok(())

@@ -190,8 +190,8 @@ pub enum Outcome {
 pub enum Start {
     /// An ordinary channel's position, and what the client missed.
     Stream(Recovery),
-    /// A live channel's state, which is sent as the first publication; changes up to `seq` are part of it.
-    Snapshot { data: Bytes, seq: u64 },
+    /// A live channel's state, which is sent as the first publication; changes up to `after` are part of it.
+    Snapshot { data: Bytes, after: StreamPosition },
 }
 
 /// A client's session.

@@ -226,9 +226,9 @@ impl Wanted {
 pub(super) fn first_state(channel: &Channel, start: Start, out: &mut Vec<Order>) {
     let after = match start {
         Start::Stream(recovery) => recovery.top,
-        Start::Snapshot { data, seq } => {
+        Start::Snapshot { data, after } => {
             out.push(Order::State { channel: channel.clone(), data });
-            StreamPosition { offset: seq, ..StreamPosition::default() }
+            after
         }
     };
     out.push(Order::Open { channel: channel.clone(), after });

@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 use testkit::{EtcdServer, RedisServer, eventually};
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
 const HOUR_MS: u64 = 3_600_000;
 /// A leader that dies is followed by another one within its lease, and that one first looks around.
@@ -61,7 +61,8 @@ impl Process {
         let (address, version) = (String::new(), String::new());
         let config = MemberConfig { gateway: name.to_owned(), address, version, may_be_stale: true, clock: now };
         let nodes = rig.nodes.clone().unwrap();
-        let progress = Progress { acked: rig.redis().acked(), news: rig.redis().ring_news(), opinions: nodes.opinions() };
+        let (acked, presence) = (rig.redis().acked(), watch::channel(0).1);
+        let progress = Progress { acked, presence, news: rig.redis().ring_news(), opinions: nodes.opinions() };
         let member = Member::new(config, process.etcd.clone(), nodes, None, &Registry::new()).unwrap();
         let (bus, mut riding) = (rig.redis().clone(), member.riding());
         process.tasks.spawn(member.run(progress, std::future::pending()));

@@ -1,5 +1,5 @@
-//! Pure: a gateway's place in etcd: that it is there, by which ring it goes, and how far it is with a change; and that it
-//! comes back as a new one when it was taken for gone.
+//! Pure: a gateway's place in etcd: that it is there, by which ring it goes, how far it is with a change, and as whom it
+//! writes presence; and that it comes back as a new one when it was taken for gone.
 //!
 //! The key comes first, then the ring is read, then everything is compared with history: so a change that does not know of
 //! this gateway is one that this gateway knows of.
@@ -14,6 +14,8 @@ pub enum Input {
     View(Arc<View>),
     /// The bus has done its part of all documents up to this epoch: see [`View::due_at`].
     Finished(u64),
+    /// The incarnation under which presence is written; 0 while none is. The last one told counts.
+    Presence(u64),
     /// The key stands in etcd, and every ring that stood there before it was told.
     Registered,
     /// The key is gone: the lease was lost, or the coordinator did not wait any longer.
@@ -31,6 +33,8 @@ pub enum Output {
         epoch: u64,
         /// The ring of which everything is done.
         acked: u64,
+        /// The incarnation under which presence is written.
+        presence: u64,
     },
     /// Others went on without this gateway: compare each channel with its history, and tell subscribers what they missed.
     Check,
@@ -41,9 +45,10 @@ pub enum Output {
 pub struct Agent {
     view: Option<Arc<View>>,
     finished: u64,
+    presence: u64,
     registered: bool,
     was_gone: bool,
-    told: Option<(u64, u64)>,
+    told: Option<(u64, u64, u64)>,
 }
 
 impl Agent {
@@ -57,6 +62,7 @@ impl Agent {
                 }
             }
             Input::Finished(epoch) => self.finished = self.finished.max(epoch),
+            Input::Presence(incarnation) => self.presence = incarnation,
             Input::Registered => {
                 if !std::mem::replace(&mut self.registered, true) && std::mem::take(&mut self.was_gone) {
                     out.push(Output::Check);
@@ -70,10 +76,9 @@ impl Agent {
             }
         }
         let epoch = self.view.as_ref().map_or(0, |view| view.epoch());
-        let tell = (epoch, self.finished.min(epoch));
-        if self.told != Some(tell) {
-            self.told = Some(tell);
-            out.push(Output::Tell { epoch: tell.0, acked: tell.1 });
+        let tell = (epoch, self.finished.min(epoch), self.presence);
+        if self.told.replace(tell) != Some(tell) {
+            out.push(Output::Tell { epoch: tell.0, acked: tell.1, presence: tell.2 });
         }
     }
 
@@ -109,7 +114,7 @@ mod tests {
     fn the_key_says_which_ring_is_gone_by_and_which_is_done() {
         let mut agent = Agent::default();
         let out = told(&mut agent, [Input::Finished(0), Input::View(view(3)), Input::Registered]);
-        let tell = |epoch, acked| Output::Tell { epoch, acked };
+        let tell = |epoch, acked| Output::Tell { epoch, acked, presence: 0 };
         assert_eq!(out, [tell(0, 0), Output::Apply(view(3)), tell(3, 0)]);
         assert_eq!(told(&mut agent, [Input::Finished(3), Input::Finished(2)]), [tell(3, 3)]);
         assert_eq!(told(&mut agent, [Input::View(view(4))]), [Output::Apply(view(4)), tell(4, 3)]);
@@ -118,12 +123,21 @@ mod tests {
     }
 
     #[test]
+    fn the_key_says_under_which_incarnation_presence_is_written() {
+        let mut agent = Agent::default();
+        let tell = |presence| Output::Tell { epoch: 0, acked: 0, presence };
+        let inputs = [Input::Presence(7), Input::Presence(7), Input::Presence(9), Input::Registered, Input::Unregistered];
+        assert_eq!(told(&mut agent, inputs), [tell(7), tell(9), tell(9)], "what is gone from etcd is put there anew");
+        assert_eq!(told(&mut agent, [Input::Presence(0)]), [tell(0)]);
+    }
+
+    #[test]
     fn who_was_taken_for_gone_registers_again_and_then_checks_everything() {
         let mut agent = Agent::default();
         told(&mut agent, [Input::View(view(3)), Input::Finished(3), Input::Registered]);
         let out = told(&mut agent, [Input::Unregistered, Input::Unregistered]);
-        assert_eq!((out, agent.is_registered()), (vec![Output::Tell { epoch: 3, acked: 3 }], false));
+        assert_eq!((out, agent.is_registered()), (vec![Output::Tell { epoch: 3, acked: 3, presence: 0 }], false));
         let out = told(&mut agent, [Input::View(view(5)), Input::Registered, Input::Registered]);
-        assert_eq!(out, [Output::Apply(view(5)), Output::Tell { epoch: 5, acked: 3 }, Output::Check]);
+        assert_eq!(out, [Output::Apply(view(5)), Output::Tell { epoch: 5, acked: 3, presence: 0 }, Output::Check]);
     }
 }

@@ -1,5 +1,6 @@
 //! I/O: one gateway as a member of the ring: it stands in etcd under its lease, goes by the newest ring that it learns of,
-//! from etcd, a Redis node or its disk, tells how far it has come with a change, and votes on the nodes. Nobody waits for
+//! from etcd, a Redis node or its disk, tells how far it has come with a change and
+//! under which incarnation it writes presence, and votes on the nodes. Nobody waits for
 //! etcd here: what cannot be told now is told later.
 
 pub mod agent;
@@ -82,6 +83,8 @@ pub struct RingNews {
 pub struct Progress {
     /// The highest epoch whose phase is finished here.
     pub acked: watch::Receiver<u64>,
+    /// The incarnation under which presence is written; 0 while none is.
+    pub presence: watch::Receiver<u64>,
     /// Where a ring newer than all before was heard of.
     pub news: watch::Receiver<Option<RingNews>>,
     /// What its connections make of the nodes, by node.
@@ -111,7 +114,7 @@ impl Member {
         let now = (config.clock)();
         let (address, version) = (config.address.clone(), config.version.clone());
         Ok(Member {
-            record: record::Gateway { address, version, started_ms: now.wall_ms, epoch: 0, acked: 0 },
+            record: record::Gateway { address, version, started_ms: now.wall_ms, epoch: 0, acked: 0, presence: 0 },
             sources: Sources::new(config.may_be_stale, now.mono_ms),
             config,
             etcd,
@@ -151,6 +154,7 @@ impl Member {
         let (mut asked_ms, mut left, mut left_ms) = (0, 0, 0);
         self.read_disk().await;
         self.note(Input::Finished(*progress.acked.borrow_and_update()));
+        self.note(Input::Presence(*progress.presence.borrow_and_update()));
         self.vote(&progress.opinions.borrow_and_update().clone());
         tokio::pin!(shutdown);
         loop {
@@ -161,6 +165,10 @@ impl Member {
                 Ok(()) = progress.acked.changed() => {
                     let acked = *progress.acked.borrow_and_update();
                     self.note(Input::Finished(acked));
+                }
+                Ok(()) = progress.presence.changed() => {
+                    let presence = *progress.presence.borrow_and_update();
+                    self.note(Input::Presence(presence));
                 }
                 Ok(()) = progress.news.changed() => {
                     let news = progress.news.borrow_and_update().clone();
@@ -268,8 +276,8 @@ impl Member {
                     tracing::info!(epoch = view.epoch(), phase = ?view.document.phase, "ring: a newer one is gone by");
                     self.riding.send_modify(|riding| Arc::make_mut(riding).view = Some(view));
                 }
-                Output::Tell { epoch, acked } => {
-                    let record = record::Gateway { epoch, acked, ..self.record.clone() };
+                Output::Tell { epoch, acked, presence } => {
+                    let record = record::Gateway { epoch, acked, presence, ..self.record.clone() };
                     let told = self.etcd.lease().set(Key::Gateway(self.config.gateway.clone()), &record);
                     _ = told.inspect_err(|error| tracing::error!(%error, "ring: etcd is not told of this gateway"));
                 }

@@ -1,9 +1,9 @@
 //! I/O: a channel's stream goes from the node that has lost its slot to the one that has it now. Gateways do it when a channel
 //! is touched first, the coordinator for all the others. The old node refuses older rings from then on, so that what is copied stands still.
 
-use super::{CallError, Link, Reply, Script, fence_key};
+use super::{CallError, Link, Reply, Script, fence, fence_key};
 use crate::{
-    key::{Kind, key, parse, pattern},
+    key::{KEPT, Kind, PRESENCE, key, parse, pattern, slot_of},
     slot::Slot,
 };
 use futures_util::{StreamExt, stream};
@@ -19,6 +19,7 @@ const SCAN_COUNT: usize = 256;
 
 static DUMP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("dump.lua")));
 static ADOPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("adopt.lua")));
+static MERGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("merge.lua")));
 
 /// What became of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub struct Swept {
 /// The scripts, to be sent to each node beforehand.
 #[must_use]
 pub fn handover_scripts() -> Vec<Script> {
-    vec![DUMP.clone(), ADOPT.clone()]
+    vec![DUMP.clone(), ADOPT.clone(), MERGE.clone()]
 }
 
 /// Copies one channel, by the ring of this epoch.
@@ -84,7 +85,8 @@ pub async fn hand_over(from: &Link, to: &Link, epoch: u64, slot: Slot, channel: 
     Ok(if adopted.integer() == Some(1) { HandedOver::Copied } else { HandedOver::Already })
 }
 
-/// Copies every channel of the slots for which `to` names a new owner. Idle channels are touched by nobody else.
+/// Copies every channel of the slots for which `to` names a new owner. Idle channels are touched by nobody else. And what
+/// presence keeps there and gateways cannot say again; their rows they do.
 pub async fn sweep(from: &Link, to: impl Fn(Slot) -> Option<Link>, epoch: u64) -> Result<Swept, CallError> {
     let mut swept = Swept::default();
     let mut cursor = b"0".to_vec();
@@ -106,20 +108,48 @@ pub async fn sweep(from: &Link, to: impl Fn(Slot) -> Option<Link>, epoch: u64) -
             }
         }
         if next == b"0" {
-            return Ok(swept);
+            break;
+        }
+        cursor = next;
+    }
+    hand_over_kept(from, to, epoch, &mut swept).await?;
+    Ok(swept)
+}
+
+async fn hand_over_kept(from: &Link, to: impl Fn(Slot) -> Option<Link>, epoch: u64, swept: &mut Swept) -> Result<(), CallError> {
+    let mut cursor = b"0".to_vec();
+    loop {
+        let (next, keys) = scan_keys(from, &cursor, KEPT).await?;
+        for (slot, name, to) in keys.into_iter().filter_map(|(slot, name)| to(slot).map(|to| (slot, name, to))) {
+            // From here on nothing changes there.
+            fence(from, &[slot], epoch).await?;
+            let dump = from.command(redis::cmd("DUMP").arg(&name)).await?;
+            let Some(dump) = dump.bytes() else { continue };
+            let (fence, epoch) = (fence_key(slot), epoch.to_string());
+            match to.call(&MERGE, &[fence.as_bytes(), name.as_bytes()], &[epoch.as_bytes(), dump]).await {
+                Ok(merged) if merged.integer() == Some(1) => swept.copied += 1,
+                Ok(_) => swept.already += 1,
+                Err(error) => {
+                    swept.failed += 1;
+                    tracing::warn!(name, %error, "what is kept of users was not handed over");
+                }
+            }
+        }
+        if next == b"0" {
+            return Ok(());
         }
         cursor = next;
     }
 }
 
-/// Deletes what a node has kept of the channels of slots that are gone from it. The fences stay.
+/// Deletes what a node has kept of slots that are gone from it. The fences stay.
 pub async fn forget(at: &Link, gone: impl Fn(Slot) -> bool) -> Result<usize, CallError> {
     let mut forgotten = 0;
-    for kind in Kind::ALL {
+    for pattern in Kind::ALL.map(pattern).iter().map(String::as_str).chain([PRESENCE]) {
         let mut cursor = b"0".to_vec();
         loop {
-            let (next, channels) = scan(at, &cursor, kind).await?;
-            let keys: Vec<String> = channels.iter().filter(|(slot, _)| gone(*slot)).map(|(slot, name)| key(*slot, kind, name)).collect();
+            let (next, keys) = scan_keys(at, &cursor, pattern).await?;
+            let keys: Vec<String> = keys.into_iter().filter(|(slot, _)| gone(*slot)).map(|(_, key)| key).collect();
             if !keys.is_empty() {
                 forgotten += keys.len();
                 at.command(redis::cmd("UNLINK").arg(keys)).await?;
@@ -135,13 +165,19 @@ pub async fn forget(at: &Link, gone: impl Fn(Slot) -> bool) -> Result<usize, Cal
 
 /// One step through the keys of a kind: where to go on, and the channels.
 async fn scan(at: &Link, cursor: &[u8], kind: Kind) -> Result<(Vec<u8>, Vec<(Slot, String)>), CallError> {
-    let pattern = pattern(kind);
+    let (next, keys) = scan_keys(at, cursor, &pattern(kind)).await?;
+    let channels = keys.iter().filter_map(|(_, key)| parse(key, kind));
+    Ok((next, channels.map(|(slot, channel)| (slot, channel.to_owned())).collect()))
+}
+
+/// One step through the keys like this: where to go on, and the keys with their slots.
+async fn scan_keys(at: &Link, cursor: &[u8], pattern: &str) -> Result<(Vec<u8>, Vec<(Slot, String)>), CallError> {
     let mut command = redis::cmd("SCAN");
     command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
     let reply = at.command(&command).await?;
     let [next, keys] = reply.array().unwrap_or_default() else { return Ok((b"0".to_vec(), Vec::new())) };
-    let channels = keys.array().unwrap_or_default().iter().filter_map(|found| parse(found.text()?, kind));
-    Ok((word(next).unwrap_or(b"0".to_vec()), channels.map(|(slot, channel)| (slot, channel.to_owned())).collect()))
+    let keys = keys.array().unwrap_or_default().iter().filter_map(|found| Some((slot_of(found.text()?)?, found.text()?.to_owned())));
+    Ok((word(next).unwrap_or(b"0".to_vec()), keys.collect()))
 }
 
 /// A part of a reply as an argument.

@@ -20,7 +20,7 @@ use std::{
     convert::Infallible,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -54,16 +54,14 @@ pub(super) struct Kept {
     pub(super) random_u64: fn() -> u64,
     link: Mutex<Result<Link, NotSent>>,
     is_listening: AtomicBool,
-    canary_lag_ms: AtomicU64,
+    /// When the last canary of this connection was heard, and how long it was under way.
+    heard: Mutex<Option<(u64, u64)>>,
     access: Access,
     scripts: Vec<Script>,
     clock: Clock,
     name: String,
     pub(super) queue: Arc<HeardQueue>,
 }
-
-/// No canary was heard yet.
-const NEVER: u64 = u64::MAX;
 
 impl Kept {
     pub(super) fn new(id: &str, config: &super::NodesConfig, metrics: NodeMetrics, queue: Arc<HeardQueue>) -> Kept {
@@ -80,7 +78,7 @@ impl Kept {
             random_u64: config.random_u64,
             link: Mutex::new(Err(NotSent::NotConnected("not yet".to_owned()))),
             is_listening: AtomicBool::new(false),
-            canary_lag_ms: AtomicU64::new(NEVER),
+            heard: Mutex::default(),
             access: config.access.clone(),
             scripts: config.scripts.clone(),
             clock: config.clock,
@@ -102,11 +100,12 @@ impl Kept {
     }
 
     pub(super) fn heard_canary(&self, lag_ms: u64) {
-        self.canary_lag_ms.store(lag_ms, Ordering::Relaxed);
+        *self.heard.lock() = Some((self.now_ms(), lag_ms));
     }
 
-    pub(super) fn canary_lag_ms(&self) -> Option<u64> {
-        Some(self.canary_lag_ms.load(Ordering::Relaxed)).filter(|lag_ms| *lag_ms != NEVER)
+    /// When the last one of this connection was heard, and how long it was under way.
+    pub(super) fn canary(&self) -> Option<(u64, u64)> {
+        *self.heard.lock()
     }
 
     /// Makes one connection after the other, to where the document says, until it names the node no more.
@@ -184,7 +183,7 @@ impl Kept {
             Role::Subscriptions => {
                 self.subscriber.lock().disconnected();
                 self.metrics.subscriptions.set(0);
-                self.canary_lag_ms.store(NEVER, Ordering::Relaxed);
+                *self.heard.lock() = None;
                 self.tell_down(end);
             }
         }

@@ -69,6 +69,8 @@ pub struct Health {
     pub is_listening: bool,
     /// How long the last canary of this connection was under way, in milliseconds.
     pub canary_lag_ms: Option<u64>,
+    /// When that was heard, in milliseconds of the clock that never goes back.
+    pub canary_heard_ms: Option<u64>,
     /// It refuses what needs memory.
     pub is_out_of_memory: bool,
     /// Channels that are wanted and not listened for yet.
@@ -149,12 +151,13 @@ impl Nodes {
     #[must_use]
     pub fn health(&self, node: &str) -> Option<Health> {
         let kept = Arc::clone(&self.0.nodes.read().get(node)?.kept);
-        let link = kept.link().ok();
+        let (link, canary) = (kept.link().ok(), kept.canary());
         let (pending, opinion) = (kept.subscriber.lock().pending(), kept.judge.lock().opinion().cloned());
         Some(Health {
             life: link.as_ref().map(|link| link.life().clone()),
             is_listening: kept.is_listening(),
-            canary_lag_ms: kept.canary_lag_ms(),
+            canary_lag_ms: canary.map(|(_, lag_ms)| lag_ms),
+            canary_heard_ms: canary.map(|(heard_ms, _)| heard_ms),
             is_out_of_memory: link.is_some_and(|link| link.is_out_of_memory()),
             pending,
             opinion,

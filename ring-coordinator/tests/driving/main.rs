@@ -139,5 +139,7 @@ async fn a_gateway_that_was_taken_for_gone_comes_back_and_checks_everything() {
     riding.wait_for(|riding| riding.doubts == 1).await.unwrap();
     let after = region.sees("the key again", |snapshot| has_told(snapshot) && snapshot.gateways["g1"].create_revision > before).await;
     assert_eq!(after.gateways["g1"].value.epoch, 1);
+    region.gateways[1].presence.send_replace(17);
+    region.sees("the incarnation", |snapshot| snapshot.gateways["g1"].value.presence == 17).await;
     assert_eq!(riding.borrow().standing, ring_coordinator::source::Standing::Fresh);
 }

@@ -89,6 +89,7 @@ pub(crate) struct SimGateway {
     station: Station,
     pub(crate) riding: watch::Receiver<Arc<Riding>>,
     opinions: watch::Sender<Arc<Opinions>>,
+    pub(crate) presence: watch::Sender<u64>,
     _tasks: [Task; 2],
 }
 
@@ -128,10 +129,15 @@ impl Region {
     fn add_gateway(&mut self, name: &str) {
         let station = Station::new(&self.server);
         let (finished, until) = (watch::Sender::new(0), self.acks_until.clone());
-        let (opinions, news) = (watch::Sender::default(), watch::Sender::new(None));
+        let (opinions, presence, news) = (watch::Sender::default(), watch::Sender::new(0), watch::Sender::new(None));
         let member = member(&station.etcd, name);
         let (riding, mut rings) = (member.riding(), member.riding());
-        let progress = Progress { acked: finished.subscribe(), news: news.subscribe(), opinions: opinions.subscribe() };
+        let progress = Progress {
+            acked: finished.subscribe(),
+            presence: presence.subscribe(),
+            news: news.subscribe(),
+            opinions: opinions.subscribe(),
+        };
         let following = tokio::spawn(async move {
             let _news = news;
             member.run(progress, std::future::pending()).await;
@@ -143,7 +149,7 @@ impl Region {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
-        self.gateways.push(SimGateway { station, riding, opinions, _tasks: [Task(following), Task(bus)] });
+        self.gateways.push(SimGateway { station, riding, opinions, presence, _tasks: [Task(following), Task(bus)] });
     }
 
     pub(crate) fn add_coordinator(&mut self, name: &str) {

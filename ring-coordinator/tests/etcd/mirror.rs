@@ -20,7 +20,7 @@ async fn a_mirror_shows_all_that_stands_in_etcd_and_each_change() {
     etcd.ctl(&["put", "/headcount/eu/wanted", r#"{"any":"thing"}"#]).await.unwrap();
     etcd.ctl(&["put", "/headcount/eu/wanted/result", "{}"]).await.unwrap();
     let snapshot = station.sees(|snapshot| snapshot.wanted_result.is_some()).await;
-    let expected = Gateway { address: "h:1".into(), version: "v".into(), started_ms: 1, epoch: 1, acked: 1 };
+    let expected = Gateway { address: "h:1".into(), version: "v".into(), started_ms: 1, epoch: 1, acked: 1, presence: 0 };
     assert_eq!(snapshot.gateways["g1"].value, expected);
     assert_eq!(snapshot.votes[&("redis-a".into(), "g1".into())].value.vote, Vote::Down);
     assert_eq!(snapshot.counters["c1"].value, CounterNode { region: "eu".into(), address: "h:2".into() });

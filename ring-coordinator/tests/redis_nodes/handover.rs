@@ -4,7 +4,7 @@ use crate::gateway::{Gateway, PATIENCE, document};
 use protocol::control::{CONTROL_CHANNEL, Control, Order, Ring};
 use ring_coordinator::{
     key::{Kind, key},
-    redis::{Access, CallError, HandOverError, HandedOver, What, fences, hand_over, leave_copy, read_copy},
+    redis::{Access, CallError, HandOverError, HandedOver, Swept, What, fences, forget, hand_over, leave_copy, read_copy, sweep},
     slot::Slot,
 };
 use testkit::{RedisServer, eventually, resp::Reply};
@@ -27,6 +27,50 @@ async fn what_is_handed_over_is_fenced_by_that_alone() {
     let stale = HandOverError::From(CallError::StaleRing { epoch: 7 });
     assert_eq!(hand_over(&from, &to, 6, slot, "chat:1").await, Err(stale), "the slot has gone on since");
     assert_eq!(hand_over(&from, &to, 7, slot, "chat:2").await, Ok(HandedOver::Empty));
+}
+
+#[tokio::test]
+async fn what_nobody_could_say_again_of_users_goes_along_and_rows_do_not() {
+    let (old, new) = (RedisServer::start(&[]).await, RedisServer::start(&[]).await);
+    let gateway = Gateway::new(Access::default(), &[]);
+    gateway.nodes.apply(&document(&[("old", &old.url(), 1), ("new", &new.url(), 1)]));
+    let from = eventually(PATIENCE, async || gateway.nodes.link("old")).await;
+    let to = eventually(PATIENCE, async || gateway.nodes.link("new")).await;
+    let (slot, stays) = (Slot::of_bytes(b"users 3"), Slot::of_bytes(b"users 4"));
+    let of = |slot: Slot, rest: &str| format!("hc:{{{}}}:{rest}", slot.number());
+    let (seen, list, reverse, row) = (of(slot, "pz:users 3"), of(slot, "pk:ann"), of(slot, "pb:bob"), of(slot, "pi:users 3"));
+    for server in [&old, &new] {
+        server.cli(&["SADD", &of(stays, "pk:ann"), "ucid"]).await.unwrap();
+    }
+    old.cli(&["ZADD", &seen, "5", "bob", "9", "cid"]).await.unwrap();
+    old.cli(&["SADD", &list, "ubob"]).await.unwrap();
+    old.cli(&["SADD", &reverse, "ann"]).await.unwrap();
+    old.cli(&["HSET", &row, "c1", "a row"]).await.unwrap();
+    // Of what was said at the new node meanwhile nothing is lost either.
+    new.cli(&["ZADD", &seen, "7", "bob", "1", "dan"]).await.unwrap();
+    new.cli(&["SADD", &reverse, "eve"]).await.unwrap();
+
+    let whole = Swept { copied: 3, ..Swept::default() };
+    assert_eq!(sweep(&from, |moved| (moved == slot).then(|| to.clone()), 7).await, Ok(whole));
+    let texts = |texts: &[&str]| Reply::List(texts.iter().map(|text| Reply::Text((*text).to_owned())).collect());
+    let times = new.cli(&["ZRANGE", &seen, "0", "-1", "WITHSCORES"]).await.unwrap();
+    assert_eq!(times, texts(&["dan", "1", "bob", "7", "cid", "9"]));
+    assert_eq!(new.cli(&["SMEMBERS", &list]).await.unwrap(), texts(&["ubob"]));
+    assert_eq!(new.cli(&["SORT", &reverse, "ALPHA"]).await.unwrap(), texts(&["ann", "eve"]));
+    assert_eq!(new.cli(&["EXISTS", &row]).await.unwrap(), Reply::Integer(0));
+    assert_eq!(fences(&from, &[slot]).await, Ok(vec![Some(7)]));
+
+    // A list that was replaced meanwhile is the newer one; to sweep again changes nothing.
+    new.cli(&["DEL", &list]).await.unwrap();
+    new.cli(&["SADD", &list, "udan"]).await.unwrap();
+    let again = Swept { copied: 2, already: 1, ..Swept::default() };
+    assert_eq!(sweep(&from, |moved| (moved == slot).then(|| to.clone()), 7).await, Ok(again));
+    assert_eq!(new.cli(&["SMEMBERS", &list]).await.unwrap(), texts(&["udan"]));
+    assert_eq!(new.cli(&["ZCARD", &seen]).await.unwrap(), Reply::Integer(3));
+
+    assert_eq!(forget(&from, |gone| gone == slot).await, Ok(4));
+    assert_eq!(old.cli(&["KEYS", &of(slot, "p*")]).await.unwrap(), texts(&[]));
+    assert_eq!(old.cli(&["EXISTS", &of(stays, "pk:ann")]).await.unwrap(), Reply::Integer(1));
 }
 
 #[tokio::test]

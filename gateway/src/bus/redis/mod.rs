@@ -50,7 +50,11 @@ use ring_coordinator::{
 };
 use routes::Routes;
 use scripts::{Answer, Ask, Publishing};
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::sync::{mpsc, watch};
 
 /// Milliseconds for which a publication is tried; then its caller is told.
@@ -60,6 +64,9 @@ const READ_PATIENCE_MS: u64 = 4_000;
 /// How often it is looked whether a phase of the ring is finished here, and channels are left.
 const TICK: Duration = Duration::from_millis(20);
 
+/// Hears what comes from the nodes first; says whether it concerns nobody else.
+pub type Overhearing = Box<dyn Fn(&Heard) -> bool + Send + Sync>;
+
 /// The bus over the ring's Redis nodes.
 pub struct RedisBus {
     routes: Arc<Routes>,
@@ -68,6 +75,8 @@ pub struct RedisBus {
     acked: watch::Sender<u64>,
     /// Held while a view is taken, so that they are taken one after another.
     applying: Mutex<()>,
+    /// Who hears what else comes from the nodes.
+    overhearing: OnceLock<Overhearing>,
 }
 
 impl RedisBus {
@@ -84,7 +93,13 @@ impl RedisBus {
         let routes = Arc::new(Routes::new(nodes, Metrics::register(registry)?, clock, random_u64));
         let listener = Arc::new(Listener::new(routes.clone(), hub));
         let controls = Controls::new(gateway);
-        Ok(RedisBus { routes, listener, controls, acked: watch::Sender::new(0), applying: Mutex::default() })
+        let (acked, applying, overhearing) = (watch::Sender::new(0), Mutex::default(), OnceLock::new());
+        Ok(RedisBus { routes, listener, controls, acked, applying, overhearing })
+    }
+
+    /// Others use the same connections: they hear of everything that is not the bus's own. Once, before [`RedisBus::run`].
+    pub fn overhear(&self, others: Overhearing) {
+        _ = self.overhearing.set(others);
     }
 
     /// Hears what comes from the nodes, until `shutdown`.
@@ -235,6 +250,11 @@ impl RedisBus {
     }
 
     fn hear(&self, heard: Heard) {
+        if let Some(overhear) = self.overhearing.get()
+            && overhear(&heard)
+        {
+            return;
+        }
         match heard.what {
             What::Up { life } => tracing::debug!(node = %heard.node, %life, "listening"),
             What::Confirmed(name) => self.listener.confirmed(&heard.node, &name),

@@ -1,0 +1,67 @@
+//! Pure: what an owner writes, on random schedules.
+
+use super::schedule::{GRACE_MS, Step, World, member, rooms, steps};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// A change in every room: how an owner gets to know that a node has lost its data and lives on.
+fn probe(world: &mut World, name: &str) {
+    rooms().iter().for_each(|room| world.join(room, member(name, name, "")));
+}
+
+fn assert_all_is_stored(world: &mut World) {
+    world.drain();
+    let [stored, wanted] = world.rows();
+    assert_eq!(stored, wanted);
+    let id = world.owner.id().clone();
+    for room in rooms() {
+        let generation = world.cluster.generation(room.slot());
+        assert_eq!(world.cluster.data(room.slot()).ready.get(&id), Some(&generation), "{room} is not ready");
+        let node: usize = world.cluster.at(room.slot()).node.parse().unwrap();
+        assert!(world.cluster.nodes[node].registered.contains(&(id.clone(), room.slot())), "{room} is not entered");
+        assert!(world.owner.is_stored(room, world.owner.asked()));
+    }
+    let calls = world.calls;
+    for _ in 0..3 {
+        world.look();
+        world.drain();
+    }
+    assert_eq!((world.calls, world.owner.unsaid()), (calls, 0), "calls for clients of whom nothing is new");
+}
+
+proptest! {
+    #[test]
+    fn whatever_fails_once_calls_succeed_the_nodes_have_the_owners_clients_and_nobody_is_seen_to_go_before(steps in steps()) {
+        let mut world = World::new();
+        steps.into_iter().for_each(|step| world.step(step));
+        world.look();
+        probe(&mut world, "probe");
+        assert_all_is_stored(&mut world);
+        world.wait(GRACE_MS);
+        assert_all_is_stored(&mut world);
+        prop_assert_eq!((world.owner.held(), world.owner.clients()), (0, world.rows()[1].len()));
+    }
+
+    #[test]
+    fn where_nothing_fails_the_node_has_the_roster_of_one_process_after_every_step(steps in steps()) {
+        let mut world = World::new();
+        for step in steps {
+            if matches!(step, Step::Wipe(..) | Step::Fence(..) | Step::Unheard(_) | Step::Send | Step::Execute(_) | Step::Answer(_)) {
+                continue;
+            }
+            world.step(step);
+            world.look();
+            world.drain();
+            for room in rooms() {
+                let page = world.rosters[room].page(None, 1_000).snapshot;
+                let rows = world.cluster.data(room.slot()).rooms.get(room).cloned().unwrap_or_default();
+                let mut entries = BTreeMap::new();
+                for row in rows {
+                    entries.entry(row.member.key()).or_insert((row.member.client.clone(), 0)).1 += 1;
+                }
+                let wanted = page.into_iter().map(|entry| (entry.key(), (entry.client, entry.num_clients)));
+                prop_assert_eq!(entries, wanted.collect::<BTreeMap<_, _>>());
+            }
+        }
+    }
+}

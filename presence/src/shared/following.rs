@@ -1,0 +1,373 @@
+//! I/O: rooms whose rosters are needed here. A room's lock is held while its events are told, so that their order is the
+//! order of the changes.
+
+use super::Shared;
+use crate::{
+    cluster::{
+        Change, OwnerId, RoomId,
+        replica::{Input, Output, Replica},
+    },
+    event::Event,
+    redis::{self, Snapshot},
+    roster::Output as Told,
+    store::Unavailable,
+};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use protocol::time::Now;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::{MissedTickBehavior, interval, timeout},
+};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Locks that share the rooms between them.
+const SHARDS: usize = 64;
+/// How long somebody waits until a room is known.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// Milliseconds for which a room is kept that nobody wants any more, in case that somebody does again.
+const IDLE_MS: u64 = 30_000;
+/// Rooms read at once; others wait, so that a node that comes back is not asked for everything in one moment.
+const READS_MAX: usize = 32;
+/// How long an answer who is ready is waited for.
+const READY_PATIENCE: Duration = Duration::from_millis(900);
+/// How often deadlines of rooms are looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// Ticks between two looks for rooms that nobody wants.
+const TICKS_PER_SWEEP: u32 = 20;
+
+/// A room whose roster is kept here.
+struct Followed {
+    replica: Replica,
+    /// Where it is listened for.
+    node: Option<Arc<str>>,
+    /// When somebody wanted it last.
+    used_ms: u64,
+    /// Told whenever it may be more current than before.
+    changed: Arc<Notify>,
+}
+
+/// All rooms that are followed.
+pub(super) struct Rooms {
+    shards: Vec<Mutex<HashMap<RoomId, Followed>>>,
+    reads: Semaphore,
+    /// Rooms to be audited; filled anew when it is empty.
+    audited: Mutex<Vec<RoomId>>,
+}
+
+impl Default for Rooms {
+    fn default() -> Rooms {
+        Rooms { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), reads: Semaphore::new(READS_MAX), audited: Mutex::default() }
+    }
+}
+
+impl Rooms {
+    fn next_audited(&self) -> Option<RoomId> {
+        let mut audited = self.audited.lock();
+        if audited.is_empty() {
+            self.shards.iter().for_each(|shard| audited.extend(shard.lock().keys().cloned()));
+        }
+        audited.pop()
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // only the low bits choose a shard
+    fn shard(&self, room: &RoomId) -> &Mutex<HashMap<RoomId, Followed>> {
+        &self.shards[xxh3_64(room.as_str().as_bytes()) as usize % SHARDS]
+    }
+}
+
+/// The room whose changes go into this Redis channel.
+fn room_of(channel: &str) -> Option<RoomId> {
+    RoomId::parse(channel.strip_prefix("hc:{")?.split_once("}:pre:")?.1)
+}
+
+impl Shared {
+    /// Looks after the rooms for ever.
+    pub(super) async fn keep_rooms(self: Arc<Shared>) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for count in (0..TICKS_PER_SWEEP).cycle() {
+            ticks.tick().await;
+            let now = self.now();
+            for shard in &self.rooms.shards {
+                let due: Vec<RoomId> = {
+                    let rooms = shard.lock();
+                    let is_due = |followed: &Followed| followed.replica.next_wake().is_some_and(|at_ms| at_ms <= now.mono_ms);
+                    rooms.iter().filter(|(_, followed)| is_due(followed)).map(|(room, _)| room.clone()).collect()
+                };
+                due.iter().for_each(|room| _ = self.with(room, |followed, out| followed.replica.handle(Input::Tick, now, out)));
+            }
+            if count == 0 {
+                self.sweep_rooms(now);
+                self.show();
+            }
+        }
+    }
+
+    /// Follows the room from now on, as long as somebody wants it. Returns when it is known.
+    pub(super) async fn follow_room(self: &Arc<Shared>, room: &RoomId) -> Result<(), Unavailable> {
+        self.until(room, PATIENCE, Replica::is_current).await.map_err(|()| {
+            let why = self.link(room.slot()).err().map_or_else(|| "the roster was not read in time".into(), |error| error.0);
+            Unavailable(why)
+        })
+    }
+
+    /// Waits until the room's replica is as `is_enough` says.
+    pub(super) async fn until(self: &Arc<Shared>, room: &RoomId, most: Duration, is_enough: impl Fn(&Replica) -> bool) -> Result<(), ()> {
+        let enough = async {
+            loop {
+                let changed = {
+                    let mut rooms = self.rooms.shard(room).lock();
+                    let followed = self.followed(&mut rooms, room);
+                    if is_enough(&followed.replica) {
+                        return;
+                    }
+                    followed.changed.clone().notified_owned()
+                };
+                changed.await;
+            }
+        };
+        timeout(most, enough).await.map_err(|_| ())
+    }
+
+    /// Looks at a room that is followed.
+    pub(super) fn look_at<T>(&self, room: &RoomId, look: impl FnOnce(&Replica) -> T) -> Option<T> {
+        let mut rooms = self.rooms.shard(room).lock();
+        let followed = rooms.get_mut(room)?;
+        followed.used_ms = self.now().mono_ms;
+        Some(look(&followed.replica))
+    }
+
+    /// An own write has brought this change; it will be heard, too.
+    pub(super) fn brought(self: &Arc<Shared>, room: &RoomId, change: Change) {
+        let now = self.now();
+        self.with(room, |followed, out| followed.replica.handle(Input::Heard(change), now, out));
+    }
+
+    pub(super) fn hear_change(self: &Arc<Shared>, node: &str, channel: &str, payload: &Bytes) -> bool {
+        let Some(room) = room_of(channel) else { return false };
+        // What is kept of it must not keep alive everything that was received with it.
+        let change = match Change::decode(Bytes::copy_from_slice(payload)) {
+            Ok(change) => change,
+            Err(error) => {
+                tracing::warn!(node, channel, %error, "a change was dropped");
+                self.metrics.undecoded.inc();
+                let now = self.now();
+                self.with(&room, |followed, out| followed.replica.handle(Input::Listening, now, out));
+                return true;
+            }
+        };
+        let now = self.now();
+        let is_owner = self.view.load().as_ref().is_some_and(|view| view.owner(room.slot()).is_some_and(|owner| **owner == *node));
+        if is_owner && self.writing.heard_of(room.slot(), change.stamp.generation) {
+            self.metrics.mismatches.inc();
+        }
+        self.with(&room, |followed, out| {
+            if followed.node.as_deref() == Some(node) {
+                followed.replica.handle(Input::Heard(change), now, out);
+            }
+        });
+        true
+    }
+
+    pub(super) fn confirm(self: &Arc<Shared>, node: &str, channel: &str) -> bool {
+        let Some(room) = room_of(channel) else { return false };
+        let now = self.now();
+        self.with(&room, |followed, out| {
+            if followed.node.as_deref() == Some(node) {
+                followed.replica.handle(Input::Listening, now, out);
+            }
+        });
+        true
+    }
+
+    /// A node is not heard any more.
+    pub(super) fn deafen(self: &Arc<Shared>, node: &str) {
+        self.each(|followed, now, out| {
+            if followed.node.as_deref() == Some(node) {
+                followed.replica.handle(Input::Deaf, now, out);
+            }
+        });
+    }
+
+    /// Every room is listened for at the node that owns its slot.
+    pub(super) fn follow_ring(self: &Arc<Shared>) {
+        for shard in &self.rooms.shards {
+            let rooms: Vec<RoomId> = shard.lock().keys().cloned().collect();
+            for room in rooms {
+                let now = self.now();
+                self.with(&room, |followed, out| self.listen(&room, followed, now, out));
+            }
+        }
+    }
+
+    pub(super) fn each_room(self: &Arc<Shared>, change: impl Fn(&mut Replica, Now, &mut Vec<Output>)) {
+        self.each(|followed, now, out| change(&mut followed.replica, now, out));
+    }
+
+    fn each(self: &Arc<Shared>, change: impl Fn(&mut Followed, Now, &mut Vec<Output>)) {
+        for shard in &self.rooms.shards {
+            let rooms: Vec<RoomId> = shard.lock().keys().cloned().collect();
+            let now = self.now();
+            rooms.iter().for_each(|room| _ = self.with(room, |followed, out| change(followed, now, out)));
+        }
+    }
+
+    fn followed<'a>(self: &Arc<Shared>, rooms: &'a mut HashMap<RoomId, Followed>, room: &RoomId) -> &'a mut Followed {
+        let now = self.now();
+        let followed = rooms.entry(room.clone()).or_insert_with(|| {
+            let replica = Replica::new(self.rules.clone(), (self.random_u64)().max(1));
+            self.metrics.followed.inc();
+            Followed { replica, node: None, used_ms: now.mono_ms, changed: Arc::default() }
+        });
+        followed.used_ms = now.mono_ms;
+        if followed.node.is_none() {
+            // It knows nothing that it could tell.
+            self.listen(room, followed, now, &mut Vec::new());
+        }
+        followed
+    }
+
+    fn listen(&self, room: &RoomId, followed: &mut Followed, now: Now, out: &mut Vec<Output>) {
+        let owner = self.view.load().as_ref().and_then(|view| view.owner(room.slot()).cloned());
+        if owner == followed.node {
+            return;
+        }
+        let channel: Arc<str> = redis::changes(room).into();
+        if let Some(before) = followed.node.take() {
+            self.nodes.unwanted(&before, &channel);
+            followed.replica.handle(Input::Deaf, now, out);
+        }
+        if let Some(owner) = &owner {
+            self.nodes.wanted(owner, &channel, false);
+        }
+        followed.node = owner;
+    }
+
+    /// Changes a room that is followed, and carries out what follows from it.
+    fn with(self: &Arc<Shared>, room: &RoomId, change: impl FnOnce(&mut Followed, &mut Vec<Output>)) -> bool {
+        let mut rooms = self.rooms.shard(room).lock();
+        let Some(followed) = rooms.get_mut(room) else { return false };
+        let mut out = Vec::new();
+        change(followed, &mut out);
+        for output in out {
+            match output {
+                Output::Told(told) => self.tell_of(room, told),
+                Output::Read | Output::ReadLog(_) | Output::AskReady => {
+                    let (shared, room) = (self.clone(), room.clone());
+                    tokio::spawn(async move { shared.fetch(&room, output).await });
+                }
+            }
+        }
+        followed.changed.notify_waiters();
+        true
+    }
+
+    fn tell_of(&self, room: &RoomId, told: Told) {
+        let Some(channel) = room.to_channel() else { return self.tell_of_user(told) };
+        self.emit(match told {
+            Told::Joined(member) => {
+                self.metrics.joins.inc();
+                Event::Joined { channel, member }
+            }
+            Told::Left(member) => {
+                self.metrics.leaves.inc();
+                if self.writing.is_live(room, &member.client) {
+                    self.metrics.false_leaves.inc();
+                    tracing::error!(%room, client = %member.client, "presence: one who is here was told gone");
+                }
+                Event::Left { channel, member }
+            }
+            Told::Changed(diff) => Event::Changed { channel, diff },
+            Told::Resumed => return,
+        });
+    }
+
+    /// Asks the node what the replica wants to know.
+    async fn fetch(self: Arc<Shared>, room: &RoomId, wanted: Output) {
+        let Ok(_turn) = self.rooms.reads.acquire().await else { return };
+        if let Output::Read | Output::ReadLog(_) = wanted {
+            let reason = if wanted == Output::Read { "room" } else { "log" };
+            self.metrics.resyncs.with_label_values(&[reason]).inc();
+        }
+        let input = match wanted {
+            Output::Read => {
+                let read = self.ask(room, async |place| redis::snapshot(place).await).await;
+                read.map(|Snapshot { from, to, rows }| Input::Snapshot { from, to, rows })
+            }
+            Output::ReadLog(after) => {
+                self.ask(room, async |place| redis::log(place, after).await).await.map(|log| log.map_or(Input::NoLog, Input::Log))
+            }
+            Output::AskReady => {
+                let ask = self.ask(room, async |place| redis::ready_owners(place).await);
+                // It is asked again in a second, and answers must not overtake each other.
+                let Ok(Ok((stamp, owners))) = timeout(READY_PATIENCE, ask).await else { return };
+                self.tell_dead(room);
+                Ok(Input::Ready { stamp, owners: owners.into_iter().collect() })
+            }
+            Output::Told(_) => return,
+        };
+        let input = input.unwrap_or_else(|error| {
+            tracing::debug!(%room, %error, "presence: not read yet");
+            Input::NotRead { random: (self.random_u64)() }
+        });
+        let now = self.now();
+        self.with(room, |followed, out| followed.replica.handle(input, now, out));
+    }
+
+    /// Rows of owners that are dead for certain are not retained.
+    fn tell_dead(self: &Arc<Shared>, room: &RoomId) {
+        let dead: BTreeSet<OwnerId> = self.dead.lock().iter().cloned().collect();
+        let now = self.now();
+        self.with(room, |followed, out| {
+            let retained = followed.replica.retained_owners();
+            retained.intersection(&dead).for_each(|owner| followed.replica.handle(Input::Dead(owner.clone()), now, out));
+        });
+    }
+
+    /// Asks of the next room that is followed whether its generation is the one that is known: where all owners of a room died
+    /// when its node lost its data, nobody says so.
+    pub(super) async fn audit_room(self: &Arc<Shared>) {
+        let Some(room) = self.rooms.next_audited() else { return };
+        let known = |shared: &Shared| shared.rooms.shard(&room).lock().get(&room).map(|followed| followed.replica.stamp().generation);
+        let before = known(self);
+        let Ok((stamp, _)) = self.ask(&room, async |place| redis::stats(place).await).await else { return };
+        if known(self) == before && before.is_some_and(|generation| generation != stamp.generation) {
+            self.metrics.mismatches.inc();
+            let now = self.now();
+            self.with(&room, |followed, out| {
+                if followed.replica.is_current() {
+                    followed.replica.handle(Input::Listening, now, out);
+                }
+            });
+        }
+    }
+
+    /// Lets go of rooms that nobody has wanted for a while.
+    fn sweep_rooms(self: &Arc<Shared>, now: Now) {
+        for shard in &self.rooms.shards {
+            shard.lock().retain(|room, followed| {
+                let is_wanted = match (room.to_channel(), self.told.get()) {
+                    (Some(channel), Some((_, is_wanted))) => is_wanted(&channel),
+                    _ => self.wants_users(room),
+                };
+                if is_wanted {
+                    followed.used_ms = now.mono_ms;
+                }
+                let stays = now.mono_ms < followed.used_ms + IDLE_MS;
+                if !stays {
+                    self.metrics.followed.dec();
+                    if let Some(node) = &followed.node {
+                        self.nodes.unwanted(node, &redis::changes(room));
+                    }
+                }
+                stays
+            });
+        }
+    }
+}

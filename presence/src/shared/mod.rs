@@ -1,0 +1,251 @@
+//! I/O: presence shared by all gateways of a region through the ring's Redis nodes.
+//!
+//! | file | what |
+//! |---|---|
+//! | `writing` | what this gateway's own clients do goes to the nodes |
+//! | `following` | rooms whose rosters are needed here: read once, then kept up to date |
+//! | `reading` | what services and clients ask |
+//! | `users` | who is online at all, last seen, contacts |
+//! | `watching`, `watched` | contacts of whom somebody here is told |
+//! | `reaping` | rows of gateways that are dead |
+
+mod following;
+mod metrics;
+mod reading;
+mod reaping;
+mod users;
+mod watched;
+mod watching;
+mod writing;
+
+use crate::{
+    cluster::{OwnerId, RoomId, owner::Owner, replica::Input},
+    event::{Event, Sink},
+    member::{Departure, Member},
+    redis::Place,
+    roster::Rules,
+    store::Unavailable,
+};
+use arc_swap::ArcSwapOption;
+use following::Rooms;
+use metrics::Metrics;
+use parking_lot::Mutex;
+use prometheus::Registry;
+use protocol::{
+    name::Channel,
+    time::{Clock, Now},
+};
+use ring_coordinator::{
+    etcd::Mirror,
+    redis::{Heard, Link, Nodes, What},
+    slot::Slot,
+    view::View,
+};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    sync::{Arc, OnceLock},
+};
+use tokio::sync::watch;
+use watching::Watching;
+use writing::Writing;
+
+/// Dead owners remembered, for rosters that are retained later; the oldest is forgotten.
+const DEAD_MAX: usize = 1_000;
+
+/// Whether somebody here wants to be told of members of a channel who come and go; or of contacts, if the channel is
+/// `contacts:<user>`.
+pub type IsWanted = Arc<dyn Fn(&Channel) -> bool + Send + Sync>;
+
+/// What it is made with.
+pub struct SharedConfig {
+    /// The gateway's name, unlike any other one's.
+    pub gateway: Arc<str>,
+    /// How rosters behave; the grace is kept by the gateway that held the connection.
+    pub rules: Rules,
+    /// The ring's nodes.
+    pub nodes: Nodes,
+    /// Who is there, by etcd.
+    pub mirror: Mirror,
+    /// The time.
+    pub clock: Clock,
+    /// Chance, for jitter.
+    pub random_u64: fn() -> u64,
+}
+
+/// The store.
+pub struct Shared {
+    gateway: Arc<str>,
+    /// Of rosters that are followed: without a grace of their own.
+    rules: Arc<Rules>,
+    nodes: Nodes,
+    mirror: Mirror,
+    view: ArcSwapOption<View>,
+    clock: Clock,
+    random_u64: fn() -> u64,
+    writing: Writing,
+    rooms: Rooms,
+    watching: Watching,
+    canaries: reaping::Canaries,
+    /// Owners that are dead for certain, the last ones.
+    dead: Mutex<VecDeque<OwnerId>>,
+    metrics: Metrics,
+    told: OnceLock<(Sink, IsWanted)>,
+}
+
+impl Shared {
+    /// Nothing is written or read before [`Shared::apply`] and [`Shared::run`]. An error means that a metric's name is taken.
+    pub fn new(config: SharedConfig, registry: &Registry) -> prometheus::Result<Shared> {
+        let SharedConfig { gateway, rules, nodes, mirror, clock, random_u64 } = config;
+        // Later lives of a gateway of this name begin later; a clock that was set back is found out by the fences.
+        let owner = Owner::new(gateway.clone(), clock().wall_ms.max(1), rules.grace_ms);
+        Ok(Shared {
+            gateway,
+            rules: Arc::new(Rules { grace_ms: 0, ..rules }),
+            nodes,
+            mirror,
+            view: ArcSwapOption::empty(),
+            clock,
+            random_u64,
+            writing: Writing::new(owner),
+            rooms: Rooms::default(),
+            watching: Watching::default(),
+            canaries: reaping::Canaries::default(),
+            dead: Mutex::default(),
+            metrics: Metrics::register(registry)?,
+            told: OnceLock::new(),
+        })
+    }
+
+    /// Who is told of what happens, and who may want to be. Once, before [`Shared::run`].
+    pub fn tell(&self, sink: Sink, is_wanted: IsWanted) {
+        _ = self.told.set((sink, is_wanted));
+    }
+
+    /// Under which incarnation this gateway writes, and each change of it.
+    #[must_use]
+    pub fn incarnation(&self) -> watch::Receiver<u64> {
+        self.writing.incarnation()
+    }
+
+    /// Goes by this ring from now on.
+    pub fn apply(self: &Arc<Shared>, view: &Arc<View>) {
+        if self.view.load().as_ref().is_some_and(|known| known.epoch() >= view.epoch()) {
+            return;
+        }
+        self.view.store(Some(view.clone()));
+        self.listen_for_lists(view);
+        self.follow_ring();
+        self.listen_at_all_nodes();
+        self.writing.moved();
+    }
+
+    /// Something came from a node; says whether it concerns nobody else.
+    pub fn hear(self: &Arc<Shared>, heard: &Heard) -> bool {
+        match &heard.what {
+            What::Message { channel, payload } => {
+                self.hear_canary(&heard.node, channel)
+                    || self.hear_change(&heard.node, channel, payload)
+                    || self.hear_list(&heard.node, channel, payload)
+            }
+            What::Confirmed(channel) => {
+                self.confirm_canary(&heard.node, channel) || self.confirm(&heard.node, channel) || self.confirm_lists(channel)
+            }
+            What::Up { .. } => false,
+            What::Down { .. } => {
+                self.deafen_canaries(&heard.node);
+                self.deafen(&heard.node);
+                false
+            }
+        }
+    }
+
+    /// Writes, follows and reaps until `shutdown`.
+    pub async fn run(self: Arc<Shared>, shutdown: impl Future<Output = ()>) {
+        tokio::select! {
+            () = shutdown => {}
+            () = self.clone().write() => {}
+            () = self.clone().audit() => {}
+            () = self.clone().keep_rooms() => {}
+            () = self.keep_lists() => {}
+            () = self.tell_leaves() => {}
+            () = self.reap() => {}
+        }
+    }
+
+    /// A client entered `channel`, or came back; one already present is updated.
+    pub(crate) fn join(&self, channel: &Channel, member: Member) {
+        self.writing.change(|owner| owner.join(&RoomId::channel(channel), member));
+    }
+
+    /// A client left `channel`.
+    pub(crate) fn leave(&self, channel: &Channel, client: &str, departure: Departure, now: Now) {
+        self.writing.change(|owner| owner.leave(&RoomId::channel(channel), client, departure, now));
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.writing.is_idle()
+    }
+
+    pub(crate) async fn settled(&self, channel: &Channel) {
+        self.writing.settled(&RoomId::channel(channel)).await;
+    }
+
+    /// Where the slot is now: the owner, if it is connected.
+    fn link(&self, slot: Slot) -> Result<(Link, u64), Unavailable> {
+        let view = self.view.load();
+        let view = view.as_ref().ok_or_else(|| Unavailable("there is no ring yet".into()))?;
+        let node = view.owner(slot).ok_or_else(|| Unavailable("no Redis node of the ring takes slots".into()))?;
+        let link = self.nodes.link(node).map_err(|error| Unavailable(format!("{node}: {error}").into()))?;
+        Ok((link, view.epoch()))
+    }
+
+    /// Calls `ask` at the node of the room's slot.
+    async fn ask<T, E: std::fmt::Display>(
+        &self,
+        room: &RoomId,
+        ask: impl AsyncFnOnce(Place<'_>) -> Result<T, E>,
+    ) -> Result<T, Unavailable> {
+        let (link, ring_epoch) = self.link(room.slot())?;
+        ask(Place { link: &link, room, ring_epoch }).await.map_err(|error| Unavailable(error.to_string().into()))
+    }
+
+    /// The same for what nobody could say again if it were lost: not while it is on its way from the slot's node before.
+    async fn ask_kept<T, E: std::fmt::Display>(
+        &self,
+        room: &RoomId,
+        ask: impl AsyncFnOnce(Place<'_>) -> Result<T, E>,
+    ) -> Result<T, Unavailable> {
+        if self.view.load().as_ref().is_some_and(|view| view.previous(room.slot()).is_some()) {
+            return Err(Unavailable("contacts are on their way to another Redis node".into()));
+        }
+        self.ask(room, ask).await
+    }
+
+    fn emit(&self, event: Event) {
+        if let Some((sink, _)) = self.told.get() {
+            sink(event);
+        }
+    }
+
+    fn now(&self) -> Now {
+        (self.clock)()
+    }
+
+    /// An owner is dead for certain, or is not after all: what is kept of it for want of something newer does not count any more, or
+    /// does again.
+    fn tell_of_owner(self: &Arc<Shared>, owner: &OwnerId, is_dead: bool) {
+        {
+            let mut dead = self.dead.lock();
+            dead.retain(|known| known != owner);
+            if is_dead {
+                dead.push_back(owner.clone());
+            }
+            if dead.len() > DEAD_MAX {
+                dead.pop_front();
+            }
+        }
+        let input = || if is_dead { Input::Dead(owner.clone()) } else { Input::Alive(owner.clone()) };
+        self.each_room(|replica, now, out| replica.handle(input(), now, out));
+    }
+}

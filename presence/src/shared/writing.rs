@@ -1,0 +1,266 @@
+//! I/O: what this gateway's own clients do goes to the nodes, in batches: one call per slot at a time, and what comes
+//! meanwhile goes with the next one.
+
+use super::Shared;
+use crate::{
+    cluster::{
+        OwnerId, RoomId,
+        owner::{At, Call, Outcome, Owner, What},
+    },
+    deadlines::earliest,
+    redis::{self, Place, Turn, WriteError},
+};
+use parking_lot::Mutex;
+use prometheus::IntGauge;
+use protocol::time::Now;
+use ring_coordinator::slot::Slot;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+/// Calls under way at once; more would only wait in the nodes' queues.
+const CALLS_MAX: usize = 256;
+/// How often it is looked whether nodes have other lives or slots other nodes.
+const LOOK_MS: u64 = 100;
+/// Between two slots that are looked at. Losses of whole nodes are found out sooner; this is for what else may be lost.
+const AUDIT_PAUSE: Duration = Duration::from_millis(500);
+/// How long somebody waits until what was written can be read by everybody.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// What is to be written.
+pub(super) struct Writing {
+    owner: Mutex<Owner>,
+    /// There is something to write.
+    work: Notify,
+    /// Something was written.
+    stored: Notify,
+    incarnation: watch::Sender<u64>,
+    /// What answered at each node when that was looked at last.
+    lives: Mutex<Lives>,
+}
+
+type Lives = Arc<HashMap<Arc<str>, Arc<str>>>;
+
+impl Writing {
+    pub(super) fn new(owner: Owner) -> Writing {
+        let incarnation = watch::Sender::new(owner.id().incarnation);
+        Writing { owner: Mutex::new(owner), work: Notify::new(), stored: Notify::new(), incarnation, lives: Mutex::default() }
+    }
+
+    pub(super) fn incarnation(&self) -> watch::Receiver<u64> {
+        self.incarnation.subscribe()
+    }
+
+    /// Slots may have moved, or nodes begun another life.
+    pub(super) fn moved(&self) {
+        self.change(Owner::moved);
+    }
+
+    /// The own name, and see [`Owner::entered`].
+    pub(super) fn entered(&self, node: &str) -> (OwnerId, Vec<Slot>) {
+        let owner = self.owner.lock();
+        (owner.id().clone(), owner.entered(node).collect())
+    }
+
+    /// See [`Owner::doubt`].
+    pub(super) fn doubt(&self, slots: &[Slot]) {
+        self.change(|owner| slots.iter().for_each(|slot| owner.doubt(*slot)));
+    }
+
+    /// Whether the client is connected, and in the room.
+    pub(super) fn is_live(&self, room: &RoomId, client: &str) -> bool {
+        self.owner.lock().is_live(room, client)
+    }
+
+    /// See [`Owner::surpass`].
+    pub(super) fn surpass(&self, incarnation: u64, now: Now) {
+        self.change(|owner| owner.surpass(incarnation, now));
+    }
+
+    /// Those who judge who is dead hear of another incarnation when all its rows stand: until then the rows of the one before it
+    /// are this gateway's, too.
+    fn tell_incarnation(&self) {
+        let incarnation = {
+            let owner = self.owner.lock();
+            if !owner.is_announced() {
+                return;
+            }
+            owner.id().incarnation
+        };
+        self.incarnation.send_if_modified(|known| std::mem::replace(known, incarnation) != incarnation);
+    }
+
+    /// A node was heard of a generation of the slot: if the rows are announced in another one they are announced anew.
+    pub(super) fn heard_of(&self, slot: Slot, generation: u64) -> bool {
+        let mut owner = self.owner.lock();
+        let is_other = owner.announced(slot).is_some_and(|announced| announced != generation);
+        if is_other {
+            owner.doubt(slot);
+            self.work.notify_one();
+        }
+        is_other
+    }
+
+    /// The next of the slots that are announced, after `slot`.
+    pub(super) fn slot_after(&self, slot: Option<Slot>) -> Option<Slot> {
+        let owner = self.owner.lock();
+        let next = owner.slots().find(|next| slot.is_none_or(|slot| *next > slot));
+        next.or_else(|| owner.slots().next())
+    }
+
+    /// Whether nobody is here or in grace.
+    pub(super) fn is_idle(&self) -> bool {
+        self.owner.lock().clients() == 0
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut Owner)) {
+        change(&mut self.owner.lock());
+        self.work.notify_one();
+    }
+
+    /// Returns when all that was said of the room here is written, or after [`SETTLE`].
+    pub(super) async fn settled(&self, room: &RoomId) {
+        let asked = self.owner.lock().asked();
+        let settled = async {
+            loop {
+                let stored = self.stored.notified();
+                tokio::pin!(stored);
+                // From here on nothing that is written is missed.
+                stored.as_mut().enable();
+                if self.owner.lock().is_stored(room, asked) {
+                    return;
+                }
+                stored.await;
+            }
+        };
+        _ = timeout(SETTLE, settled).await;
+    }
+}
+
+impl Shared {
+    /// Writes for ever.
+    pub(super) async fn write(self: Arc<Shared>) {
+        let mut calls = JoinSet::new();
+        loop {
+            let now = self.now();
+            let mut wake_ms = self.writing.owner.lock().tick(now);
+            let lives = self.look_at_lives();
+            let place_of = |slot| {
+                let view = self.view.load();
+                let node = view.as_ref()?.owner(slot)?;
+                Some(At { node: node.clone(), life: lives.get(node)?.clone() })
+            };
+            while calls.len() < CALLS_MAX {
+                let Some(call) = self.writing.owner.lock().next(&place_of, now) else { break };
+                calls.spawn(self.clone().carry_out(call));
+            }
+            wake_ms = earliest(wake_ms, self.writing.owner.lock().next_ms());
+            let pause_ms = wake_ms.map_or(LOOK_MS, |at_ms| at_ms.saturating_sub(now.mono_ms).clamp(1, LOOK_MS));
+            tokio::select! {
+                () = self.writing.work.notified() => {}
+                Some(_) = calls.join_next() => {}
+                () = sleep(Duration::from_millis(pause_ms)) => {}
+            }
+        }
+    }
+
+    /// Asks of one slot after the other whether this gateway's rows still stand there, for ever: a node that has lost its data and
+    /// lives on tells nobody, and an owner without changes hears nothing, also not that it was taken for dead and its rows were
+    /// taken away. So much it costs, however many clients there are.
+    pub(super) async fn audit(self: Arc<Shared>) {
+        let mut slot = None;
+        loop {
+            sleep(AUDIT_PAUSE).await;
+            self.audit_room().await;
+            slot = self.writing.slot_after(slot);
+            let Some((slot, Ok((link, ring_epoch)))) = slot.map(|slot| (slot, self.link(slot))) else { continue };
+            let owner = self.writing.owner.lock().id().clone();
+            if let Ok(generation) = redis::ready_generation(&link, slot, ring_epoch, &owner).await
+                && self.writing.heard_of(slot, generation)
+            {
+                self.metrics.mismatches.inc();
+                tracing::warn!(slot = slot.number(), "presence: a Redis node has lost rows of this gateway; they are written anew");
+            }
+        }
+    }
+
+    /// What answers at each node that is connected.
+    fn look_at_lives(&self) -> Lives {
+        let view = self.view.load();
+        let nodes = view.iter().flat_map(|view| view.document.nodes());
+        let lives = nodes.filter_map(|node| Some((node.id.as_str().into(), self.nodes.link(&node.id).ok()?.life().as_str().into())));
+        let lives: Lives = Arc::new(lives.collect());
+        let is_new = std::mem::replace(&mut *self.writing.lives.lock(), lives.clone()) != lives;
+        if is_new {
+            self.writing.owner.lock().moved();
+        }
+        lives
+    }
+
+    /// What the metrics show of this gateway's clients.
+    pub(super) fn show(&self) {
+        self.writing.tell_incarnation();
+        let (rows, held, unsaid) = {
+            let owner = self.writing.owner.lock();
+            (owner.clients(), owner.held(), owner.unsaid())
+        };
+        let set = |gauge: &IntGauge, count: usize| gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        set(&self.metrics.rows, rows);
+        set(&self.metrics.unsaid, unsaid);
+        set(&self.metrics.grace_pending, held);
+    }
+
+    async fn carry_out(self: Arc<Shared>, call: Call) {
+        let outcome = self.try_call(&call).await;
+        let now: Now = self.now();
+        self.writing.owner.lock().finished(call.slot, call.number, outcome, now);
+        self.writing.stored.notify_waiters();
+    }
+
+    async fn try_call(self: &Arc<Shared>, call: &Call) -> Outcome {
+        let Call { slot, number, owner, at, is_first, generation, what } = call;
+        let slot = *slot;
+        // The epoch and the place are of one ring: by a later one's epoch the fence would let it through at a node that has lost
+        // the slot, where it would be found when the slot comes back.
+        let view = self.view.load_full().filter(|view| view.owner(slot) == Some(&at.node));
+        let (Ok(link), Some(ring_epoch)) = (self.nodes.link(&at.node), view.map(|view| view.epoch())) else {
+            return Outcome::Retry;
+        };
+        if *link.life().as_str() != *at.life {
+            return Outcome::Retry;
+        }
+        if *is_first && redis::register(&link, owner, slot).await.is_err() {
+            return Outcome::Retry;
+        }
+        let written = match what {
+            What::Write { room, edges } => {
+                let turn = Turn { number: *number, generation: *generation };
+                match redis::write(Place { link: &link, room, ring_epoch }, owner, turn, edges).await {
+                    Ok(stored) => {
+                        if let Some(change) = stored.change {
+                            self.brought(room, change);
+                        }
+                        Ok(stored.stamp.generation)
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            What::Ready { generation } => redis::ready(&link, slot, ring_epoch, owner, *generation).await,
+        };
+        match written {
+            Ok(generation) => Outcome::Stored(generation),
+            Err(WriteError::Fenced(least)) => {
+                self.metrics.fenced.inc();
+                tracing::warn!(%owner, least, "presence: this gateway was taken for dead; it writes all its clients anew");
+                Outcome::Fenced(least)
+            }
+            Err(error) => {
+                tracing::debug!(node = %at.node, %error, "presence: not written yet");
+                Outcome::Retry
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! I/O: presence as a gateway uses it: in its own memory, or shared with all gateways through the ring's Redis nodes.
+
+use crate::{
+    contacts::ContactsError,
+    diff::Since,
+    embedded::Embedded,
+    member::{Departure, Member, Stats},
+    page::{BadCursor, Page},
+    shared::Shared,
+    users::{Erased, UserPresence},
+};
+use protocol::{name::Channel, time::Now};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// One of the two. What is written is remembered at once; [`Presence::settled`] waits until everybody can read it.
+pub enum Presence {
+    /// One gateway alone.
+    Embedded(Box<Embedded>),
+    /// Gateways of a cluster.
+    Shared(Arc<Shared>),
+}
+
+/// The Redis node that would know does not answer, and nothing that is known here will do. Retry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("presence cannot be read now: {0}")]
+pub struct Unavailable(pub Arc<str>);
+
+/// Why there is no page.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PageError {
+    /// Retrying does not help.
+    #[error(transparent)]
+    BadCursor(#[from] BadCursor),
+    /// Retry.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why a list of contacts was not replaced.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SetContactsError {
+    /// Nothing changed.
+    #[error(transparent)]
+    Refused(#[from] ContactsError),
+    /// Some of it may have been replaced. Retry.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl Presence {
+    /// A client entered `channel`, or came back; one already present is updated.
+    pub fn join(&self, channel: &Channel, member: Member, now: Now) {
+        match self {
+            Presence::Embedded(store) => store.join(channel, member, now),
+            Presence::Shared(store) => store.join(channel, member),
+        }
+    }
+
+    /// A client left `channel`. Nothing happens if it is not there or is held: its first departure decides.
+    pub fn leave(&self, channel: &Channel, client: &str, departure: Departure, now: Now) {
+        match self {
+            Presence::Embedded(store) => store.leave(channel, client, departure, now),
+            Presence::Shared(store) => store.leave(channel, client, departure, now),
+        }
+    }
+
+    /// A connection began. Nothing happens if it is known.
+    pub fn connect(&self, user: &Arc<str>, client: &Arc<str>) {
+        match self {
+            Presence::Embedded(store) => store.connect(user, client),
+            Presence::Shared(store) => store.connect(user, client),
+        }
+    }
+
+    /// A connection of `user` ended. Nothing happens if it is not known, or has ended before.
+    pub fn disconnect(&self, user: &Arc<str>, client: &Arc<str>, departure: Departure, now: Now) {
+        match self {
+            Presence::Embedded(store) => store.disconnect(user, client, departure, now),
+            Presence::Shared(store) => store.disconnect(user, client, departure, now),
+        }
+    }
+
+    /// Returns when everybody can read what was written of `channel` here, or after a second: a node that does not answer
+    /// holds nobody up for longer.
+    pub async fn settled(&self, channel: &Channel) {
+        if let Presence::Shared(store) = self {
+            store.settled(channel).await;
+        }
+    }
+
+    /// Somebody here wants to be told of members who come and go, for as long as `is_wanted` of the store says so. Returns
+    /// when none of them is missed any more.
+    pub async fn follow(&self, channel: &Channel) -> Result<(), Unavailable> {
+        match self {
+            Presence::Embedded(_) => Ok(()),
+            Presence::Shared(store) => store.follow(channel).await,
+        }
+    }
+
+    /// The clients in `channel`, those in grace included.
+    pub async fn clients(&self, channel: &Channel) -> Result<BTreeMap<Arc<str>, Arc<Member>>, Unavailable> {
+        match self {
+            Presence::Embedded(store) => Ok(store.clients(channel)),
+            Presence::Shared(store) => store.clients(channel).await,
+        }
+    }
+
+    /// Exact counts of `channel`.
+    pub async fn stats(&self, channel: &Channel) -> Result<Stats, Unavailable> {
+        match self {
+            Presence::Embedded(store) => Ok(store.stats(channel)),
+            Presence::Shared(store) => store.stats(channel).await,
+        }
+    }
+
+    /// The page after `cursor`, or the first one; see [`crate::Roster::page`].
+    pub async fn page(&self, channel: &Channel, cursor: Option<&str>, limit: usize) -> Result<Page, PageError> {
+        match self {
+            Presence::Embedded(store) => Ok(store.page(channel, cursor, limit)?),
+            Presence::Shared(store) => store.page(channel, cursor, limit).await,
+        }
+    }
+
+    /// The first page of a channel that is followed, as it is known here, without asking anybody.
+    #[must_use]
+    pub fn first_page(&self, channel: &Channel, limit: usize) -> Option<Page> {
+        match self {
+            Presence::Embedded(store) => store.page(channel, None, limit).ok(),
+            Presence::Shared(store) => store.first_page(channel, limit),
+        }
+    }
+
+    /// How a reader that knows `version` catches up; a text that is no version gets a snapshot.
+    pub async fn since(&self, channel: &Channel, version: &str) -> Result<Since, Unavailable> {
+        match self {
+            Presence::Embedded(store) => Ok(store.since(channel, version)),
+            Presence::Shared(store) => store.since(channel, version).await,
+        }
+    }
+
+    /// What is known of each of `users`, in their order. The caller bounds their number.
+    pub async fn query<S: AsRef<str>>(&self, users: &[S]) -> Result<Vec<UserPresence>, Unavailable> {
+        match self {
+            Presence::Embedded(store) => Ok(store.query(users)),
+            Presence::Shared(store) => store.query(users).await,
+        }
+    }
+
+    /// Exact counts of all connections and their users.
+    pub async fn online_totals(&self) -> Result<Stats, Unavailable> {
+        match self {
+            Presence::Embedded(store) => Ok(store.online_totals()),
+            Presence::Shared(store) => store.online_totals().await,
+        }
+    }
+
+    /// Replaces the contacts of `me`.
+    pub async fn set_contacts<S: AsRef<str>>(&self, me: &str, users: &[S]) -> Result<(), SetContactsError> {
+        match self {
+            Presence::Embedded(store) => Ok(store.set_contacts(me, users)?),
+            Presence::Shared(store) => store.set_contacts(me, users).await,
+        }
+    }
+
+    /// The contacts of `me` who are online, in order.
+    pub async fn contacts_online(&self, me: &str) -> Result<Vec<Arc<str>>, Unavailable> {
+        match self {
+            Presence::Embedded(store) => Ok(store.contacts_online(me)),
+            Presence::Shared(store) => store.contacts_online(me).await,
+        }
+    }
+
+    /// The same of a `me` who is watched, as it is known here, without asking anybody.
+    #[must_use]
+    pub fn known_contacts_online(&self, me: &str) -> Vec<Arc<str>> {
+        match self {
+            Presence::Embedded(store) => store.contacts_online(me),
+            Presence::Shared(store) => store.known_contacts_online(me),
+        }
+    }
+
+    /// Somebody here wants to be told when contacts of `me` come and go, for as long as `is_wanted` of the store says so.
+    pub async fn follow_contacts(&self, me: &str) -> Result<(), Unavailable> {
+        match self {
+            Presence::Embedded(_) => Ok(()),
+            Presence::Shared(store) => store.follow_contacts(me).await,
+        }
+    }
+
+    /// Removes what is kept about `user`; see [`crate::Users::erase`]. Rosters name the user for the grace and
+    /// [`crate::RECENT_MS`] after the last client has left, as ever.
+    pub async fn erase(&self, user: &str) -> Result<Erased, Unavailable> {
+        match self {
+            Presence::Embedded(store) => Ok(store.erase(user)),
+            Presence::Shared(store) => store.erase(user).await,
+        }
+    }
+
+    /// Whether nobody is here or in grace whom others can see only as long as this process lives.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        match self {
+            Presence::Embedded(_) => true,
+            Presence::Shared(store) => store.is_idle(),
+        }
+    }
+
+    /// Does what is due in memory; returns when something is due next. See [`crate::TICK_PAUSE_MS_MAX`]. What is shared runs by
+    /// itself.
+    pub fn tick(&self, now: Now) -> Option<u64> {
+        match self {
+            Presence::Embedded(store) => store.tick(now),
+            Presence::Shared(_) => None,
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Users, when they were seen last, and their contacts, as gateways of one region share them.
+
+#![allow(clippy::unwrap_used, unreachable_pub)] // All of this is a test, also what stands outside of #[test] functions.
+
+mod contacts;
+mod kept;
+mod online;
+mod region;
+mod watching;
