@@ -4,7 +4,7 @@ import http from 'node:http';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { ARTIFACTS, launch, open, PHONE } from './browser.mjs';
-import { ACROSS_GATEWAYS, GUARDED, layWire, startNode, token } from './server.mjs';
+import { GUARDED, layWire, startNode, token } from './server.mjs';
 import { eventually } from './wait.mjs';
 
 let browser;
@@ -36,7 +36,7 @@ const choose = async (page, button) => {
   await page.getByRole('button', { name: button }).click();
 };
 
-test('two people see each other come, chat, like and go', { skip: ACROSS_GATEWAYS }, async (t) => {
+test('two people see each other come, chat, like and go', async (t) => {
   const node = await startNode(t);
   const [ann, bob] = [await visit(t, node, { user: 'ann' }), await visit(t, node, { user: 'bob' })];
   for (const page of [ann, bob]) await sees(page, 'ann', 'bob');
@@ -58,7 +58,7 @@ test('two people see each other come, chat, like and go', { skip: ACROSS_GATEWAY
   await sees(ann, 'ann', 'bob', 'carla');
 });
 
-test('a dropped page that returns within its grace was never gone, missed nothing, and its likes count once', { skip: ACROSS_GATEWAYS }, async (t) => {
+test('a dropped page that returns within its grace was never gone, missed nothing, and its likes count once', async (t) => {
   const node = await startNode(t, { 'presence.grace_s': 20 });
   const wire = await layWire(t, node);
   const [ann, bob] = [await visit(t, node, { user: 'ann' }), await visit(t, wire, { user: 'bob' })];
@@ -86,7 +86,7 @@ test('a dropped page that returns within its grace was never gone, missed nothin
   assert.deepEqual(await ann.locator('.note', { hasText: 'Bob' }).allTextContents(), ['Bob joined']);
 });
 
-test('the browser going offline and online again is the same to everybody else', { skip: ACROSS_GATEWAYS }, async (t) => {
+test('the browser going offline and online again is the same to everybody else', async (t) => {
   const node = await startNode(t, { 'presence.grace_s': 20 });
   const [ann, bob] = [await visit(t, node, { user: 'ann' }), await visit(t, node, { user: 'bob' })];
   await sees(ann, 'ann', 'bob');
@@ -101,7 +101,7 @@ test('the browser going offline and online again is the same to everybody else',
   assert.deepEqual(await ann.locator('.note').allTextContents(), ['Bob joined']);
 });
 
-test('a reload keeps the person, another tab is another one, a new name shows at once', { skip: ACROSS_GATEWAYS }, async (t) => {
+test('a reload keeps the person, another tab is another one, a new name shows at once', async (t) => {
   const node = await startNode(t);
   const ann = await visit(t, node, { user: 'ann' });
   const other = await visit(t, node);
@@ -188,7 +188,7 @@ test('a page of another origin can neither connect nor write, and a rebound name
   assert.ok(rebound.status() >= 400, `a foreign Host was answered ${rebound.status()}`);
 });
 
-test('screenshots: a desk and a phone, by day and by night, and no sideways scrolling at 320 pixels', { skip: ACROSS_GATEWAYS }, async (t) => {
+test('screenshots: a desk and a phone, by day and by night, and no sideways scrolling at 320 pixels', async (t) => {
   const node = await startNode(t);
   const views = {
     'desktop-light': { user: 'ann', colorScheme: 'light' },

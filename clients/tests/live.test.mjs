@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { room, sdk, TRANSPORTS } from './sdk.mjs';
-import { ACROSS_GATEWAYS, GUARDED, layWire, startNode, token } from './server.mjs';
+import { GUARDED, layWire, startNode, token } from './server.mjs';
 import { eventually, next, record } from './wait.mjs';
 
 let node;
@@ -61,7 +61,7 @@ for (const transport of TRANSPORTS) {
       assert.equal(late.states[0].value_s, '42');
     });
 
-    test('a roster: who is there, then who comes, changes and goes', { skip: ACROSS_GATEWAYS }, async (t) => {
+    test('a roster: who is there, then who comes, changes and goes', async (t) => {
       const channel = room();
       const reader = person(t, 'reader', { transport });
       const early = person(t, 'ann');
@@ -103,7 +103,7 @@ test('beyond 2^53 the string is exact', async (t) => {
   assert.equal(states[0].value_s, '9007199254740993');
 });
 
-test('a client that drops and returns within its grace was never gone', { skip: ACROSS_GATEWAYS }, async (t) => {
+test('a client that drops and returns within its grace was never gone', async (t) => {
   const channel = room();
   const wire = await layWire(t, node);
   const reader = person(t, 'reader');
@@ -128,7 +128,7 @@ test('a client that drops and returns within its grace was never gone', { skip: 
   assert.deepEqual(leaves, []);
 });
 
-test('a client that stays away longer than its grace leaves', { skip: ACROSS_GATEWAYS }, async (t) => {
+test('a client that stays away longer than its grace leaves', async (t) => {
   const channel = room();
   const wire = await layWire(t, node);
   const { states } = await follow(person(t, 'reader'), `presence:${channel}`);
@@ -140,7 +140,7 @@ test('a client that stays away longer than its grace leaves', { skip: ACROSS_GAT
   assert.ok(Date.now() - start >= 900, 'not before the grace of one second is over');
 });
 
-test('a version is enough to catch up', { skip: ACROSS_GATEWAYS }, async (t) => {
+test('a version is enough to catch up', async (t) => {
   const channel = room();
   const reader = person(t, 'reader');
   await enter(person(t, 'ann'), channel);
@@ -154,7 +154,7 @@ test('a version is enough to catch up', { skip: ACROSS_GATEWAYS }, async (t) => 
   assert.equal(since.version, states.at(-1).version);
 });
 
-test('contacts: who of them is online, then who comes and goes', { skip: ACROSS_GATEWAYS }, async (t) => {
+test('contacts: who of them is online, then who comes and goes', async (t) => {
   const [me, friend] = [`ann-${room()}`, `bob-${room()}`];
   await node.call('PUT', `/v1/users/${me}/contacts`, { contacts: [friend, 'nobody'] });
   const { states } = await follow(person(t, me), `contacts:${me}`);

@@ -27,9 +27,6 @@ export const GUARDED = {
 /** Whether the suite runs against a region of several gateways instead of one process. */
 export const IN_CLUSTER = process.env.HEADCOUNT_CLUSTER === '1';
 
-/** Why a test cannot pass in a cluster yet, for the option `skip`: its clients are on two gateways, and look for each other on rosters. */
-export const ACROSS_GATEWAYS = IN_CLUSTER && 'presence is per gateway so far';
-
 /** Runs a node, or in a cluster a region, until the test `t` ends, without one until `dispose`. Without `config`, in development mode. */
 export async function startNode(t, config = {}) {
   const node = new (IN_CLUSTER ? Region : Node)(await scratch(), config);

@@ -1,9 +1,11 @@
 //! I/O: for tests only: real nodes, Redis and etcd servers on free ports and clusters of them, faults between them and of
-//! their disks, clients that add to counters and know what must come of it, waiting for conditions, and the table of metrics.
+//! their disks, clients that add to counters or come and go and know what must come of it, waiting for conditions, and the table
+//! of metrics.
 
 pub mod authority;
 pub mod chance;
 pub mod cluster;
+pub mod crowd;
 pub mod etcd;
 pub mod etcd_watch;
 pub mod faulty_disk;
@@ -23,6 +25,7 @@ pub mod wait;
 pub use authority::{Authority, Identity};
 pub use chance::Chance;
 pub use cluster::{Cluster, ClusterOptions};
+pub use crowd::{Guest, Watcher};
 pub use etcd::{EtcdCluster, EtcdOptions, EtcdServer};
 pub use etcd_watch::EtcdWatch;
 pub use faulty_disk::FaultyDisk;

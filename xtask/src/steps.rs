@@ -14,24 +14,26 @@ pub(crate) struct Step {
 }
 
 /// Every step, in the order of running: what fails fast first, what takes minutes to install last.
-pub(crate) const ALL: [Step; 9] = [
+pub(crate) const ALL: [Step; 10] = [
     Step { name: "tools", what: "find or install what the tests need", run: tools::prepare },
     Step { name: "fmt", what: "cargo fmt --check", run: || cargo(&["fmt", "--all", "--check"]) },
     Step { name: "clippy", what: "cargo clippy, warnings denied", run: clippy },
     Step { name: "build", what: "build the binaries that tests start", run: || cargo(&["build", "--workspace", "--bins"]) },
     Step { name: "rust", what: "cargo test --workspace", run: || cargo(&["test", "--workspace"]) },
     Step { name: "simulation", what: "counters under ten thousand seeded runs of everything that may go wrong", run: simulation },
+    Step { name: "schedules", what: "presence under thousands of seeded runs of faults, on real Redis servers", run: schedules },
     Step { name: "node", what: "the published clients and the browser, if clients/tests is there", run: || node(&[]) },
     Step { name: "cluster", what: "the same against two gateways, three Redis nodes and etcd", run: cluster },
     Step { name: "deny", what: "cargo deny: bans, licences, sources", run: deny },
 ];
 
 /// Every benchmark with the report that it writes.
-const BENCHMARKS: [[&str; 2]; 6] = [
+const BENCHMARKS: [[&str; 2]; 7] = [
     ["bus", "benches/reports/bus.md"],
     ["crowd", "benches/reports/crowd.md"],
     ["counters", "benches/reports/counters.md"],
     ["growth", "benches/reports/growth.md"],
+    ["presence", "benches/reports/presence.md"],
     ["replication", "benches/reports/replication.md"],
     ["ring", "benches/reports/ring.md"],
 ];
@@ -96,9 +98,18 @@ fn cargo(arguments: &[&str]) -> Result<(), String> {
 
 /// Optimised: a run takes a millisecond then, and thirty without.
 fn simulation() -> Result<(), String> {
+    seeds("headcount-counter", "simulation", "10000")
+}
+
+/// Optimised, too; most of the time it is Redis that works.
+fn schedules() -> Result<(), String> {
+    seeds("headcount-presence", "schedules", "2000")
+}
+
+fn seeds(package: &str, test: &str, count: &str) -> Result<(), String> {
     let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let arguments = ["test", "--release", "--package", "headcount-counter", "--test", "simulation"];
-    run_with(&[("HEADCOUNT_SEEDS", PathBuf::from("10000"))], &program, &arguments, &root())
+    let arguments = ["test", "--release", "--package", package, "--test", test];
+    run_with(&[("HEADCOUNT_SEEDS", PathBuf::from(count))], &program, &arguments, &root())
 }
 
 fn clippy() -> Result<(), String> {

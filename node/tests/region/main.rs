@@ -5,9 +5,15 @@
 mod aborts;
 mod coordinators;
 mod etcd_faults;
+mod lobby;
 mod lookout;
 mod metrics;
 mod moves;
+mod presence_crash;
+mod presence_etcd;
+mod presence_grace;
+mod presence_redis;
+mod presence_ring;
 mod redis_faults;
 mod redis_lost;
 mod scene;

@@ -47,7 +47,9 @@ fn every_metric_and_label_that_an_alert_asks_for_is_in_the_table_and_every_alert
     let expected = [
         "HeadcountCanaryMissed",
         "HeadcountCoordinatorFrozen",
+        "HeadcountFalseLeaves",
         "HeadcountNoLeader",
+        "HeadcountPresenceBehind",
         "HeadcountPublicationsLost",
         "HeadcountRingEpochsDiffer",
         "HeadcountRingNotStable",

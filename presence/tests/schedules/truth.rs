@@ -232,11 +232,15 @@ impl World<'_> {
         let has_record = self.etcd.records.contains_key(&gateway.name);
         let is_paused = !gateway.runs();
         let is_announced = gateway.owner.is_announced();
+        let is_cut = (0..2).any(|site| self.works(index, site).is_none());
         let excused_ms = gateway.excused_ms;
         if is_paused || (is_hidden && !has_record) {
             self.trouble();
         }
         if !has_record && (is_paused || is_hidden) {
+            self.gateways[index].excused_ms = now_ms + EXCUSE_MS;
+        } else if now_ms < excused_ms && is_cut {
+            // It cannot hear of it.
             self.gateways[index].excused_ms = now_ms + EXCUSE_MS;
         } else if now_ms < excused_ms && !is_announced {
             self.trouble();
