@@ -1,4 +1,5 @@
-//! I/O: a client that speaks just enough of the protocol: connect, subscribe, publish, and a check of every offset.
+//! I/O: a client that speaks just enough of the protocol: connect, subscribe, publish, whatever else is asked, and a check of
+//! every offset.
 
 use anyhow::{Context, bail, ensure};
 use futures_util::{SinkExt, StreamExt};
@@ -10,9 +11,13 @@ use tokio_tungstenite::{
     tungstenite::{Message, protocol::WebSocketConfig},
 };
 
-/// One subscribed connection.
+/// One connection.
 pub(crate) struct Client {
     socket: WebSocketStream<TcpStream>,
+    /// What the server calls it.
+    pub(crate) id: String,
+    /// Bytes of the messages received so far, without the frames around them.
+    pub(crate) received_bytes: u64,
     /// Offset of the last publication.
     offset: u64,
     next_id: u64,
@@ -21,21 +26,34 @@ pub(crate) struct Client {
 impl Client {
     /// Connects and subscribes in one frame, as the JavaScript SDK does.
     pub(crate) async fn subscribe(address: SocketAddr, channel: &str) -> anyhow::Result<Client> {
+        Client::begin(address, Some(channel)).await
+    }
+
+    /// Connects.
+    pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Client> {
+        Client::begin(address, None).await
+    }
+
+    async fn begin(address: SocketAddr, channel: Option<&str>) -> anyhow::Result<Client> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(0);
         let url = format!("ws://{address}/connection/websocket");
         let (socket, _) = client_async_with_config(url, stream, Some(config)).await?;
-        let mut client = Client { socket, offset: 0, next_id: 3 };
-        let commands = [json!({ "id": 1, "connect": {} }), json!({ "id": 2, "subscribe": { "channel": channel } })];
-        client.socket.send(Message::text(commands.map(|command| command.to_string()).join("\n"))).await?;
-        let mut is_subscribed = false;
-        while !is_subscribed {
+        let mut client = Client { socket, id: String::new(), received_bytes: 0, offset: 0, next_id: 3 };
+        let mut commands = vec![json!({ "id": 1, "connect": {} }).to_string()];
+        commands.extend(channel.map(|channel| json!({ "id": 2, "subscribe": { "channel": channel } }).to_string()));
+        client.socket.send(Message::text(commands.join("\n"))).await?;
+        let mut left = commands.len();
+        while left > 0 {
             for reply in client.receive().await? {
                 ensure!(reply.get("error").is_none(), "refused: {reply}");
+                left -= usize::from(reply.get("id").is_some());
+                if let Some(result) = reply.get("connect") {
+                    client.id = result["client"].as_str().unwrap_or_default().to_owned();
+                }
                 if let Some(result) = reply.get("subscribe") {
                     client.offset = result["offset"].as_u64().unwrap_or(0);
-                    is_subscribed = true;
                 }
             }
         }
@@ -44,15 +62,20 @@ impl Client {
 
     /// Publishes and waits for the answer.
     pub(crate) async fn publish(&mut self, channel: &str, data: &Value) -> anyhow::Result<()> {
+        self.ask(json!({ "publish": { "channel": channel, "data": data } })).await.map(|_| ())
+    }
+
+    /// Sends a command, and waits for its reply; what is pushed before that is lost.
+    pub(crate) async fn ask(&mut self, mut command: Value) -> anyhow::Result<Value> {
         let id = self.next_id;
         self.next_id += 1;
-        let command = json!({ "id": id, "publish": { "channel": channel, "data": data } });
+        command["id"] = id.into();
         self.socket.send(Message::text(command.to_string())).await?;
         loop {
             for reply in self.receive().await? {
                 if reply["id"] == id {
                     ensure!(reply.get("error").is_none(), "refused: {reply}");
-                    return Ok(());
+                    return Ok(reply);
                 }
             }
         }
@@ -73,10 +96,18 @@ impl Client {
         Ok(())
     }
 
+    /// Answers pings for as long as the connection lives, which is to outlive the caller.
+    pub(crate) async fn stay(mut self) -> anyhow::Result<()> {
+        loop {
+            self.receive().await?;
+        }
+    }
+
     /// The messages of one frame; pings are answered.
-    async fn receive(&mut self) -> anyhow::Result<Vec<Value>> {
+    pub(crate) async fn receive(&mut self) -> anyhow::Result<Vec<Value>> {
         match self.socket.next().await.context("closed")?? {
             Message::Text(text) => {
+                self.received_bytes += text.len() as u64;
                 if text.split('\n').any(|line| line == "{}") {
                     self.socket.send(Message::text("{}")).await?;
                 }

@@ -2,6 +2,7 @@
 
 mod bus;
 mod client;
+mod clock;
 mod counters;
 mod crowd;
 mod faults;
@@ -10,6 +11,7 @@ mod latency;
 mod load;
 mod moves;
 mod plot;
+mod presence;
 mod probe;
 mod redis;
 mod replication;
@@ -48,6 +50,11 @@ enum Benchmark {
     /// that. Files are in the directory for temporary files: let TMPDIR name another one if that is small, or no disk at
     /// all. The report is written anew after each size. For trying: --sizes 10000,100000 --pairs 1 --operations 400000.
     Growth(growth::Options),
+    /// Presence at its Redis nodes: a hundred thousand joins into one room, coming back after a minute, what idle and churning
+    /// members cost beside a scheme that refreshes every member, what nobody at all costs, and the rows of a dead gateway.
+    ///
+    /// Needs redis-server and etcd on the PATH, and 20,000 open files (`ulimit -n`); takes half an hour. For trying: --quick.
+    Presence(presence::Options),
     /// Three regions: bytes between them, how soon one shows what another acknowledged, and catching up.
     ///
     /// Three nodes on this machine, each a region of its own; what they say to each other goes through proxies in this
@@ -78,6 +85,7 @@ async fn main() -> anyhow::Result<()> {
             Benchmark::Faults(options) => faults::run(&options).await,
             Benchmark::Growth(options) => growth::run(&options).await,
             Benchmark::Moves(options) => moves::run(&options).await,
+            Benchmark::Presence(options) => presence::run(&options).await,
             Benchmark::Ring(options) => ring::run(options).await,
             Benchmark::Replication(options) => replication::run(&options).await,
         }

@@ -6,16 +6,19 @@ mod publications;
 mod runs;
 mod subscriptions;
 
-use crate::{redis, server::machine};
+use crate::{
+    clock::{clock, random_u64},
+    redis,
+    server::machine,
+};
 use anyhow::Context;
 use clap::Args;
 use core::net::SocketAddr;
-use protocol::time::Now;
 use ring_coordinator::{
     document::{Document, Layout, Node},
     redis::{Access, Hearing, Nodes, NodesConfig},
 };
-use std::{fmt::Write, path::PathBuf, sync::LazyLock, time::Instant};
+use std::{fmt::Write, path::PathBuf};
 
 /// What to measure.
 #[derive(Args, Clone)]
@@ -80,15 +83,3 @@ fn gateway(name: &str, address: SocketAddr) -> anyhow::Result<(Nodes, Hearing)> 
 
 /// The one node.
 const NODE: &str = "redis-a";
-
-#[allow(clippy::disallowed_methods)] // The clock of these measurements.
-fn clock() -> Now {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let mono_ms = u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Now { mono_ms, wall_ms: mono_ms }
-}
-
-fn random_u64() -> u64 {
-    let (high, _) = uuid::Uuid::new_v4().as_u64_pair();
-    high
-}
