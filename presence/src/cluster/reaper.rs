@@ -28,6 +28,10 @@ pub const REPEAT_MS: u64 = 5_000;
 /// may hear nothing itself.
 pub const OVERDUE_MS: u64 = 10_000;
 
+/// Ticks further apart than this mean that this process has stood still, and so much later it has heard what came meanwhile.
+const STALL_MS: u64 = 600;
+const SETTLE_MS: u64 = 1_000;
+
 /// A fact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
@@ -69,6 +73,8 @@ pub enum Input {
         /// Which.
         owners: BTreeSet<OwnerId>,
     },
+    /// Owners of whom rows are held here that are nowhere else any more: no node may know of them. Told as often as those.
+    Retained(BTreeSet<OwnerId>),
     /// Nothing of the owner is left at the node.
     Reaped {
         /// Where.
@@ -128,6 +134,9 @@ pub struct Reaper {
     /// Who was called dead, as many as those who are told remember.
     called_dead: VecDeque<OwnerId>,
     ignored: u64,
+    /// The last tick; before this nobody is judged.
+    ticked_ms: u64,
+    settled_ms: u64,
 }
 
 impl Reaper {
@@ -136,7 +145,7 @@ impl Reaper {
     pub fn new(me: Arc<str>) -> Reaper {
         let (leases, silence) = (Leases::default(), Silence::default());
         let (owners, suspects, called_dead) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
-        Reaper { me, leases, silence, owners, suspects, called_dead, ignored: 0 }
+        Reaper { me, leases, silence, owners, suspects, called_dead, ignored: 0, ticked_ms: 0, settled_ms: 0 }
     }
 
     /// How many owners were left out so far because [`OWNERS_MAX`] are known; one is counted each time that it is told.
@@ -173,6 +182,10 @@ impl Reaper {
                     self.registered(&node, owners, out);
                     self.suspect(now, out);
                 }
+            }
+            Input::Retained(owners) => {
+                owners.into_iter().for_each(|owner| _ = self.known(owner));
+                self.suspect(now, out);
             }
             Input::Reaped { node, owner } => self.owners.get_mut(&owner).into_iter().for_each(|known| _ = known.nodes.remove(&node)),
             Input::Tick => self.judge(now, out),
@@ -244,7 +257,12 @@ impl Reaper {
     }
 
     fn judge(&mut self, now: Now, out: &mut Vec<Output>) {
-        if !self.leases.is_steady(now) {
+        let has_stalled = now.mono_ms > self.ticked_ms + STALL_MS;
+        self.ticked_ms = now.mono_ms;
+        if has_stalled {
+            self.settled_ms = now.mono_ms + SETTLE_MS;
+        }
+        if now.mono_ms < self.settled_ms || !self.leases.is_steady(now) {
             return;
         }
         let verdicts: Vec<_> = self.owners.keys().map(|owner| self.gone(owner, now)).collect();

@@ -223,6 +223,17 @@ fn who_came_back_after_all_dies_another_death() {
 }
 
 #[test]
+fn an_owner_that_is_known_by_retained_rows_only_is_called_dead() {
+    let mut bench = Bench::new(&[("g1", 1), ("g3", 5)], &[]);
+    let mut out = bench.tell(Input::Retained([owner("g2", 7), owner("g3", 5), owner("g3", 4)].into()));
+    out.extend(bench.tell(Input::Listening { gateway: "g2".into(), node: "a".into() }));
+    out.extend(bench.pass(8_000).into_iter().map(|(_, output)| output));
+    let dead: BTreeSet<OwnerId> =
+        out.into_iter().filter_map(|output| if let Output::Dead(owner) = output { Some(owner) } else { None }).collect();
+    assert_eq!(dead, [owner("g2", 7), owner("g3", 4)].into());
+}
+
+#[test]
 fn nobody_is_suspected_before_etcd_was_there() {
     let mut bench = Bench { reaper: Reaper::new("g1".into()), now_ms: 0, etcd: vec![] };
     bench.tell(Input::Nodes(["a".into()].into()));
@@ -246,4 +257,16 @@ fn owners_beyond_the_bound_wait_until_others_are_gone() {
     bench.pass(1_000);
     bench.tell(Input::Owners { node, owners: owners(OWNERS_MAX) });
     assert_eq!(bench.reaper.ignored(), 2);
+}
+
+#[test]
+fn who_has_stood_still_hears_what_came_meanwhile_before_it_judges() {
+    let mut world = World::new();
+    // The first one comes back from the dead, and its canary with it, while the second one stands still.
+    for step in [Step::Wait(4_001), Step::Pause(0), Step::Wait(13_601), Step::Pause(1), Step::Resume(0), Step::Wait(1_201)] {
+        world.step(step);
+    }
+    world.heal();
+    world.wait(60_000);
+    assert_eq!(&world.wronged, &[]);
 }

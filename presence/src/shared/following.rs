@@ -290,7 +290,8 @@ impl Shared {
 
     /// Asks the node what the replica wants to know.
     async fn fetch(self: Arc<Shared>, room: &RoomId, wanted: Output) {
-        let Ok(_turn) = self.rooms.reads.acquire().await else { return };
+        // Who is ready is one small call, and its answer is of no use late.
+        let _turn = if wanted == Output::AskReady { None } else { self.rooms.reads.acquire().await.ok() };
         if let Output::Read | Output::ReadLog(_) = wanted {
             let reason = if wanted == Output::Read { "room" } else { "log" };
             self.metrics.resyncs.with_label_values(&[reason]).inc();

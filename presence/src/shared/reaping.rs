@@ -112,7 +112,8 @@ impl Shared {
                     if tick == 1 {
                         self.nodes_of_ring().into_iter().for_each(|node| _ = jobs.spawn(self.clone().look_for_owners(node)));
                     }
-                    vec![Input::Tick]
+                    let retained = if tick == 1 { Some(Input::Retained(self.retained_owners())) } else { None };
+                    retained.into_iter().chain([Input::Tick]).collect()
                 }
             };
             inputs.splice(0..0, self.own_canaries());
@@ -193,6 +194,13 @@ impl Shared {
         Done { reaping: None, input }
     }
 
+    /// Owners of rows that are retained in any room.
+    fn retained_owners(self: &Arc<Shared>) -> BTreeSet<OwnerId> {
+        let owners = Mutex::new(BTreeSet::new());
+        self.each_room(|replica, _, _| owners.lock().extend(replica.retained_owners()));
+        owners.into_inner()
+    }
+
     /// A node that lives on and has lost its data, or an owner's, tells nobody. One whose clients stand still would not find out.
     async fn look_for_losses(&self, node: &str, link: &Link) {
         let (own, mut slots) = self.writing.entered(node);
@@ -235,10 +243,7 @@ impl Shared {
         let slots = redis::owned_slots(&link, owner).await.map_err(|error| error.to_string())?;
         for slot in slots.iter().copied() {
             let Some(view) = self.view.load_full() else { break };
-            if view.owner(slot) != Some(node) {
-                // What the node has of it is left over from before it lost the slot, and read by nobody.
-                continue;
-            }
+            // What the node has of a slot that it has lost is wiped by the same calls; by an older ring than its own they are refused.
             let ring_epoch = view.epoch();
             self.go_on(&mut last_ms)?;
             redis::retire(&link, slot, ring_epoch, owner).await.map_err(|error| error.to_string())?;

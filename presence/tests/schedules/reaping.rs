@@ -69,6 +69,8 @@ impl World<'_> {
         self.sing(index, &mut inputs);
         if now_ms >= self.gateways[index].look_ms {
             self.gateways[index].look_ms = now_ms + LOOK_MS;
+            let retained = self.gateways[index].rooms.iter().flat_map(|followed| followed.replica.retained_owners()).collect();
+            inputs.push(Input::Retained(retained));
             for (site, name) in SITES.into_iter().enumerate() {
                 let is_lost = self.is_lost();
                 let Some(link) = self.link(index, site).await.filter(|_| !is_lost) else { continue };
