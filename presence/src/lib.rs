@@ -1,8 +1,8 @@
 //! Pure: presence, who is in a channel and who is online.
 //!
 //! A [`Roster`] is one channel's members and what changed in them; [`Users`] is who is connected at all; both are
-//! state machines. [`Embedded`] holds them for a node that runs without Redis; with it, [`redis`] is what gateways say to
-//! the nodes that hold what [`cluster`] has words for.
+//! state machines. [`Embedded`] holds them for a node that runs without Redis, [`Shared`] for gateways of a cluster: [`cluster`] has
+//! its state machines and words, [`redis`] what is said to the nodes. [`Presence`] is either, as a gateway uses it.
 //!
 //! Two levels: **clients** are connections, **members** are users (a client without a user id is a member by itself).
 //! Join and leave events, pages and diffs speak of members; counts are given of both.

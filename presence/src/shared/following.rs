@@ -206,6 +206,14 @@ impl Shared {
         }
     }
 
+    /// Owners of rows that are retained in any room.
+    pub(super) fn retained_owners(&self) -> BTreeSet<OwnerId> {
+        let of_shard = |shard: &Mutex<HashMap<RoomId, Followed>>| {
+            shard.lock().values().flat_map(|followed| followed.replica.retained_owners()).collect::<Vec<_>>()
+        };
+        self.rooms.shards.iter().flat_map(of_shard).collect()
+    }
+
     pub(super) fn each_room(self: &Arc<Shared>, change: impl Fn(&mut Replica, Now, &mut Vec<Output>)) {
         self.each(|followed, now, out| change(&mut followed.replica, now, out));
     }

@@ -194,13 +194,6 @@ impl Shared {
         Done { reaping: None, input }
     }
 
-    /// Owners of rows that are retained in any room.
-    fn retained_owners(self: &Arc<Shared>) -> BTreeSet<OwnerId> {
-        let owners = Mutex::new(BTreeSet::new());
-        self.each_room(|replica, _, _| owners.lock().extend(replica.retained_owners()));
-        owners.into_inner()
-    }
-
     /// A node that lives on and has lost its data, or an owner's, tells nobody. One whose clients stand still would not find out.
     async fn look_for_losses(&self, node: &str, link: &Link) {
         let (own, mut slots) = self.writing.entered(node);
