@@ -14,10 +14,12 @@ use testkit::{Chance, Direction, Outcome, Region, RegionOptions, Traffic, Traffi
 /// Namespaces of the channels: without history, and with.
 const CONFIG: &str = "[limits]\nstale_timeout_s = 60\n[[namespace]]\nname = \"plain\"\nhistory_size = 0\npresence = false\njoin_leave = false\n\
                       [[namespace]]\nname = \"kept\"\npresence = false\njoin_leave = false\n";
-/// What happens in each run. The last one gives back what the first took.
+/// The node that is added and removed.
+const GUEST: &str = "redis-3";
+/// What happens in each run, after that node was added and before it is removed. The ring then is as before.
 const CHANGES: [&[&str]; 4] =
     [&["drain", "redis-0"], &["reweight", "redis-1", "3"], &["undrain", "redis-0"], &["reweight", "redis-1", "1"]];
-/// Gateways, and Redis nodes.
+/// Gateways, and Redis nodes that stay.
 const GATEWAYS: usize = 2;
 const REDIS_NODES: usize = 3;
 /// How long what was published may take to arrive at the end of a run.
@@ -26,7 +28,7 @@ const ARRIVAL: Duration = Duration::from_secs(60);
 /// How much of it.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Runs, each with a drain, two changes of weight and the end of the drain.
+    /// Runs, each of which adds a node, drains another one, changes a weight and back, ends the drain, and removes the node.
     #[arg(long, default_value_t = 20)]
     runs: u64,
     /// Publications per second.
@@ -59,7 +61,8 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         config_toml: CONFIG.to_owned(),
         ..RegionOptions::default()
     };
-    let region = Region::start(region).await;
+    let mut region = Region::start(region).await;
+    region.start_redis(GUEST).await;
     let mut chance = Chance::new(options.seed);
     let mut text = heading(options)?;
     let mut all = Outcome::default();
@@ -81,7 +84,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         text,
         "\nAll in all {} publications in {} changes of the ring: each was delivered once, in order, at both gateways.",
         all.acknowledged,
-        options.runs * CHANGES.len() as u64
+        options.runs * (CHANGES.len() as u64 + 2)
     )?;
     println!("{text}");
     if let Some(path) = &options.report {
@@ -97,7 +100,9 @@ async fn once(region: &Region, options: &Options, chance: &mut Chance) -> anyhow
     let traffic = TrafficOptions { channels, rate: options.rate, publishers: options.publishers };
     let traffic = Traffic::start(&gateways, &traffic).await?;
     let started = now();
-    for change in CHANGES {
+    let url = region.redis[GUEST].url();
+    let [first, last]: [&[&str]; 2] = [&["add", GUEST, &url], &["remove", GUEST]];
+    for change in [first].into_iter().chain(CHANGES).chain([last]) {
         for way in &region.ways {
             way.delay(Direction::FromTarget, Duration::from_millis(chance.below(options.skew_ms + 1)));
         }
@@ -113,7 +118,7 @@ fn heading(options: &Options) -> anyhow::Result<String> {
     let mut text = String::from("# Changes of the ring under traffic\n\n");
     writeln!(
         text,
-        "headcount {} ({build}) on {}; {GATEWAYS} gateways, {REDIS_NODES} Redis nodes, a coordinator, etcd and the clients on this one \
+        "headcount {} ({build}) on {}; {GATEWAYS} gateways, {REDIS_NODES} Redis nodes and one more, a coordinator, etcd and the clients on this one \
          machine.\n",
         env!("CARGO_PKG_VERSION"),
         machine()
@@ -121,8 +126,8 @@ fn heading(options: &Options) -> anyhow::Result<String> {
     writeln!(
         text,
         "{publishers} clients publish {rate} messages a second, as far as the machine allows, into {channels} channels, every other one with \
-         history, and subscribers at each gateway check what arrives. Meanwhile the ring changes: a node is drained, another one gets \
-         three times its weight, the first comes back, and the weight is as before. Before each change every gateway's way from etcd gets a \
+         history, and subscribers at each gateway check what arrives. Meanwhile the ring changes: a node is added, another one drained, a third \
+         gets three times its weight, the drained one comes back, the weight is as before, and the node that was added is removed. Before each change every gateway's way from etcd gets a \
          delay between 0 and {skew_ms} ms, so that they learn of each step at different times (seed {seed}). The longest pause is that between \
          two deliveries in one channel.\n"
     )?;
