@@ -4,7 +4,7 @@
 use super::{
     Coordinator,
     desk::{Asked, Asker, Desk, is_too_early, told},
-    errands::{Back, errand, probe},
+    errands::{Back, Probed, errand, probe},
     facts::{Input, Output, Refusal, Seen},
     metrics::Metrics,
     papers::Pen,
@@ -270,14 +270,14 @@ impl Driver {
                 }
                 self.tell(fact);
             }
-            Back::Probed(node, well, copied, newer) => {
+            Back::Probed(Probed { node, well, listening, copied, newer }) => {
                 if let Some(newer) = newer {
                     self.tell(Input::Known(newer));
                 }
                 if let Some(copied) = copied {
                     self.copies.insert(node.clone(), copied);
                 }
-                self.tell(Input::Probed { node, well });
+                self.tell(Input::Probed { node, well, listening });
             }
             Back::Written(result) => {
                 self.metrics.writes.with_label_values(&[result]).inc();

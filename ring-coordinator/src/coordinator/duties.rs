@@ -217,7 +217,7 @@ impl Coordinator {
             losers: &losers,
             fenced: &self.round.fenced,
             lost: &lost,
-            settled: self.is_settled(now),
+            complete: self.is_complete(now),
             drained,
             swept,
         };

@@ -4,7 +4,7 @@ use super::facts::{Input, Output};
 use crate::{
     document::{Document, Node},
     etcd::Store,
-    redis::{CallError, Life, Link, Nodes, NotSent, Swept, fence, forget, leave_copy, read_copy, sweep},
+    redis::{CallError, Life, Link, Nodes, NotSent, Swept, fence, forget, leave_copy, listeners, read_copy, sweep},
     slot::Slot,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -24,9 +24,8 @@ pub(super) enum Back {
     Fact(Input),
     /// And what became of the channels.
     Swept(Input, Swept),
-    /// Whether the node is well, of which epoch which life of it has a copy by now, and that copy, if it is newer than what
-    /// etcd has.
-    Probed(String, bool, Option<(Life, u64)>, Option<Arc<Document>>),
+    /// How it is with a node.
+    Probed(Probed),
     /// Whether the document was written: `ok`, `refused` or `unknown`.
     Written(&'static str),
     /// An answer may not have arrived.
@@ -35,27 +34,42 @@ pub(super) enum Back {
     Nothing,
 }
 
-/// Asks a node whether it takes writes, and leaves it the ring if this life of it does not have it.
+/// What a probe has found.
+#[derive(Debug)]
+pub(super) struct Probed {
+    pub(super) node: String,
+    /// It answers, and takes writes.
+    pub(super) well: bool,
+    /// The gateways that listen there, if it has told.
+    pub(super) listening: Option<BTreeSet<String>>,
+    /// Of which epoch which life of it has a copy by now.
+    pub(super) copied: Option<(Life, u64)>,
+    /// That copy, if it is newer than what etcd has.
+    pub(super) newer: Option<Arc<Document>>,
+}
+
+/// Asks a node whether it takes writes, and who listens there, and leaves it the ring if this life of it does not have it.
 pub(super) async fn probe(nodes: Nodes, store: Store, node: String, document: Option<Arc<Document>>, copied: Option<(Life, u64)>) -> Back {
-    let Ok(link) = nodes.link(&node) else { return Back::Probed(node, false, copied, None) };
+    let mut probed = Probed { node, well: false, listening: None, copied, newer: None };
+    let Ok(link) = nodes.link(&probed.node) else { return Back::Probed(probed) };
     let mut write = redis::cmd("SET");
     write.arg(PROBE_KEY).arg(1).arg("EX").arg(PROBE_S);
     match link.command(&write).await {
-        Ok(_) => {}
+        Ok(_) => probed.listening = listeners(&link).await.ok(),
         // A full node still serves what reads and deletes; to take its slots away would fill the others.
-        Err(CallError::NotSent(NotSent::OutOfMemory)) => return Back::Probed(node, true, copied, None),
-        Err(_) => return Back::Probed(node, false, copied, None),
+        Err(CallError::NotSent(NotSent::OutOfMemory)) => {}
+        Err(_) => return Back::Probed(probed),
     }
-    let document = document.filter(|document| document.nodes().any(|known| known.id == node));
-    let has_it = |document: &Document| copied.as_ref().is_some_and(|(life, epoch)| life == link.life() && *epoch >= document.epoch);
-    let Some(document) = document.filter(|document| !has_it(document)) else { return Back::Probed(node, true, copied, None) };
-    match leave_copy(&link, &document).await {
-        Ok(is_taken) => {
-            let newer = if is_taken { None } else { newer_copy(&link, &store, &document).await };
-            Back::Probed(node, true, Some((link.life().clone(), document.epoch)), newer)
-        }
-        Err(_) => Back::Probed(node, true, copied, None),
+    probed.well = true;
+    let document = document.filter(|document| document.nodes().any(|known| known.id == probed.node));
+    let has_it = |document: &Document| probed.copied.as_ref().is_some_and(|(life, epoch)| life == link.life() && *epoch >= document.epoch);
+    if let Some(document) = document.filter(|document| !has_it(document))
+        && let Ok(is_taken) = leave_copy(&link, &document).await
+    {
+        probed.newer = if is_taken { None } else { newer_copy(&link, &store, &document).await };
+        probed.copied = Some((link.life().clone(), document.epoch));
     }
+    Back::Probed(probed)
 }
 
 /// The node's copy, if etcd itself has an older ring, or none: what is known here of etcd may be old.

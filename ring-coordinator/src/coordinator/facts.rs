@@ -43,6 +43,8 @@ pub enum Input {
         node: String,
         /// It answered, and takes writes.
         well: bool,
+        /// The gateways that listen there. `None`: it was not asked, or did not answer.
+        listening: Option<BTreeSet<String>>,
     },
     /// The node refuses all who publish into the slots that it loses by an epoch below this one.
     Fenced {

@@ -50,6 +50,8 @@ pub struct Coordinator {
     leading_since: Option<u64>,
     round: Round,
     watches: BTreeMap<String, Watch>,
+    /// Who listens at the nodes, as each told since there was a time that nobody watched.
+    listening: BTreeMap<String, BTreeSet<String>>,
     hold_downs: BTreeMap<String, HoldDown>,
     /// The epoch of a document that was ordered written, and until when it may still appear. Nothing else is written so long.
     writing: Option<(u64, u64)>,
@@ -116,6 +118,7 @@ impl Coordinator {
             fresh_since: None,
             leading_since: None,
             round: Round::default(),
+            listening: BTreeMap::new(),
             hold_downs: BTreeMap::new(),
             writing: None,
             wanted: None,
@@ -147,9 +150,10 @@ impl Coordinator {
                 self.refuse_wanted(Refusal::NotLeading, out);
                 self.raise(BTreeSet::new(), out);
             }
-            Input::Probed { node, well } => {
+            Input::Probed { node, well, listening } => {
                 if let Some(watch) = self.watches.get_mut(&node) {
                     watch.probed(well, now);
+                    self.listening.extend(listening.map(|gateways| (node, gateways)));
                 }
             }
             Input::Fenced { node, epoch } => {
@@ -205,6 +209,7 @@ impl Coordinator {
     fn begin_again(&mut self, now: u64) {
         self.round = Round { since: now, ..Round::default() };
         self.watches.values_mut().for_each(Watch::forget);
+        self.listening.clear();
         self.probed_at = None;
         self.count(now);
     }
@@ -219,6 +224,17 @@ impl Coordinator {
         let ms = self.timing.lease_ttl_ms + self.timing.margin_ms;
         let is_long_ago = |since: Option<u64>| since.is_some_and(|since| now.saturating_sub(since) >= ms);
         is_long_ago(self.fresh_since) && is_long_ago(self.leading_since)
+    }
+
+    /// Whom a change of the ring could cost something is registered: so it is when absence counts, and sooner if the nodes
+    /// name those who listen there. Who listens nowhere hears nothing that a change could make him miss.
+    fn is_complete(&self, now: u64) -> bool {
+        let has_told =
+            |node: &Node| self.listening.contains_key(&node.id) || self.watches.get(&node.id).is_some_and(|watch| watch.fails_for(0, now));
+        let have_told = || self.newest.iter().flat_map(|document| document.nodes()).all(has_told);
+        let are_registered = || self.listening.values().flatten().all(|gateway| self.seen.gateways.contains_key(gateway));
+        let is_known = || self.fresh_since.is_some() && !self.listening.is_empty() && have_told() && are_registered();
+        self.is_settled(now) || is_known()
     }
 
     fn see(&mut self, seen: Seen, now: u64, out: &mut Vec<Output>) {
@@ -265,6 +281,7 @@ impl Coordinator {
         let wanted = self.wanted.iter().flat_map(|wanted| &wanted.layout.nodes);
         let known: BTreeSet<&str> = document.nodes().chain(wanted).map(|node| node.id.as_str()).collect();
         self.watches.retain(|id, _| known.contains(id.as_str()));
+        self.listening.retain(|id, _| known.contains(id.as_str()));
         for node in document.nodes() {
             self.watches.entry(node.id.clone()).or_default();
         }

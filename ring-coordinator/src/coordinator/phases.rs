@@ -23,8 +23,9 @@ pub struct Progress<'a> {
     pub fenced: &'a BTreeSet<String>,
     /// Nodes that are gone: nobody publishes there any more, fenced or not.
     pub lost: &'a BTreeSet<String>,
-    /// A gateway that is not registered is not there: etcd was seen without a gap for longer than a lease lives.
-    pub settled: bool,
+    /// A gateway that is not registered is not there, or listens to no node: etcd was seen without a gap for longer than a
+    /// lease lives, or the nodes have said who listens.
+    pub complete: bool,
     /// All gateways have gone over for so long that nothing is under way from old owners.
     pub drained: bool,
     /// What channels have kept is at the new owners, or will not get there any more.
@@ -36,7 +37,7 @@ pub struct Progress<'a> {
 pub enum Waits {
     /// For a change.
     Nothing,
-    /// Until absence from etcd means absence.
+    /// Until it is known who is there.
     Settling,
     /// For gateways.
     Acks,
@@ -55,13 +56,13 @@ pub fn next(document: &Document, progress: &Progress<'_>) -> Result<Document, Wa
     let mut following = Document { epoch: document.epoch + 1, ..document.clone() };
     match document.phase {
         Phase::Stable => return Err(Waits::Nothing),
-        Phase::Prepare if !progress.settled => return Err(Waits::Settling),
+        Phase::Prepare if !progress.complete => return Err(Waits::Settling),
         Phase::Prepare if !acked => return Err(Waits::Acks),
         Phase::Prepare => following.phase = Phase::Fence,
         // Whoever waits to publish waits for this step. Nothing is concluded from absence here, so it need not settle.
         Phase::Fence if !fenced => return Err(Waits::Fences),
         Phase::Fence => switch(&mut following, document.next.clone().unwrap_or_default()),
-        Phase::Switch if !progress.settled => return Err(Waits::Settling),
+        Phase::Switch if !progress.complete => return Err(Waits::Settling),
         Phase::Switch if !acked => return Err(Waits::Acks),
         Phase::Switch if !fenced => return Err(Waits::Fences),
         Phase::Switch if !progress.drained => return Err(Waits::Drain),
@@ -213,7 +214,7 @@ mod tests {
     fn each_phase_waits_for_what_it_needs_and_for_nothing_else() {
         use Waits::{Acks, Drain, Fences, Nothing, Settling, Sweep};
         let losers = names(&["a", "b"]);
-        // In each row one thing is missing: settled, acks, fences, drained, swept.
+        // In each row one thing is missing: complete, acks, fences, drained, swept.
         let expected = [
             (Phase::Stable, [Some(Nothing); 5]),
             (Phase::Prepare, [Some(Settling), Some(Acks), None, None, None]),
@@ -228,7 +229,7 @@ mod tests {
                     losers: &losers,
                     fenced: &names(if missing == 2 { &["a"] } else { &["a", "b"] }),
                     lost: &names(&[]),
-                    settled: missing != 0,
+                    complete: missing != 0,
                     drained: missing != 3,
                     swept: missing != 4,
                 };
@@ -246,7 +247,7 @@ mod tests {
             losers: &names(&["a", "b"]),
             fenced: &names(&["a"]),
             lost: &names(&["b"]),
-            settled: false,
+            complete: false,
             drained: false,
             swept: false,
         };

@@ -78,10 +78,17 @@ impl Election {
 
     async fn stand(&self, lease: &mut Option<i64>) {
         let (mut backoff, mut said) = (Backoff::default(), String::new());
+        // An etcd that was away begins with the whole life of every lease: the old key would stand before the new one so long.
+        let mut before = None;
         loop {
             let outcome = async {
                 let mut renewal = Renewal::grant(&self.connection, ELECTION_TTL).await?;
                 *lease = Some(renewal.id);
+                if let Some(old) = before
+                    && Renewal::revoke(&self.connection, old).await
+                {
+                    before = None;
+                }
                 self.lead(&mut renewal).await
             };
             match outcome.await {
@@ -96,9 +103,10 @@ impl Election {
                 Err(_) => {}
             }
             self.leadership.send_if_modified(|leadership| leadership.take().is_some());
-            if let Some(lease) = lease.take() {
-                // The old key would stand before the new one until it runs out.
-                Renewal::revoke(&self.connection, lease).await;
+            if let Some(lease) = lease.take()
+                && !Renewal::revoke(&self.connection, lease).await
+            {
+                before = before.or(Some(lease));
             }
             sleep(Duration::from_millis(backoff.after_failure_ms(self.connection.random()))).await;
         }

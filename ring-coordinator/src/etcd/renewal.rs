@@ -63,10 +63,14 @@ impl Renewal {
         }
     }
 
-    /// Gives it back; if etcd does not answer, it ends by itself.
-    pub(super) async fn revoke(connection: &Connection, id: i64) {
-        if let Err(error) = connection.call("lease_revoke", async |client| client.lease_revoke(id).await).await {
-            tracing::debug!(error = error.text, "etcd: a lease was not given back, and will run out");
+    /// Gives it back; if etcd does not answer, it ends by itself. Says whether it is over.
+    pub(super) async fn revoke(connection: &Connection, id: i64) -> bool {
+        match connection.call("lease_revoke", async |client| client.lease_revoke(id).await).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::debug!(error = error.text, "etcd: a lease was not given back, and will run out");
+                error.code == "not_found"
+            }
         }
     }
 }

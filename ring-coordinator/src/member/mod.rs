@@ -13,7 +13,7 @@ use crate::{
     disk::RingFile,
     document::Document,
     etcd::{Etcd, Key, record},
-    redis::{self, Nodes, leave_copy, read_copy},
+    redis::{self, Nodes, enter, leave_copy, read_copy},
     source::{self, Origin, Sources, Standing},
     view::View,
 };
@@ -36,6 +36,8 @@ const TICK: Duration = Duration::from_millis(200);
 const ASK_NODES_MS: u64 = 3_000;
 /// How often each node gets a copy of the ring, in case that it came back empty.
 const COPY_PAUSE_MS: u64 = 30_000;
+/// How often it enters its name at each node, in case that it came back empty.
+const ENTER_PAUSE_MS: u64 = 1_000;
 /// Copies that were read from nodes and wait to be looked at; at the bound the reader waits.
 const COPIES_MAX: usize = 16;
 
@@ -151,7 +153,7 @@ impl Member {
         let (copies, mut copied) = mpsc::channel(COPIES_MAX);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut asked_ms, mut left, mut left_ms) = (0, 0, 0);
+        let (mut asked_ms, mut entered_ms, mut left, mut left_ms) = (0, 0, 0, 0);
         self.read_disk().await;
         self.note(Input::Finished(*progress.acked.borrow_and_update()));
         self.note(Input::Presence(*progress.presence.borrow_and_update()));
@@ -190,6 +192,10 @@ impl Member {
             if (is_behind || self.sources.age_ms(now_ms) > ASK_NODES_MS) && asked_ms + ASK_NODES_MS <= now_ms {
                 asked_ms = now_ms;
                 self.ask_nodes(&copies);
+            }
+            if entered_ms + ENTER_PAUSE_MS <= now_ms {
+                entered_ms = now_ms;
+                self.enter();
             }
             if let Some((ring, _)) = self.sources.ring()
                 && (left < ring.epoch || left_ms + COPY_PAUSE_MS <= now_ms)
@@ -313,6 +319,12 @@ impl Member {
             is_new
         });
         self.metrics.show(&self.riding.borrow(), self.sources.age_ms(self.mono_ms()));
+    }
+
+    /// A change of the ring waits for those who listen at its nodes, also while etcd does not know of them.
+    fn enter(&self) {
+        let links = self.agent.view().into_iter().flat_map(|view| view.document.nodes().filter_map(|node| self.nodes.link(&node.id).ok()));
+        links.for_each(|link| enter(&link, &self.config.gateway));
     }
 
     /// Reads the copies at all nodes that are connected, in the background.

@@ -12,6 +12,7 @@
 //! | `pipeline`, `link`, `commanding` | commands: the queue, what callers hold, the connection |
 //! | `subscriber`, `hearing`, `listening` | subscriptions: what is wanted and confirmed, what was heard, the connection |
 //! | `canary`, `opinion` | the proof of the round trip, and what a node is voted |
+//! | `listeners` | which gateways listen at a node, whatever etcd knows of them |
 //! | `fence` | `min_epoch`: who may no longer publish |
 //! | `copy` | the ring document on each node |
 //! | `handover` | a channel's stream goes to the node that its slot has moved to |
@@ -29,6 +30,7 @@ mod hearing;
 mod keeping;
 mod life;
 mod link;
+mod listeners;
 mod listening;
 mod metrics;
 mod nodes;
@@ -49,6 +51,7 @@ pub use handover::{HandOverError, HandedOver, STREAM_BYTES_MAX, Swept, forget, h
 pub use hearing::{Heard, Hearing, What};
 pub use life::Life;
 pub use link::Link;
+pub use listeners::{GATEWAYS_KEY, enter, listeners};
 pub use metrics::METRICS;
 pub use nodes::{Health, Nodes, NodesConfig};
 pub use opinion::{Opinion, Vote};

@@ -2,6 +2,7 @@
 
 mod patience;
 mod restored;
+mod steps;
 mod world;
 
 use ring_coordinator::{

@@ -3,6 +3,9 @@
 use crate::{settled, world::serving};
 use ring_coordinator::{coordinator::facts::Input, document::Phase};
 
+/// How long a change takes once etcd is seen again: two rounds of acknowledgements, and what is under way.
+const CHANGE_MS: u64 = 5_000;
+
 #[test]
 fn a_gateway_that_was_late_before_a_gap_has_all_its_time_again_after_it() {
     let mut world = settled(&["a", "b"], 3);
@@ -59,4 +62,59 @@ fn while_a_write_may_still_appear_nothing_else_is_written() {
     assert_eq!(world.swallows, Some(2), "what was refused is not tried again at once");
     world.run(300);
     assert_eq!(world.swallows, Some(3));
+}
+
+#[test]
+fn after_a_gap_a_change_goes_on_as_soon_as_all_who_listen_at_the_nodes_are_registered() {
+    let mut world = settled(&["a", "b"], 3);
+    world.tell(Input::Stale);
+    world.run(1_000);
+    world.show();
+    world.want(1, serving(&["a", "b", "c"]));
+    assert!(world.run_until(CHANGE_MS, |world| world.ring().phase == Phase::Stable && world.epoch() > 1), "{:?}", world.ring().phase);
+
+    // So it is for a successor, who has seen nothing before.
+    world.kill_leader();
+    let epoch = world.epoch();
+    assert!(world.run_until(6_000, |world| world.leader.is_some()));
+    world.want(2, serving(&["a", "b"]));
+    assert!(world.run_until(CHANGE_MS, |world| world.ring().phase == Phase::Stable && world.epoch() > epoch));
+}
+
+#[test]
+fn after_a_gap_a_change_waits_for_one_who_listens_and_is_not_registered_as_long_as_a_lease_lives() {
+    let mut world = settled(&["a", "b"], 3);
+    world.tell(Input::Stale);
+    let back_at = world.now + 8_000;
+    world.registered.remove("g2");
+    world.gateways.get_mut("g2").unwrap().back_at = back_at;
+    world.show();
+    let shown = world.now;
+    world.want(1, serving(&["a", "b", "c"]));
+    world.run(7_900);
+    assert_eq!(world.ring().phase, Phase::Prepare);
+    assert!(world.run_until(CHANGE_MS, |world| world.ring().phase == Phase::Stable));
+    assert!(world.now < shown + 12_000 && world.registered.contains_key("g2"));
+
+    // One who does not come back is waited for so long and no longer.
+    world.tell(Input::Stale);
+    world.registered.remove("g2");
+    world.gateways.get_mut("g2").unwrap().back_at = u64::MAX;
+    world.show();
+    world.want(2, serving(&["a", "b"]));
+    world.run(11_900);
+    assert_eq!(world.ring().phase, Phase::Prepare);
+    assert!(world.run_until(CHANGE_MS, |world| world.ring().phase == Phase::Stable));
+}
+
+#[test]
+fn after_a_gap_a_node_that_has_not_told_who_listens_is_waited_for() {
+    let mut world = settled(&["a", "b"], 3);
+    world.tell(Input::Stale);
+    world.is_mute = true;
+    world.show();
+    world.want(1, serving(&["a", "b", "c"]));
+    world.run(11_900);
+    assert_eq!(world.ring().phase, Phase::Prepare);
+    assert!(world.run_until(CHANGE_MS, |world| world.ring().phase == Phase::Stable));
 }

@@ -5,12 +5,10 @@ use ring_coordinator::{
     coordinator::{
         Coordinator,
         facts::{Alarm, Input, Output, Refusal, Seen},
-        phases,
         timing::Timing,
     },
-    document::{Document, Layout, Node, NodeState, Phase},
+    document::{Document, Layout, Node, NodeState},
     etcd::record::{Gateway, Opinion, Vote},
-    view::View,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -56,6 +54,8 @@ pub(crate) struct World {
     pub(crate) noticed_ms: u64,
     /// Nodes that only the leader cannot reach.
     pub(crate) unreachable: BTreeSet<String>,
+    /// Nodes do not tell who listens.
+    pub(crate) is_mute: bool,
     /// `min_epoch` of each node, for all its slots that were ever fenced.
     pub(crate) fences: BTreeMap<String, BTreeMap<u16, u64>>,
     pub(crate) leader: Option<Coordinator>,
@@ -102,6 +102,7 @@ impl World {
             dead: BTreeMap::new(),
             noticed_ms: 3_000,
             unreachable: BTreeSet::new(),
+            is_mute: false,
             fences: BTreeMap::new(),
             leader: None,
             elected_at: 0,
@@ -276,6 +277,10 @@ impl World {
         }
     }
 
+    fn is_reached(&self, node: &Node) -> bool {
+        !self.dead.contains_key(&node.id) && !self.unreachable.contains(&node.id)
+    }
+
     fn carry_out(&mut self, order: Output) {
         match order {
             Output::Write { .. } if self.swallows.is_some() => self.swallows = self.swallows.map(|writes| writes + 1),
@@ -294,8 +299,9 @@ impl World {
                 }
             }
             Output::Probe { node } => {
-                let well = !self.dead.contains_key(&node.id) && !self.unreachable.contains(&node.id);
-                self.tell(Input::Probed { node: node.id, well });
+                let well = self.is_reached(&node);
+                let listening = (well && !self.is_mute).then(|| self.gateways.keys().cloned().collect());
+                self.tell(Input::Probed { node: node.id, well, listening });
             }
             order => self.apply(order),
         }
@@ -320,7 +326,7 @@ impl World {
                 }
             }
             Output::Fence { node, slots, epoch } => {
-                if !self.dead.contains_key(&node.id) && !self.unreachable.contains(&node.id) {
+                if self.is_reached(&node) {
                     let fences = self.fences.entry(node.id.clone()).or_default();
                     for slot in slots {
                         let fence = fences.entry(slot).or_default();
@@ -348,53 +354,6 @@ impl World {
             Output::Answer { wanted, result } => self.answers.push((wanted, result)),
             Output::Alarms(alarms) => self.alarms = alarms,
             Output::Probe { .. } | Output::WakeAt(_) => {}
-        }
-    }
-
-    /// What must hold of each document that follows another, as those outside know the world.
-    fn check_step(&self, following: &Document) {
-        let Some((before, _)) = &self.document else { return };
-        let what = format!(
-            "seed {}, {} ms: {:?} {} -> {:?} {}",
-            self.seed, self.now, before.phase, before.epoch, following.phase, following.epoch
-        );
-        assert!(following.epoch > before.epoch, "{what}: the epoch stands still");
-        assert!(following.current.serving().next().is_some(), "{what}: nobody serves");
-        let is_removal = following.phase == Phase::Switch
-            && following.current.nodes.iter().any(|node| {
-                node.state == NodeState::Down
-                    && phases::ahead(before).node(&node.id).is_some_and(|before| before.state == NodeState::Serving)
-            });
-        let was_restored = self.history.last().is_some_and(|newest| newest.epoch > before.epoch);
-        let is_step = was_restored
-            || matches!(
-                (before.phase, following.phase),
-                (Phase::Stable, Phase::Prepare)
-                    | (Phase::Prepare, Phase::Fence | Phase::Stable)
-                    | (Phase::Fence, Phase::Switch)
-                    | (Phase::Switch, Phase::Stable)
-            );
-        assert!(is_removal || is_step, "{what}: not a step");
-        if matches!((before.phase, following.phase), (Phase::Prepare, Phase::Fence) | (Phase::Switch, Phase::Stable)) {
-            assert!(self.registered.values().all(|gateway| gateway.acked >= before.epoch), "{what}: somebody has not acknowledged");
-        }
-        if before.phase == Phase::Fence && !is_removal || (before.phase, following.phase) == (Phase::Switch, Phase::Stable) {
-            let least = phases::fence_epoch(before).expect("a phase with fences");
-            for (slot, from, to) in View::new(Document::clone(before)).moved() {
-                let (Some(from), Some(_)) = (from, to) else { continue };
-                let fenced = self.fences.get(&**from).and_then(|fences| fences.get(&slot.number())).is_some_and(|fence| *fence >= least);
-                assert!(fenced || self.dead.contains_key(&**from), "{what}: slot {} of {from} is not fenced", slot.number());
-            }
-        }
-        if is_removal {
-            let removed = following.current.nodes.iter().filter(|node| node.state == NodeState::Down);
-            let removed =
-                removed.filter(|node| phases::ahead(before).node(&node.id).is_some_and(|before| before.state == NodeState::Serving));
-            for node in removed {
-                // A write that comes late may take out a node that has just come back.
-                let is_late = self.faults.write > 0;
-                assert!(is_late || self.dead.contains_key(&node.id), "{what}: {} is well", node.id);
-            }
         }
     }
 }

@@ -130,7 +130,7 @@ impl State {
             losers: &losers,
             fenced: if says_fenced { &losers } else { &BTreeSet::new() },
             lost: &BTreeSet::new(),
-            settled: true,
+            complete: true,
             drained: mutant == Mutant::NoDrain || self.gateways.iter().all(|gateway| gateway.hangs || gateway.wires[0].is_empty()),
             swept: mutant == Mutant::NoSweep || self.leader.swept,
         };

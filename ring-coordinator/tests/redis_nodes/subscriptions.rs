@@ -1,5 +1,5 @@
 use crate::gateway::{Gateway, PATIENCE, document};
-use ring_coordinator::redis::{Access, Secret, Vote, What, canary_channel};
+use ring_coordinator::redis::{Access, GATEWAYS_KEY, Secret, Vote, What, canary_channel, enter, listeners};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use testkit::{Disk, RedisServer, eventually, resp::Reply};
 
@@ -243,4 +243,20 @@ async fn a_hundred_thousand_channels_come_back_hot_ones_first() {
     };
     // It has ten seconds for that, in batches of 256.
     assert!((10..1_000).contains(&calls("unsubscribe")), "{stats}");
+}
+
+#[tokio::test]
+async fn a_node_tells_which_gateways_listen_and_forgets_those_who_do_not() {
+    let server = RedisServer::start(&[]).await;
+    let gateway = Gateway::at(&server);
+    let link = gateway.link().await;
+    assert_eq!(listeners(&link).await, Ok(BTreeSet::new()), "nobody has entered");
+    enter(&link, "g1");
+    enter(&link, "gone");
+    eventually(PATIENCE, async || match listeners(&link).await {
+        Ok(found) if found == ["g1".to_owned()].into() => Ok(()),
+        found => Err(format!("{found:?}")),
+    })
+    .await;
+    assert_eq!(server.cli(&["SMEMBERS", GATEWAYS_KEY]).await.unwrap(), Reply::List(vec![Reply::Text("g1".to_owned())]));
 }
