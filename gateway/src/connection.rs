@@ -252,7 +252,7 @@ impl Connection {
             Order::Connected => {
                 let user = self.session.user().unwrap_or_default();
                 self.gateway.registry.set_user(self.id, user);
-                self.gateway.presence.connect(&user.into(), &self.session.client().into());
+                self.gateway.presence.connect(&user.into(), &self.session.client().into(), (self.gateway.clock)());
                 self.give_verdict(Verdict::Accepted);
             }
             Order::Open { channel, after } => self.open(&channel, after),

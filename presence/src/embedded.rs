@@ -6,6 +6,8 @@ use crate::{
     deadlines::{Deadlines, earliest},
     diff::Since,
     event::{Event, Sink},
+    hook::HookKind,
+    hook_queue::HookQueue,
     member::{Departure, Member, Stats},
     metrics::{Metrics, shift},
     page::{BadCursor, Page, parse_cursor},
@@ -42,6 +44,8 @@ pub struct Embedded {
     metrics: Metrics,
     random_u64: fn() -> u64,
     sink: Sink,
+    /// `None`: no service is told.
+    hooks: Option<HookQueue>,
 }
 
 impl Embedded {
@@ -50,7 +54,18 @@ impl Embedded {
     pub fn new(rules: Rules, metrics: Metrics, random_u64: fn() -> u64, sink: Sink) -> Embedded {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let users = Mutex::new(Users::new(rules.grace_ms));
-        Embedded { rules: Arc::new(rules), shards, spread: RandomState::new(), users, metrics, random_u64, sink }
+        Embedded { rules: Arc::new(rules), shards, spread: RandomState::new(), users, metrics, random_u64, sink, hooks: None }
+    }
+
+    /// The store, which also keeps for services what [`crate::Presence::next_hooks`] gives out.
+    #[must_use]
+    pub fn with_hooks(mut self, now: Now) -> Embedded {
+        self.hooks = Some(HookQueue::new((self.random_u64)(), now));
+        self
+    }
+
+    pub(crate) fn hooks(&self) -> Option<&HookQueue> {
+        self.hooks.as_ref()
     }
 
     /// A client entered `channel`, or came back; one already present is updated.
@@ -69,13 +84,13 @@ impl Embedded {
     }
 
     /// A connection began. Nothing happens if it is known.
-    pub fn connect(&self, user: &Arc<str>, client: &Arc<str>) {
-        self.change_users(|users, out| users.connect(user, client, out));
+    pub fn connect(&self, user: &Arc<str>, client: &Arc<str>, now: Now) {
+        self.change_users(now, |users, out| users.connect(user, client, out));
     }
 
     /// A connection of `user` ended. Nothing happens if it is not known, or has ended before.
     pub fn disconnect(&self, user: &Arc<str>, client: &Arc<str>, departure: Departure, now: Now) {
-        self.change_users(|users, out| users.disconnect(user, client, departure, now, out));
+        self.change_users(now, |users, out| users.disconnect(user, client, departure, now, out));
     }
 
     /// Ends graces, tells batches and forgets old diffs that are due; returns when something is due next, on the
@@ -88,7 +103,7 @@ impl Embedded {
             next_ms = earliest(next_ms, shard.lock().wakes.next_ms());
         }
         loop {
-            let users_ms = self.change_users(|users, out| users.tick(now, out));
+            let users_ms = self.change_users(now, |users, out| users.tick(now, out));
             if users_ms.is_none_or(|at_ms| at_ms > now.mono_ms) {
                 return earliest(next_ms, users_ms);
             }
@@ -157,7 +172,10 @@ impl Embedded {
 
     /// Replaces the contacts of `me`.
     pub fn set_contacts<S: AsRef<str>>(&self, me: &str, users: &[S]) -> Result<(), ContactsError> {
-        self.change_users(|known, out| known.set_contacts(me, users, out))
+        let (mut known, mut out) = (self.users.lock(), Vec::new());
+        known.set_contacts(me, users, &mut out)?;
+        out.into_iter().for_each(|event| (self.sink)(event));
+        Ok(())
     }
 
     /// The contacts of `me` who are online, in order.
@@ -168,8 +186,8 @@ impl Embedded {
 
     /// Removes what is kept about `user`; see [`Users::erase`]. Rosters name the user for the grace and
     /// [`crate::RECENT_MS`] after the last client has left, as ever.
-    pub fn erase(&self, user: &str) -> Erased {
-        self.change_users(|users, out| users.erase(user, out))
+    pub fn erase(&self, user: &str, now: Now) -> Erased {
+        self.change_users(now, |users, out| users.erase(user, out))
     }
 
     fn shard(&self, channel: &Channel) -> &Mutex<Shard> {
@@ -207,6 +225,7 @@ impl Embedded {
         shift(&self.metrics.members, members, members_now);
         shift(&self.metrics.grace_pending, held, room.roster.held());
         shift(&self.metrics.rooms, usize::from(members > 0), usize::from(members_now > 0));
+        self.note_edge(channel, members > 0, room, now);
         shard.occupied = shard.occupied + usize::from(members_now > 0) - usize::from(members > 0);
 
         let is_dropped = room.roster.is_spent() || (members_now == 0 && shard.rooms.len() - shard.occupied > VACANT_PER_SHARD_MAX);
@@ -214,6 +233,16 @@ impl Embedded {
         shard.wake_at(channel, wake_ms);
         if is_dropped {
             shard.rooms.remove(channel);
+        }
+    }
+
+    /// Services are told when a channel's first member comes, and when its last one goes.
+    fn note_edge(&self, channel: &Channel, was_occupied: bool, room: &Room, now: Now) {
+        let Some(hooks) = &self.hooks else { return };
+        let is_occupied = room.roster.stats().users > 0;
+        if is_occupied != was_occupied {
+            let kind = if is_occupied { HookKind::Occupied } else { HookKind::Vacated };
+            hooks.push(kind, channel.as_str().into(), room.roster.version().stamp(&self.rules.region), now);
         }
     }
 
@@ -240,11 +269,16 @@ impl Embedded {
         true
     }
 
-    fn change_users<T>(&self, change: impl FnOnce(&mut Users, &mut Vec<Event>) -> T) -> T {
+    fn change_users<T>(&self, now: Now, change: impl FnOnce(&mut Users, &mut Vec<Event>) -> T) -> T {
         let mut users = self.users.lock();
         let mut out = Vec::new();
         let answer = change(&mut users, &mut out);
         for event in out {
+            match (&self.hooks, &event) {
+                (Some(hooks), Event::Online { user, .. }) => hooks.push(HookKind::Online, user.clone(), None, now),
+                (Some(hooks), Event::Offline { user, .. }) => hooks.push(HookKind::Offline, user.clone(), None, now),
+                _ => {}
+            }
             (self.sink)(event);
         }
         let Stats { clients, users: online } = users.totals();

@@ -29,6 +29,11 @@ mod deadlines;
 mod diff;
 mod embedded;
 mod event;
+mod hook;
+#[cfg(test)]
+mod hook_laws;
+mod hook_log;
+mod hook_queue;
 mod journal;
 #[cfg(test)]
 mod laws;
@@ -51,6 +56,8 @@ pub use deadlines::Deadlines;
 pub use diff::{Diff, Since};
 pub use embedded::{Embedded, TICK_PAUSE_MS_MAX, VACANT_PER_SHARD_MAX};
 pub use event::{Event, Sink};
+pub use hook::{Hook, HookBatch, HookKind};
+pub use hook_log::{HOOKS_MAX, HOOKS_PER_BATCH_MAX};
 pub use journal::{RECENT_DIFFS_MAX, RECENT_ENTRIES_MAX, RECENT_MS};
 pub use member::{Departure, Entry, Member, MemberKey, Stats};
 pub use metrics::{METRICS, Metrics};

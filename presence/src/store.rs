@@ -4,6 +4,7 @@ use crate::{
     contacts::ContactsError,
     diff::Since,
     embedded::Embedded,
+    hook::HookBatch,
     member::{Departure, Member, Stats},
     page::{BadCursor, Page},
     shared::Shared,
@@ -65,9 +66,9 @@ impl Presence {
     }
 
     /// A connection began. Nothing happens if it is known.
-    pub fn connect(&self, user: &Arc<str>, client: &Arc<str>) {
+    pub fn connect(&self, user: &Arc<str>, client: &Arc<str>, now: Now) {
         match self {
-            Presence::Embedded(store) => store.connect(user, client),
+            Presence::Embedded(store) => store.connect(user, client, now),
             Presence::Shared(store) => store.connect(user, client),
         }
     }
@@ -189,10 +190,36 @@ impl Presence {
 
     /// Removes what is kept about `user`; see [`crate::Users::erase`]. Rosters name the user for the grace and
     /// [`crate::RECENT_MS`] after the last client has left, as ever.
-    pub async fn erase(&self, user: &str) -> Result<Erased, Unavailable> {
+    pub async fn erase(&self, user: &str, now: Now) -> Result<Erased, Unavailable> {
         match self {
-            Presence::Embedded(store) => Ok(store.erase(user)),
+            Presence::Embedded(store) => Ok(store.erase(user, now)),
             Presence::Shared(store) => store.erase(user).await,
+        }
+    }
+
+    /// Waits for the next events that services are to be told. Several may be waited for and be under way at once, each of another
+    /// queue; every one is to be given back by [`Presence::hooks_done`].
+    pub async fn next_hooks(&self) -> HookBatch {
+        match self {
+            Presence::Embedded(store) => match store.hooks() {
+                Some(hooks) => hooks.next().await,
+                None => std::future::pending().await,
+            },
+            Presence::Shared(_) => std::future::pending().await,
+        }
+    }
+
+    /// Whether it is still for this gateway to tell them: otherwise another one does, and the batch may be given back untold.
+    #[must_use]
+    pub fn are_hooks_ours(&self, _batch: &HookBatch) -> bool {
+        true
+    }
+
+    /// The batch `is_told`, and is forgotten; or is not, and comes again.
+    pub async fn hooks_done(&self, batch: HookBatch, is_told: bool) {
+        match self {
+            Presence::Embedded(store) => store.hooks().into_iter().for_each(|hooks| hooks.done(&batch, is_told)),
+            Presence::Shared(_) => {}
         }
     }
 

@@ -71,6 +71,7 @@ pub(crate) fn world(tiers: Tiers) -> World {
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let store = Embedded::new(rules, metrics.clone(), random_u64, Arc::new(move |event| sink.lock().unwrap().push(event)));
     let now = Now { mono_ms: 0, wall_ms: 1_000_000 };
+    let store = store.with_hooks(now);
     let channel = Channel::parse("room").unwrap();
     World { store, channel, now, metrics, log, sessions: vec![], members: BTreeMap::new(), edges: vec![] }
 }
@@ -114,7 +115,7 @@ impl World {
 
     pub(crate) fn enter(&mut self, user: &str, client: &str) {
         let (user, client): (Arc<str>, Arc<str>) = (user.into(), client.into());
-        self.store.connect(&user, &client);
+        self.store.connect(&user, &client, self.now);
         self.store.join(&self.channel, member(&client, &user, "0"), self.now);
         let key = MemberKey::of(&user, &client);
         let presence = self.members.entry(key.clone()).or_default();

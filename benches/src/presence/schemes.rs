@@ -64,7 +64,7 @@ impl Edges {
         let (presence, room, member, now) = (&self.gateway.presence, &self.rooms[index / PER_ROOM], member(index), clock());
         if turn == Turn::Comes {
             if self.with_users {
-                presence.connect(&member.user, &member.client);
+                presence.connect(&member.user, &member.client, now);
             }
             presence.join(room, member, now);
         } else {

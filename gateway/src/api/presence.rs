@@ -161,7 +161,7 @@ pub(crate) async fn erase(State(gateway): State<Arc<Gateway>>, Path(user): Path)
     if ended.await.is_err() {
         return Err(ApiError::Unavailable("the user's connections are still ending, nothing was erased; retry"));
     }
-    let erased = gateway.presence.erase(&user).await.map_err(|error| not_known(&error))?;
+    let erased = gateway.presence.erase(&user, (gateway.clock)()).await.map_err(|error| not_known(&error))?;
     Ok(axum::Json(Receipt { user, connections: sent_away, erased }))
 }
 

@@ -42,9 +42,9 @@ async fn a_list_is_replaced_as_a_whole_and_others_keep_theirs() {
     assert_eq!(one.online("bob").await, ["u2", "u7"]);
     assert_eq!(one.online("cid").await, ["u0", "u1", "u2"]);
     // The reverse index says the same.
-    let erased = one.presence.erase("u0").await.unwrap();
+    let erased = one.erase("u0").await.unwrap();
     assert_eq!(erased.watchers, names(&["cid"]));
-    assert_eq!(one.presence.erase("u2").await.unwrap().watchers, names(&["bob", "cid"]));
+    assert_eq!(one.erase("u2").await.unwrap().watchers, names(&["bob", "cid"]));
     one.presence.set_contacts::<&str>("bob", &[]).await.unwrap();
     one.presence.set_contacts::<&str>("cid", &[]).await.unwrap();
     assert_eq!((one.online("bob").await.len(), one.online("cid").await.len()), (0, 0));
@@ -78,10 +78,10 @@ async fn after_an_erasure_nothing_is_kept_in_either_direction() {
     assert_eq!(one.user("ann").await.clients, 1);
     one.disconnect("ann", "a1", Departure::Clean, 7_000);
     assert_eq!(one.user("ann").await.last_seen_ms, Some(7_000));
-    let erased = two.presence.erase("ann").await.unwrap();
+    let erased = two.erase("ann").await.unwrap();
     let expected = Erased { last_seen_ms: Some(7_000), contacts: names(&["bob", "dan"]), watchers: names(&["bob", "cid"]) };
     assert_eq!(erased, expected);
-    assert_eq!(two.presence.erase("ann").await.unwrap(), Erased::default());
+    assert_eq!(two.erase("ann").await.unwrap(), Erased::default());
     assert_eq!(region.keys_with("ann").await, Vec::<String>::new());
     assert_eq!(one.user("ann").await, UserPresence::default());
     // Nobody finds the user again, and nobody else is missing.
@@ -100,12 +100,12 @@ async fn one_who_is_erased_in_grace_goes_offline_and_leaves_no_time_behind() {
     one.connect("bob", "b1");
     one.disconnect("ann", "a1", Departure::Dropped, 7_000);
     assert_eq!(one.user("ann").await.clients, 1, "held");
-    two.presence.erase("ann").await.unwrap();
+    two.erase("ann").await.unwrap();
     assert_eq!(one.user("ann").await, UserPresence::default());
     tokio::time::sleep(Duration::from_millis(2 * GRACE_MS)).await;
     assert_eq!(two.user("ann").await, UserPresence::default());
     // One who is connected stays so.
-    two.presence.erase("bob").await.unwrap();
+    two.erase("bob").await.unwrap();
     assert_eq!(one.user("bob").await.clients, 1);
     // And may come again.
     one.connect("ann", "a1");
@@ -121,6 +121,6 @@ async fn a_star_is_taken_out_of_more_lists_than_one_call_does() {
     for number in 0..1_234 {
         set_contacts(place(&link, &room, &region), &format!("fan {number}"), &["star"]).await.unwrap();
     }
-    assert_eq!(one.presence.erase("star").await.unwrap().watchers.len(), 1_234);
+    assert_eq!(one.erase("star").await.unwrap().watchers.len(), 1_234);
     assert_eq!(region.keys_with("fan").await.len() + region.keys_with("star").await.len(), 0);
 }

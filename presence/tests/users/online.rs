@@ -135,5 +135,5 @@ async fn where_a_node_does_not_answer_nobody_is_said_to_be_offline() {
     assert!(one.presence.contacts_online("ann").await.is_err());
     assert!(one.presence.set_contacts("ann", &["bob"]).await.is_err());
     assert!(one.presence.follow_contacts("ann").await.is_err());
-    assert!(one.presence.erase("ann").await.is_err());
+    assert!(one.erase("ann").await.is_err());
 }

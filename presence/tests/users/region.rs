@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 use presence::{
-    Departure, Event, Presence, Rules, Shared, SharedConfig, Tiers, UserPresence,
+    Departure, Erased, Event, Presence, Rules, Shared, SharedConfig, Tiers, Unavailable, UserPresence,
     cluster::{OwnerId, RoomId},
     redis::Place,
     scripts,
@@ -156,11 +156,15 @@ impl Gateway {
     }
 
     pub fn connect(&self, user: &str, client: &str) {
-        self.presence.connect(&user.into(), &client.into());
+        self.presence.connect(&user.into(), &client.into(), now());
     }
 
     pub fn disconnect(&self, user: &str, client: &str, departure: Departure, wall_ms: u64) {
         self.presence.disconnect(&user.into(), &client.into(), departure, at(wall_ms));
+    }
+
+    pub async fn erase(&self, user: &str) -> Result<Erased, Unavailable> {
+        self.presence.erase(user, now()).await
     }
 
     pub async fn user(&self, user: &str) -> UserPresence {

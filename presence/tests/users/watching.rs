@@ -70,13 +70,13 @@ async fn who_is_erased_is_told_no_more_to_those_who_watched() {
     two.subscribe("bob").await;
     one.disconnect("ann", "a1", Departure::Clean, 3_000);
     two.tells(&[r#"-ann@3000 ["bob"]"#]).await;
-    one.presence.erase("ann").await.unwrap();
+    one.erase("ann").await.unwrap();
     two.tells(&[r#"=bob ["dan"]"#]).await;
     one.connect("ann", "a2");
     one.disconnect("dan", "d1", Departure::Clean, 4_000);
     two.tells(&[r#"-dan@4000 ["bob"]"#]).await;
     // The watcher's own list is gone with the watcher.
-    one.presence.erase("bob").await.unwrap();
+    one.erase("bob").await.unwrap();
     two.tells(&["=bob []"]).await;
 }
 
