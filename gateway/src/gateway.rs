@@ -8,6 +8,7 @@ use crate::{
     metrics::Metrics,
     registry::Registry,
     session::Rules,
+    webhooks::{self, Webhooks},
 };
 use presence::{Embedded, Presence, Shared};
 use protocol::{code::Disconnect, time::Clock};
@@ -69,6 +70,8 @@ pub struct Parts {
     pub presence_rules: presence::Rules,
     /// Who is where, for one of several.
     pub shared_presence: Option<Arc<Shared>>,
+    /// The services that are told who comes and goes; `None`: nobody is.
+    pub webhooks: Option<Webhooks>,
     /// Reads the clocks.
     pub clock: Clock,
     /// Randomness for ids and jitter.
@@ -89,6 +92,8 @@ pub struct Gateway {
     pub ring: Option<Outlook>,
     /// Who is where.
     pub presence: Presence,
+    /// The services that are told who comes and goes; `None`: nobody is.
+    pub webhooks: Option<Webhooks>,
     /// The counters, of this node or of others, and what of them somebody here watches.
     pub counters: counter::Counters,
     /// Checks tokens.
@@ -113,13 +118,15 @@ impl Gateway {
             }
             None => {
                 let metrics = presence::Metrics::register(registry)?;
-                Presence::Embedded(Box::new(Embedded::new(parts.presence_rules, metrics, parts.random_u64, sink)))
+                let store = Embedded::new(parts.presence_rules, metrics, parts.random_u64, sink);
+                Presence::Embedded(Box::new(if parts.webhooks.is_some() { store.with_hooks((parts.clock)()) } else { store }))
             }
         };
         Ok(Arc::new(Gateway {
             bus: parts.bus,
             ring: parts.ring,
             presence,
+            webhooks: parts.webhooks,
             hub: parts.hub,
             settings: parts.settings,
             rules: Arc::new(parts.rules),
@@ -133,7 +140,7 @@ impl Gateway {
         }))
     }
 
-    /// Runs what needs no caller: graces, live counters, expiry, orders of other gateways. Ends with `shutdown`.
+    /// Runs what needs no caller: graces, live counters, expiry, orders of other gateways, webhooks. Ends with `shutdown`.
     pub async fn run(self: Arc<Gateway>, shutdown: impl Future<Output = ()>) {
         tokio::select! {
             () = shutdown => {}
@@ -141,6 +148,7 @@ impl Gateway {
             () = live::run_counters(&self) => {}
             () = self.sweep() => {}
             () = self.obey() => {}
+            () = webhooks::run(&self) => {}
         }
     }
 

@@ -1,7 +1,9 @@
 //! Pure: holds `openapi.json` to the routes and errors that it describes.
 
 use super::{error::ApiError, routes};
+use crate::webhooks::KINDS;
 use counter::Token;
+use presence::{Hook, Stamp};
 use protocol::{code::ErrorCode, name::Name, namespace::UnknownNamespace};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -106,6 +108,26 @@ fn every_reference_of_the_document_leads_somewhere_and_every_component_is_used()
             assert!(used.contains(&format!("#/components/{kind}/{name}")), "{kind}/{name} is not used");
         }
     }
+}
+
+#[test]
+fn the_document_describes_exactly_what_webhooks_tell() {
+    let document = document();
+    let event = &document["components"]["schemas"]["WebhookEvent"];
+    let told: Vec<Value> = KINDS
+        .iter()
+        .map(|(_, kind)| Hook { id: "1".into(), kind: *kind, name: "a".into(), stamp: Stamp::default(), time_ms: 1 })
+        .map(|hook| serde_json::to_value(hook).unwrap())
+        .collect();
+    let types: Vec<&Value> = told.iter().map(|event| &event["type"]).collect();
+    assert_eq!(event["properties"]["type"]["enum"].as_array().unwrap().iter().collect::<Vec<_>>(), types);
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    let all: BTreeSet<String> = told.iter().flat_map(keys).collect();
+    assert_eq!(keys(&event["properties"]), all);
+    let always: BTreeSet<String> = all.into_iter().filter(|key| told.iter().all(|event| event.get(key).is_some())).collect();
+    assert_eq!(event["required"].as_array().unwrap().iter().map(|key| key.as_str().unwrap().to_owned()).collect::<BTreeSet<_>>(), always);
+    let example = &document["webhooks"]["events"]["post"]["requestBody"]["content"]["application/json"]["example"]["events"];
+    assert!(example.as_array().unwrap().iter().all(|event| told.iter().any(|told| keys(told) == keys(event))));
 }
 
 #[test]

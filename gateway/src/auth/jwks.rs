@@ -4,11 +4,12 @@
 use super::keyring::{self, Keyring, Missing};
 use super::token::{Key, Token};
 use super::{AuthConfigError, TokenError};
+use crate::outbound;
 use jsonwebtoken::Algorithm;
 use parking_lot::Mutex;
 use protocol::time::Now;
-use reqwest::{Client, StatusCode, Url, redirect};
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use reqwest::{Client, StatusCode, Url};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::Notify;
 
 /// Time for one request, from connecting to the last byte; then it has failed.
@@ -60,10 +61,11 @@ impl Jwks {
             if name.is_empty() || issuers.contains_key(&name) {
                 return Err(AuthConfigError::Issuer(name));
             }
-            let Some(url) = Url::parse(&url).ok().filter(is_trustworthy) else {
+            let Some(url) = Url::parse(&url).ok().filter(outbound::is_trustworthy) else {
                 return Err(AuthConfigError::JwksUrl(name));
             };
-            let client = client(&url).map_err(|error| AuthConfigError::HttpClient(error.to_string()))?;
+            let client =
+                outbound::client(&url).timeout(FETCH_TIMEOUT).build().map_err(|error| AuthConfigError::HttpClient(error.to_string()))?;
             let issuer = Issuer { name: name.clone(), url, client, keyring: Mutex::default(), ended: Notify::new() };
             issuers.insert(name, Arc::new(issuer));
         }
@@ -125,23 +127,6 @@ impl Issuer {
             document.extend_from_slice(&chunk);
         }
         keyring::parse(&document).map_err(FetchError::Malformed)
-    }
-}
-
-/// Follows no redirect and asks no proxy of the environment: what the configuration says is all that is contacted.
-fn client(url: &Url) -> reqwest::Result<Client> {
-    let client = Client::builder().redirect(redirect::Policy::none()).no_proxy().timeout(FETCH_TIMEOUT);
-    // Plain http needs no certificates, which a bare container may not have.
-    if url.scheme() == "http" { client.tls_certs_only([]) } else { client }.build()
-}
-
-fn is_trustworthy(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let is_loopback = || host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback());
-    match url.scheme() {
-        "https" => !host.is_empty(),
-        "http" => is_loopback(),
-        _ => false,
     }
 }
 

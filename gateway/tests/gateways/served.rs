@@ -83,6 +83,7 @@ impl Served {
             bus: gateway::bus::Bus::Redis(rig.redis().clone()),
             ring: None,
             shared_presence: None,
+            webhooks: None,
             presence_rules: presence::Rules { region: "eu".into(), grace_ms: 1000, tiers: presence::Tiers::default() },
             clock: now,
             random_u64,
