@@ -30,6 +30,7 @@ use gateway::{
     hub::Hub,
     server::{self, Serves},
     session::Rules,
+    webhooks::Webhooks,
 };
 use prometheus::Registry;
 use protocol::namespace::{Grant, Namespace, Right};
@@ -92,7 +93,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     };
     let metrics = NodeMetrics::register(&registry).context("registering metrics")?;
     let pulse = Arc::new(Pulse::default());
-    let readiness = Arc::new(Readiness::new(checks(counters.as_ref(), etcd.as_ref(), ring.as_ref())));
+    let readiness = Arc::new(Readiness::new(checks(counters.as_ref(), etcd.as_ref(), ring.as_ref(), gateway.as_ref())));
 
     // The tasks. None of them ends by itself: one that does takes the process with it, to be started anew.
     let mut tasks: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
@@ -219,7 +220,12 @@ async fn drain(gateway: Option<&Gateway>) {
 }
 
 /// What `/readyz` tells of the parts.
-fn checks(counters: Option<&Counters>, etcd: Option<&Etcd>, ring: Option<&Ring>) -> Vec<(&'static str, Check)> {
+fn checks(
+    counters: Option<&Counters>,
+    etcd: Option<&Etcd>,
+    ring: Option<&Ring>,
+    gateway: Option<&Arc<Gateway>>,
+) -> Vec<(&'static str, Check)> {
     let mut checks: Vec<(&'static str, Check)> = Vec::new();
     if let Some(counters) = counters.cloned() {
         // Channels, presence and reads go on; other nodes are no better off, and clients are as welcome here as there.
@@ -227,6 +233,11 @@ fn checks(counters: Option<&Counters>, etcd: Option<&Etcd>, ring: Option<&Ring>)
     }
     checks.extend(etcd.map(|etcd| ("etcd", etcd::check(etcd))));
     checks.extend(etcd.zip(ring).map(|(etcd, ring)| ("ring", ring.check(etcd))));
+    if let Some(gateway) = gateway.filter(|gateway| gateway.webhooks.is_some()).cloned() {
+        // What a service does not take is no reason to send clients elsewhere.
+        let trouble = move || gateway.webhooks.as_ref().and_then(|webhooks| webhooks.trouble(clock::now()));
+        checks.push(("webhooks", Box::new(move || trouble().map_or(Health::Ok, Health::Degraded))));
+    }
     checks
 }
 
@@ -284,6 +295,8 @@ fn gateway(
         issuer: auth.issuer.clone(),
     })
     .map_err(|error| Failure::Usage(error.to_string()))?;
+    let webhooks = config.webhooks.clone().map(|settings| Webhooks::new(settings, registry)).transpose();
+    let webhooks = webhooks.map_err(|error| Failure::Usage(error.to_string()))?;
     let anyone = |namespace: &Namespace| Right::ALL.iter().any(|right| namespace.grants.of(*right) == Grant::Anyone);
     let parts = Parts {
         bus,
@@ -314,6 +327,7 @@ fn gateway(
         counters,
         presence_rules: ring::presence_rules(config),
         shared_presence: ring.map(|ring| ring.presence.clone()),
+        webhooks,
         clock: clock::now,
         random_u64: rand::random,
     };

@@ -12,6 +12,7 @@ mod sections;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod webhooks;
 
 use self::{
     layers::{Layers, Problem},
@@ -35,6 +36,8 @@ pub struct Config {
     pub auth: Auth,
     pub namespaces: Namespaces,
     pub presence: Presence,
+    /// `None`: nobody is told.
+    pub webhooks: Option<gateway::webhooks::Settings>,
     pub counter: Counter,
     /// `None`: there is none.
     pub etcd: Option<Access>,

@@ -10,7 +10,8 @@ use std::{collections::BTreeMap, fmt::Display, ops::RangeInclusive};
 use toml::{Table, Value};
 
 /// Keys whose values are never shown.
-const SECRET_KEYS: [&str; 6] = ["auth.hmac_secrets", "auth.public_keys", "auth.api_keys", "counter.key", "etcd.password", "redis.password"];
+const SECRET_KEYS: [&str; 7] =
+    ["auth.hmac_secrets", "auth.public_keys", "auth.api_keys", "webhooks.secrets", "counter.key", "etcd.password", "redis.password"];
 
 /// Reads each key once, by the type that its caller asks for.
 ///
@@ -202,18 +203,20 @@ pub fn choice<T: Copy>(setting: &Setting, names: &[(&str, T)]) -> Result<T, Stri
 }
 
 fn texts(setting: &Setting) -> Result<Vec<String>, String> {
-    let bad = || "must be a list of strings that are not empty".to_owned();
-    let listed: Vec<String> = match (&setting.value, &setting.origin) {
-        (Value::Array(entries), _) => {
-            entries.iter().map(|entry| entry.as_str().map(str::to_owned)).collect::<Option<_>>().ok_or_else(bad)?
-        }
-        (_, Origin::Env { text, .. }) if text.starts_with('[') => return Err(bad()),
-        (_, Origin::Env { text, .. }) if text.is_empty() => Vec::new(),
-        (Value::String(quoted), Origin::Env { text, .. }) if quoted != text => vec![quoted.clone()],
-        (_, Origin::Env { text, .. }) => text.split(',').map(|entry| entry.trim().to_owned()).collect(),
-        _ => return Err(bad()),
-    };
-    if listed.iter().any(String::is_empty) { Err(bad()) } else { Ok(listed) }
+    let listed = list(setting).filter(|listed| !listed.iter().any(String::is_empty));
+    listed.ok_or_else(|| "must be a list of strings that are not empty".to_owned())
+}
+
+/// A setting's strings, empty ones too; `None` if it holds anything else.
+pub fn list(setting: &Setting) -> Option<Vec<String>> {
+    match (&setting.value, &setting.origin) {
+        (Value::Array(entries), _) => entries.iter().map(|entry| entry.as_str().map(str::to_owned)).collect(),
+        (_, Origin::Env { text, .. }) if text.starts_with('[') => None,
+        (_, Origin::Env { text, .. }) if text.is_empty() => Some(Vec::new()),
+        (Value::String(quoted), Origin::Env { text, .. }) if quoted != text => Some(vec![quoted.clone()]),
+        (_, Origin::Env { text, .. }) => Some(text.split(',').map(|entry| entry.trim().to_owned()).collect()),
+        _ => None,
+    }
 }
 
 /// A private key is one wherever it was put by mistake.

@@ -6,6 +6,7 @@ use super::{
     redis::Redis,
     secret::Secret,
     tls::Tls,
+    webhooks,
 };
 use jsonwebtoken::DecodingKey;
 
@@ -28,6 +29,7 @@ impl Config {
         for (keys, feature) in [(["presence.lease_ttl_s"].as_slice(), "presence in Redis"), (&["regions.peers"], "regions")] {
             keys.iter().for_each(|key| reader.not_yet(key, feature));
         }
+        let webhooks = webhooks::read(reader, &namespaces);
         Config {
             warnings: warnings(&auth.hmac_secrets),
             node,
@@ -35,6 +37,7 @@ impl Config {
             auth,
             namespaces,
             presence: Presence { grace_ms: reader.seconds_as_ms("presence.grace_s", 0..=300) },
+            webhooks,
             counter,
             etcd: etcd::read(reader),
             redis: Redis::read(reader),
