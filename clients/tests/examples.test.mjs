@@ -6,7 +6,10 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import WebSocket from 'ws';
+import { Process } from './node.mjs';
 import { REPOSITORY, startNode } from './server.mjs';
+import { eventually } from './wait.mjs';
 
 const EXAMPLES = join(REPOSITORY, 'clients/examples');
 const run = async (command, args, url) => (await promisify(execFile)(command, args, { env: { ...process.env, HEADCOUNT_URL: url }, timeout: 20_000 })).stdout;
@@ -48,3 +51,28 @@ test('Python', async () => {
   const said = await run(process.env.HEADCOUNT_PYTHON ?? 'python3', [join(EXAMPLES, 'python/main.py')], node.ws);
   for (const line of [/^message \d+ \{'text': 'hello from Python'\}$/m, /^after my like: \d+$/m]) assert.match(said, line);
 });
+
+const SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
+for (const [name, program, file] of [
+  ['Python', process.env.HEADCOUNT_PYTHON ?? 'python3', 'python/webhooks.py'],
+  ['JavaScript', process.execPath, 'javascript/webhooks.mjs'],
+]) {
+  test(`webhooks, ${name}`, async (t) => {
+    const receiver = new Process(program, [join(EXAMPLES, file)], { ...process.env, WEBHOOK_SECRET: SECRET, PORT: '0' });
+    t.after(() => receiver.stop('SIGKILL'));
+    const url = await eventually(`it listens: ${receiver.log}`, () => receiver.log.match(/^listening on (\S+)$/m)?.[1]);
+    const told = await startNode(t, { 'webhooks.url': url, 'webhooks.secrets': [SECRET] });
+    const socket = new WebSocket(`${told.ws}/connection/websocket`);
+    await new Promise((resolve) => socket.addEventListener('open', resolve));
+    socket.send('{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"lobby"}}');
+    await eventually('somebody came', () => /^occupied lobby$/m.test(receiver.log));
+    socket.send('{"id":3,"unsubscribe":{"channel":"lobby"}}');
+    await eventually('and went', () => /^vacated lobby$/m.test(receiver.log));
+    socket.close();
+
+    const forged = { events: [{ id: 'x', type: 'occupied', channel: 'forged' }] };
+    const headers = { 'webhook-id': 'msg_x', 'webhook-timestamp': String(Math.floor(Date.now() / 1000)), 'webhook-signature': 'v1,x v1,' };
+    assert.equal((await fetch(url, { method: 'POST', headers, body: JSON.stringify(forged) })).status, 401);
+    assert.ok(!receiver.log.includes('forged'));
+  });
+}

@@ -10,7 +10,8 @@ const RULES: &str = include_str!("../../../deploy/prometheus/headcount.rules.yml
 #[tokio::test(flavor = "multi_thread")]
 async fn the_table_of_metrics_is_what_is_served() {
     let mut region = Region::start(RegionOptions { redis_nodes: 2, gateways: 1, ..RegionOptions::default() }).await;
-    let alone = Node::start(NodeOptions::default()).await;
+    let told = "[webhooks]\nurl = \"http://127.0.0.1:9/\"\nsecrets = [\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"]\n";
+    let alone = Node::start(NodeOptions { config_toml: told.to_owned(), ..NodeOptions::default() }).await;
     let config_toml = format!(
         "[node]\nroles = [\"gateway\"]\n[counter]\nseeds = [\"127.0.0.1:9\"]\nkey = \"sixteen bytes it has\"\n[etcd]\nendpoints = [\"{}\"]\n",
         region.etcd.url()
@@ -56,6 +57,7 @@ fn every_metric_and_label_that_an_alert_asks_for_is_in_the_table_and_every_alert
         "HeadcountRingStale",
         "HeadcountRingUneven",
         "HeadcountTwoLeaders",
+        "HeadcountWebhooksFailing",
     ];
     assert_eq!(names.into_iter().collect::<Vec<_>>(), expected);
     for (name, expression, summary) in &alerts {
