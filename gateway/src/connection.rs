@@ -280,8 +280,13 @@ impl Connection {
         }
         if self.session.is_member(channel) {
             let info = self.session.info(channel);
-            let member =
-                Member { client: info.client.into(), user: info.user.into(), conn_info: info.conn_info, chan_info: info.chan_info };
+            let member = Member {
+                client: info.client.into(),
+                user: info.user.into(),
+                conn_info: info.conn_info,
+                chan_info: info.chan_info,
+                status: Bytes::new(),
+            };
             self.gateway.presence.join(channel, member, (self.gateway.clock)());
             self.unsettled.push(channel.clone());
         }

@@ -70,7 +70,7 @@ fn diffs_are_remembered_up_to_a_number_an_age_and_a_size() {
     let first = version(&world);
     for change in 0..RECENT_DIFFS_MAX {
         assert!(is_diff(&world, &first), "after {change}");
-        world.store.update_info(&world.channel, "c0", change.to_string().into(), world.now);
+        world.store.set_status(&world.channel, "c0", change.to_string().into(), world.now);
     }
     join(&world, 1);
     assert!(!is_diff(&world, &first));
@@ -91,7 +91,7 @@ fn diffs_are_remembered_up_to_a_number_an_age_and_a_size() {
     world.wait(COUNT_MS);
     assert!(is_diff(&world, &third));
     for info in 0..RECENT_ENTRIES_MAX / 4_000 {
-        (3..4_003).for_each(|user| world.store.update_info(&world.channel, &format!("c{user}"), info.to_string().into(), world.now));
+        (3..4_003).for_each(|user| world.store.set_status(&world.channel, &format!("c{user}"), info.to_string().into(), world.now));
         world.wait(COUNT_MS);
     }
     assert!(!is_diff(&world, &third));

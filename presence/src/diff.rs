@@ -17,7 +17,7 @@ pub struct Diff {
     pub join: Vec<Entry>,
     /// Members who were present, as they were last told.
     pub leave: Vec<Entry>,
-    /// Members who stay, with another first client, number of clients or info.
+    /// Members who stay, with another first client, number of clients, info or status.
     pub update: Vec<Entry>,
     /// Members after it, exact.
     pub count: usize,
@@ -114,7 +114,8 @@ mod tests {
 
     fn entry(user: &str, num_clients: u32) -> Entry {
         let (conn_info, chan_info) = (Bytes::from_static(b"{\"a\":\n1}"), Bytes::from_static(b"\xff"));
-        Entry { user: user.into(), client: format!("c-{user}").into(), num_clients, conn_info, chan_info }
+        let status = Bytes::from_static(b"\"away\"");
+        Entry { user: user.into(), client: format!("c-{user}").into(), num_clients, conn_info, chan_info, status }
     }
 
     fn empty() -> Diff {
@@ -144,10 +145,10 @@ mod tests {
     fn the_json_of_diffs_and_pages_is_the_contract() {
         let mut diff = empty();
         diff.add(None, Some(entry("u", 1)));
-        diff.add(Some(Entry { conn_info: Bytes::new(), chan_info: Bytes::new(), ..entry("v", 2) }), None);
+        diff.add(Some(Entry { conn_info: Bytes::new(), chan_info: Bytes::new(), status: Bytes::new(), ..entry("v", 2) }), None);
         assert_eq!(
             serde_json::to_string(&Since::Diff(diff)).unwrap(),
-            r#"{"version":"local=9f3a:17","join":[{"user":"u","client":"c-u","num_clients":1,"conn_info":{"a":1},"chan_info":{"b64":"/w=="}}],"leave":[{"user":"v","client":"c-v","num_clients":2}],"update":[],"count":3}"#
+            r#"{"version":"local=9f3a:17","join":[{"user":"u","client":"c-u","num_clients":1,"conn_info":{"a":1},"chan_info":{"b64":"/w=="},"status":"away"}],"leave":[{"user":"v","client":"c-v","num_clients":2}],"update":[],"count":3}"#
         );
         let counts = Diff { counts_only: true, ..empty() };
         assert_eq!(

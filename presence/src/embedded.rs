@@ -78,9 +78,9 @@ impl Embedded {
         self.change(channel, Input::Leave { client, departure }, now);
     }
 
-    /// A client's `chan_info` is another now; nothing happens if it is not there.
-    pub fn update_info(&self, channel: &Channel, client: &str, chan_info: Bytes, now: Now) {
-        self.change(channel, Input::UpdateInfo { client, chan_info }, now);
+    /// A client's status is another now, empty for none; nothing happens if it is not there.
+    pub fn set_status(&self, channel: &Channel, client: &str, status: Bytes, now: Now) {
+        self.change(channel, Input::SetStatus { client, status }, now);
     }
 
     /// A connection began. Nothing happens if it is known.

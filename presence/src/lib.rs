@@ -44,6 +44,8 @@ mod present;
 pub mod redis;
 mod roster;
 pub mod shared;
+#[cfg(test)]
+mod statuses;
 mod store;
 mod tier;
 mod users;

@@ -16,6 +16,8 @@ pub struct Member {
     pub conn_info: Bytes,
     /// What the subscription token says about the client; empty if nothing.
     pub chan_info: Bytes,
+    /// What the client says about itself in the channel, as JSON; empty if nothing. It is gone when the client leaves.
+    pub status: Bytes,
 }
 
 impl Member {
@@ -27,8 +29,8 @@ impl Member {
 
     /// The entry of a member whose first client this is.
     pub(crate) fn to_entry(&self, num_clients: u32) -> Entry {
-        let Member { client, user, conn_info, chan_info } = self.clone();
-        Entry { user, client, num_clients, conn_info, chan_info }
+        let Member { client, user, conn_info, chan_info, status } = self.clone();
+        Entry { user, client, num_clients, conn_info, chan_info, status }
     }
 }
 
@@ -49,7 +51,7 @@ impl MemberKey {
     }
 }
 
-/// One member as readers of a roster see it: `{"user","client","num_clients","conn_info"?,"chan_info"?}`.
+/// One member as readers of a roster see it: `{"user","client","num_clients","conn_info"?,"chan_info"?,"status"?}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
     /// The user; empty for a client without one.
@@ -64,6 +66,10 @@ pub struct Entry {
     /// Of that client.
     #[serde(serialize_with = "payload::serialize", skip_serializing_if = "Bytes::is_empty")]
     pub chan_info: Bytes,
+    /// Of the longest present of the user's clients that has one, which may be another: that a user is away, say, is true of
+    /// the person, and must not be hidden by a second device that has never said anything.
+    #[serde(serialize_with = "payload::serialize", skip_serializing_if = "Bytes::is_empty")]
+    pub status: Bytes,
 }
 
 impl Entry {

@@ -54,14 +54,57 @@ impl Present {
     pub(crate) fn is_same_with(&self, member: &Member, place: Option<u64>) -> bool {
         let Some(at) = self.clients.iter().position(|(_, client)| **client == *member) else { return false };
         let Some(place) = place else { return self.held_until_ms.is_none() };
-        let is_before = |(other, _): &(u64, _)| *other <= place;
-        match at {
-            0 => !self.clients[1..].iter().any(is_before),
-            _ => is_before(&self.clients[0]),
-        }
+        // Of all clients the first is shown, and of those with a status the first one's.
+        self.keeps_first(at, place, |_| true) && self.keeps_first(at, place, |client| !client.status.is_empty())
     }
 
     pub(crate) fn entry(&self) -> Option<Entry> {
-        Some(self.first()?.to_entry(u32::try_from(self.clients.len()).unwrap_or(u32::MAX)))
+        let entry = self.first()?.to_entry(u32::try_from(self.clients.len()).unwrap_or(u32::MAX));
+        let status = self.clients().find(|client| !client.status.is_empty()).map(|client| client.status.clone());
+        Some(Entry { status: status.unwrap_or_default(), ..entry })
+    }
+
+    /// Whether the first of those who count is the same one after the client at `at` has moved to `place`.
+    fn keeps_first(&self, at: usize, place: u64, counts: impl Fn(&Member) -> bool) -> bool {
+        let is_before = |(other, _): &(u64, _)| *other <= place;
+        let mut counted = self.clients.iter().enumerate().filter(|(_, (_, client))| counts(client));
+        match counted.next() {
+            Some((first, _)) if first == at => !counted.any(|(_, other)| is_before(other)),
+            Some((_, first)) => !counts(&self.clients[at].1) || is_before(first),
+            None => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::member;
+    use proptest::prelude::*;
+
+    /// Clients by place, each with whether it has a status; which of them is put anew, and where.
+    fn moves() -> impl Strategy<Value = (Vec<(u64, bool)>, usize, u64)> {
+        let clients = prop::collection::btree_map(0..20_u64, any::<bool>(), 1..6);
+        (clients, any::<prop::sample::Index>(), 0..20_u64)
+            .prop_map(|(clients, at, place)| (clients.clone().into_iter().collect::<Vec<_>>(), at.index(clients.len()), place))
+            .prop_filter("each place has one client", |(clients, at, place)| {
+                clients.iter().enumerate().all(|(other, (taken, _))| other == *at || taken != place)
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_that_is_said_to_stay_the_same_does_and_no_other_one((clients, at, place) in moves()) {
+            let client = |at: usize, has_status: bool| {
+                let status = if has_status { at.to_string() } else { String::new() };
+                Arc::new(Member { status: status.into(), ..member(&format!("c{at}"), "u", "") })
+            };
+            let members: Vec<Arc<Member>> = clients.iter().enumerate().map(|(at, (_, has_status))| client(at, *has_status)).collect();
+            let mut present = Present::of(members[0].clone(), Some(clients[0].0));
+            (1..members.len()).for_each(|at| present.put(members[at].clone(), Some(clients[at].0)));
+            let (before, is_same) = (present.entry(), present.is_same_with(&members[at], Some(place)));
+            present.put(members[at].clone(), Some(place));
+            prop_assert_eq!(is_same, present.entry() == before);
+        }
     }
 }

@@ -44,12 +44,12 @@ pub enum Input<'a> {
         /// How.
         departure: Departure,
     },
-    /// A client's `chan_info` is another now; nothing happens if it is not present.
-    UpdateInfo {
+    /// A client's status is another now; nothing happens if it is not present.
+    SetStatus {
         /// Which.
         client: &'a str,
-        /// The new one.
-        chan_info: Bytes,
+        /// The new one; empty if it has none any more.
+        status: Bytes,
     },
     /// Time passed. Graces end here and nowhere else, at the first tick at or after their deadline.
     Tick,
@@ -127,7 +127,7 @@ impl Roster {
         match input {
             Input::Join(member) => self.join(Arc::new(member), None, out),
             Input::Leave { client, departure } => self.leave(client, departure, now.mono_ms, out),
-            Input::UpdateInfo { client, chan_info } => self.update_info(client, chan_info),
+            Input::SetStatus { client, status } => self.set_status(client, status),
             Input::Tick => self.end_graces(now.mono_ms, out),
         }
         self.tell(now.mono_ms, out);
@@ -253,11 +253,11 @@ impl Roster {
         }
     }
 
-    fn update_info(&mut self, client: &str, chan_info: Bytes) {
+    fn set_status(&mut self, client: &str, status: Bytes) {
         let Some(old) = self.clients.get(client).cloned() else { return };
         let key = old.key();
         self.keep_as_told(&key);
-        let new = Arc::new(Member { chan_info, ..Member::clone(&old) });
+        let new = Arc::new(Member { status, ..Member::clone(&old) });
         self.clients.insert(new.client.clone(), new.clone());
         if let Some(present) = self.users.get_mut(&key) {
             present.put(new, None);

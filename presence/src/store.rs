@@ -10,6 +10,7 @@ use crate::{
     shared::Shared,
     users::{Erased, UserPresence},
 };
+use bytes::Bytes;
 use protocol::{name::Channel, time::Now};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -65,6 +66,14 @@ impl Presence {
         }
     }
 
+    /// A client's status in `channel` is another now, empty for none; nothing happens if it is not there.
+    pub fn set_status(&self, channel: &Channel, client: &str, status: Bytes, now: Now) {
+        match self {
+            Presence::Embedded(store) => store.set_status(channel, client, status, now),
+            Presence::Shared(store) => store.set_status(channel, client, status),
+        }
+    }
+
     /// A connection began. Nothing happens if it is known.
     pub fn connect(&self, user: &Arc<str>, client: &Arc<str>, now: Now) {
         match self {
@@ -86,6 +95,13 @@ impl Presence {
     pub async fn settled(&self, channel: &Channel) {
         if let Presence::Shared(store) = self {
             store.settled(channel).await;
+        }
+    }
+
+    /// The same for what was written of a connection itself: whether its user is online.
+    pub async fn settled_online(&self, user: &str, client: &str) {
+        if let Presence::Shared(store) = self {
+            store.settled_online(user, client).await;
         }
     }
 

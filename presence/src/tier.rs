@@ -11,8 +11,8 @@ pub const COUNT_MS: u64 = 1_000;
 pub struct Tiers {
     /// Up to here every change is told at once.
     pub at_once_max: usize,
-    /// Up to here changes are told every [`BATCH_MS`]; above, only the count is, every [`COUNT_MS`] if somebody came or went, and
-    /// names are read as pages.
+    /// Up to here changes are told every [`BATCH_MS`]; above, only the count is, every [`COUNT_MS`] if somebody came, went or
+    /// changed. Names and statuses are read as pages.
     pub batched_max: usize,
 }
 

@@ -22,7 +22,8 @@ pub(crate) enum Step {
     Again(prop::sample::Index),
     /// Any client so far, also one that is here, is held, or has gone.
     Depart(prop::sample::Index, Departure),
-    Update(prop::sample::Index),
+    /// Any client so far has another status, or none any more.
+    SetStatus(prop::sample::Index, bool),
     Wait(u64),
 }
 
@@ -33,7 +34,7 @@ pub(crate) fn steps(users: u8) -> impl Strategy<Value = Vec<Step>> {
         4 => (0..=users).prop_map(Step::Enter),
         4 => (any::<prop::sample::Index>(), departure).prop_map(|(client, departure)| Step::Depart(client, departure)),
         1 => any::<prop::sample::Index>().prop_map(Step::Again),
-        1 => any::<prop::sample::Index>().prop_map(Step::Update),
+        3 => (any::<prop::sample::Index>(), any::<bool>()).prop_map(|(client, has_one)| Step::SetStatus(client, has_one)),
         3 => (1..400_u64).prop_map(Step::Wait),
     ];
     prop::collection::vec(step, 1..80)
@@ -41,7 +42,7 @@ pub(crate) fn steps(users: u8) -> impl Strategy<Value = Vec<Step>> {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Presence {
-    /// In the order of arrival, the held one included; with their `chan_info`.
+    /// In the order of arrival, the held one included; with their statuses.
     clients: Vec<(Arc<str>, String)>,
     held_until_ms: Option<u64>,
 }
@@ -77,7 +78,7 @@ pub(crate) fn world(tiers: Tiers) -> World {
 }
 
 pub(crate) fn member(client: &str, user: &str, chan_info: &str) -> Member {
-    Member { client: client.into(), user: user.into(), conn_info: "{}".into(), chan_info: chan_info.to_owned().into() }
+    Member { client: client.into(), user: user.into(), conn_info: "{}".into(), chan_info: chan_info.to_owned().into(), status: "".into() }
 }
 
 impl World {
@@ -96,16 +97,16 @@ impl World {
                 let (user, client) = index.get(&self.sessions).clone();
                 self.depart(&user, &client, departure);
             }
-            Step::Update(index) if !self.sessions.is_empty() => {
+            Step::SetStatus(index, has_one) if !self.sessions.is_empty() => {
                 let (user, client) = index.get(&self.sessions).clone();
-                let info = self.now.mono_ms.to_string();
-                self.store.update_info(&self.channel, &client, info.clone().into(), self.now);
+                let status = if has_one { self.now.mono_ms.to_string() } else { String::new() };
+                self.store.set_status(&self.channel, &client, status.clone().into(), self.now);
                 let presence = self.members.get_mut(&MemberKey::of(&user, &client));
                 presence
                     .into_iter()
                     .flat_map(|p| &mut p.clients)
                     .filter(|known| known.0 == client)
-                    .for_each(|known| known.1.clone_from(&info));
+                    .for_each(|known| known.1.clone_from(&status));
             }
             Step::Wait(ms) => self.wait(ms),
             _ => {}
@@ -126,8 +127,8 @@ impl World {
             presence.clients.clear();
         }
         match presence.clients.iter_mut().find(|known| known.0 == client) {
-            Some(known) => known.1 = "0".into(),
-            None => presence.clients.push((client.clone(), "0".into())),
+            Some(known) => known.1.clear(),
+            None => presence.clients.push((client.clone(), String::new())),
         }
         self.sessions.push((user, client));
     }
@@ -176,9 +177,11 @@ impl World {
     pub(crate) fn truth(&self) -> BTreeMap<MemberKey, Entry> {
         let entry = |(key, presence): (&MemberKey, &Presence)| {
             let user = if let MemberKey::User(user) = key { user.clone() } else { "".into() };
-            let (client, chan_info) = presence.clients[0].clone();
+            let client = presence.clients[0].0.clone();
             let num_clients = u32::try_from(presence.clients.len()).unwrap();
-            (key.clone(), Entry { user, client, num_clients, conn_info: "{}".into(), chan_info: chan_info.into() })
+            let status = presence.clients.iter().map(|client| client.1.clone()).find(|status| !status.is_empty());
+            let (conn_info, chan_info, status) = ("{}".into(), "0".into(), status.unwrap_or_default().into());
+            (key.clone(), Entry { user, client, num_clients, conn_info, chan_info, status })
         };
         self.members.iter().map(entry).collect()
     }

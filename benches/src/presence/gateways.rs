@@ -103,7 +103,7 @@ pub(super) const INFO: &str = r#"{"name":"Somebody","avatar":"a/172.png"}"#;
 /// One of many clients, each of a user of its own.
 pub(super) fn member(index: usize) -> Member {
     let (client, user) = (client(index).into(), format!("user-{index}").into());
-    Member { client, user, conn_info: Bytes::from_static(INFO.as_bytes()), chan_info: Bytes::new() }
+    Member { client, user, conn_info: Bytes::from_static(INFO.as_bytes()), chan_info: Bytes::new(), status: Bytes::new() }
 }
 
 /// Its name, as long as a gateway's.

@@ -119,8 +119,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn sample() -> Change {
-        let member =
-            |client: &str| Arc::new(Member { client: client.into(), user: "u".into(), conn_info: "{}".into(), chan_info: Bytes::new() });
+        let member = |client: &str| Arc::new(Member { status: "1".into(), ..crate::world::member(client, "u", "") });
         let owner = OwnerId { gateway: "g1".into(), incarnation: 17 };
         let put = RowChange::Put(Row { member: member("c1"), owner, arrival: 3 });
         Change {

@@ -58,23 +58,26 @@ struct Body {
     conn_info: Bytes,
     #[prost(bytes = "bytes", tag = "5")]
     chan_info: Bytes,
+    /// Earlier gateways neither write nor read it: a row without it is one without a status.
+    #[prost(bytes = "bytes", tag = "6")]
+    status: Bytes,
 }
 
 impl Row {
     /// The row of `member` as `owner` writes it.
     #[must_use]
     pub fn body(member: &Member, owner: &OwnerId) -> Vec<u8> {
-        let Member { user, conn_info, chan_info, .. } = member;
+        let Member { user, conn_info, chan_info, status, .. } = member;
         let (gateway, incarnation) = (owner.gateway.as_ref().to_owned(), owner.incarnation);
-        let (conn_info, chan_info) = (conn_info.clone(), chan_info.clone());
-        Body { gateway, incarnation, user: user.as_ref().to_owned(), conn_info, chan_info }.encode_to_vec()
+        let (conn_info, chan_info, status) = (conn_info.clone(), chan_info.clone(), status.clone());
+        Body { gateway, incarnation, user: user.as_ref().to_owned(), conn_info, chan_info, status }.encode_to_vec()
     }
 
     /// Reads a row of which these are the bytes.
     pub fn decode(client: &[u8], arrival: u64, body: Bytes) -> Result<Row, BadRow> {
         let client = std::str::from_utf8(client).map_err(|_| BadRow)?;
-        let Body { gateway, incarnation, user, conn_info, chan_info } = Body::decode(body).map_err(|_| BadRow)?;
-        let member = Member { client: client.into(), user: user.into(), conn_info, chan_info };
+        let Body { gateway, incarnation, user, conn_info, chan_info, status } = Body::decode(body).map_err(|_| BadRow)?;
+        let member = Member { client: client.into(), user: user.into(), conn_info, chan_info, status };
         Ok(Row { member: Arc::new(member), owner: OwnerId { gateway: gateway.into(), incarnation }, arrival })
     }
 }
@@ -91,10 +94,38 @@ mod tests {
             assert_eq!(bad.parse::<OwnerId>(), Err(BadRow), "{bad:?}");
         }
         let info = (Bytes::from_static(b"\x00\xff"), Bytes::new());
-        let member = Member { client: "c".into(), user: "ü".into(), conn_info: info.0, chan_info: info.1 };
+        let status = Bytes::from_static(b"{\"mood\":\"away\"}");
+        let member = Member { client: "c".into(), user: "ü".into(), conn_info: info.0, chan_info: info.1, status };
         let row = Row::decode(b"c", 7, Row::body(&member, &owner).into()).unwrap();
         assert_eq!(row, Row { member: Arc::new(member), owner, arrival: 7 });
         assert_eq!(Row::decode(b"c", 7, Bytes::from_static(b"\xff")), Err(BadRow));
         assert_eq!(Row::decode(b"\xff", 7, Bytes::new()), Err(BadRow));
+    }
+
+    /// A row as gateways before statuses write and read it.
+    #[derive(Clone, PartialEq, Message)]
+    struct OldBody {
+        #[prost(string, tag = "1")]
+        gateway: String,
+        #[prost(uint64, tag = "2")]
+        incarnation: u64,
+        #[prost(string, tag = "3")]
+        user: String,
+        #[prost(bytes = "bytes", tag = "4")]
+        conn_info: Bytes,
+        #[prost(bytes = "bytes", tag = "5")]
+        chan_info: Bytes,
+    }
+
+    #[test]
+    fn gateways_with_and_without_statuses_read_each_others_rows() {
+        let owner = OwnerId { gateway: "g1".into(), incarnation: 17 };
+        let (conn_info, chan_info) = (Bytes::from_static(b"1"), Bytes::from_static(b"2"));
+        let old = OldBody { gateway: "g1".to_owned(), incarnation: 17, user: "u".to_owned(), conn_info, chan_info };
+        let row = Row::decode(b"c", 7, old.encode_to_vec().into()).unwrap();
+        assert_eq!((&row.member.chan_info[..], &row.member.status[..]), (&b"2"[..], &b""[..]));
+        assert_eq!(Row::body(&row.member, &owner), old.encode_to_vec(), "and so a row without a status is the same to both");
+        let with_status = Member { status: "3".into(), ..Member::clone(&row.member) };
+        assert_eq!(OldBody::decode(&Row::body(&with_status, &owner)[..]), Ok(old));
     }
 }

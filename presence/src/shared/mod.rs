@@ -27,6 +27,7 @@ use crate::{
     store::Unavailable,
 };
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use following::Rooms;
 use metrics::Metrics;
 use parking_lot::Mutex;
@@ -181,6 +182,11 @@ impl Shared {
     /// A client left `channel`.
     pub(crate) fn leave(&self, channel: &Channel, client: &str, departure: Departure, now: Now) {
         self.writing.change(|owner| owner.leave(&RoomId::channel(channel), client, departure, now));
+    }
+
+    /// A client's status in `channel` is another now.
+    pub(crate) fn set_status(&self, channel: &Channel, client: &str, status: Bytes) {
+        self.writing.change(|owner| owner.set_status(&RoomId::channel(channel), client, status));
     }
 
     pub(crate) fn is_idle(&self) -> bool {

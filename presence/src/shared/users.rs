@@ -21,12 +21,18 @@ use std::{
 
 impl Shared {
     pub(crate) fn connect(&self, user: &Arc<str>, client: &Arc<str>) {
-        let member = Member { client: client.clone(), user: user.clone(), conn_info: Bytes::new(), chan_info: Bytes::new() };
-        self.writing.change(|owner| owner.join(&partition(user, client), member));
+        let (client, user, nothing) = (client.clone(), user.clone(), Bytes::new);
+        let room = partition(&user, &client);
+        let member = Member { client, user, conn_info: nothing(), chan_info: nothing(), status: nothing() };
+        self.writing.change(|owner| owner.join(&room, member));
     }
 
     pub(crate) fn disconnect(&self, user: &Arc<str>, client: &Arc<str>, departure: Departure, now: Now) {
         self.writing.change(|owner| owner.leave(&partition(user, client), client, departure, now));
+    }
+
+    pub(crate) async fn settled_online(&self, user: &str, client: &str) {
+        self.writing.settled(&partition(user, client)).await;
     }
 
     pub(crate) async fn query<S: AsRef<str>>(self: &Arc<Shared>, users: &[S]) -> Result<Vec<UserPresence>, Unavailable> {

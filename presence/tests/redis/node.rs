@@ -93,7 +93,7 @@ pub fn member(user: &str, client: &str) -> Arc<Member> {
 
 pub fn with_info(user: &str, client: &str, info: &[u8]) -> Arc<Member> {
     let info = bytes::Bytes::copy_from_slice(info);
-    Arc::new(Member { client: client.into(), user: user.into(), conn_info: info.clone(), chan_info: info })
+    Arc::new(Member { client: client.into(), user: user.into(), conn_info: info.clone(), chan_info: info.clone(), status: info })
 }
 
 pub fn put(user: &str, client: &str) -> Edge {

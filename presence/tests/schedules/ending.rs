@@ -7,7 +7,8 @@ use crate::{
     truth::Holding,
     world::{ROOMS, World},
 };
-use presence::{MemberKey, redis::owners};
+use bytes::Bytes;
+use presence::{Member, MemberKey, redis::owners};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -50,12 +51,20 @@ impl World<'_> {
         let redis = Room { link, id, ring_epoch: self.ring.epoch };
         // What is left of a former generation lies there until the room is written again.
         let rows = if redis.rows().await.is_empty() { Vec::new() } else { redis.check().await };
-        let rows: BTreeMap<Arc<str>, String> = rows.iter().map(|row| (row.member.client.clone(), row.owner.to_string())).collect();
-        let (mut truth, mut members) = (BTreeMap::new(), BTreeMap::<MemberKey, u32>::new());
+        // Which client of a member is the first one, and so which status is shown, is for the node to say.
+        let mut statuses = BTreeMap::<MemberKey, Bytes>::new();
+        for member in rows.iter().map(|row| &row.member).filter(|member| !member.status.is_empty()) {
+            statuses.entry(member.key()).or_insert_with(|| member.status.clone());
+        }
+        let rows: BTreeMap<Arc<str>, (Arc<Member>, String)> =
+            rows.iter().map(|row| (row.member.client.clone(), (row.member.clone(), row.owner.to_string()))).collect();
+        let (mut truth, mut members) = (BTreeMap::new(), BTreeMap::<MemberKey, (u32, Bytes)>::new());
         for (holder, client) in self.held(room) {
             assert_eq!(client.holding, Holding::Live, "all graces are over");
-            truth.insert(client.member.client.clone(), self.gateways[holder].owner.id().to_string());
-            *members.entry(client.member.key()).or_default() += 1;
+            truth.insert(client.member.client.clone(), (client.member.clone(), self.gateways[holder].owner.id().to_string()));
+            let key = client.member.key();
+            let status = statuses.get(&key).cloned().unwrap_or_default();
+            members.entry(key).or_insert((0, status)).0 += 1;
         }
         if rows != truth {
             self.blame(&format!("{room} has {rows:?} in Redis; in truth {truth:?}"));
@@ -65,7 +74,8 @@ impl World<'_> {
             if !self.gateways[index].runs() {
                 continue;
             }
-            let shown: BTreeMap<MemberKey, u32> = followed.entries().into_iter().map(|(key, entry)| (key, entry.num_clients)).collect();
+            let shown: BTreeMap<MemberKey, (u32, Bytes)> =
+                followed.entries().into_iter().map(|(key, entry)| (key, (entry.num_clients, entry.status))).collect();
             let (is_current, retained) = (followed.replica.is_current(), followed.replica.retained());
             if shown != members || !is_current || retained > 0 {
                 self.blame(&format!(

@@ -88,7 +88,8 @@ impl World<'_> {
             28..39 => self.leave(index, Departure::Clean),
             39..52 => self.leave(index, Departure::Dropped),
             52..63 => self.resume(index),
-            63..78 => {
+            63..67 => self.set_status(index),
+            67..78 => {
                 let ms = if self.chance.percent(25) { 8_000 + self.chance.below(9_000) } else { self.chance.below(6_000) };
                 self.wait(ms).await;
             }
@@ -107,7 +108,9 @@ impl World<'_> {
         let user = if user == 0 { String::new() } else { format!("u{user}") };
         self.clients += 1;
         let client: Arc<str> = format!("c{}", self.clients).into();
-        self.join(index, room, Member { client, user: user.as_str().into(), conn_info: Bytes::new(), chan_info: Bytes::new() });
+        let nothing = Bytes::new;
+        let member = Member { client, user: user.as_str().into(), conn_info: nothing(), chan_info: nothing(), status: nothing() };
+        self.join(index, room, member);
     }
 
     fn join(&mut self, index: usize, room: usize, member: Member) {
@@ -172,12 +175,22 @@ impl World<'_> {
         }
     }
 
-    /// A client in grace comes back: as itself or another one here, as another one elsewhere.
+    fn set_status(&mut self, index: usize) {
+        let Some((room, name)) = self.one_of(index, |client| client.holding == Holding::Live) else { return };
+        let status: Bytes = if self.chance.percent(70) { self.now.mono_ms.to_string().into() } else { Bytes::new() };
+        self.note(|| format!("{name} in {room} at g{index} says {status:?}"));
+        let gateway = &mut self.gateways[index];
+        gateway.owner.set_status(&ROOMS[room], &name, status.clone());
+        let client = gateway.clients.get_mut(&(room, name)).unwrap();
+        client.member = Arc::new(Member { status, ..Member::clone(&client.member) });
+    }
+
+    /// A client in grace comes back, without its status: as itself or another one here, as another one elsewhere.
     fn resume(&mut self, index: usize) {
         let Some(place) = self.one_of(index, |client| client.holding != Holding::Live) else { return };
         let member = self.gateways[index].clients[&place].member.clone();
         let to = self.chance.below(GATEWAYS as u64) as usize;
-        let mut member = Member::clone(&member);
+        let mut member = Member { status: Bytes::new(), ..Member::clone(&member) };
         if to != index || self.chance.percent(50) {
             self.clients += 1;
             member.client = format!("c{}", self.clients).into();

@@ -112,7 +112,9 @@ async fn clients_of_a_dead_gateway_were_seen_last_when_it_was() {
     let (nothing, member) = (bytes::Bytes::new(), |user: &str, client: &str| (Arc::from(user), Arc::from(client)));
     let puts: Vec<Edge> = [member("ann", "a1"), member("", "c1")]
         .into_iter()
-        .map(|(user, client)| Edge::Put(Arc::new(Member { client, user, conn_info: nothing.clone(), chan_info: nothing.clone() })))
+        .map(|(user, client)| {
+            Edge::Put(Arc::new(Member { client, user, conn_info: nothing.clone(), chan_info: nothing.clone(), status: nothing.clone() }))
+        })
         .collect();
     write(place, &dead, Turn::default(), &puts).await.unwrap();
     assert_eq!(one.user("ann").await, online(1));

@@ -47,7 +47,7 @@ pub(super) struct Client {
     pub(super) known: Known,
     /// The number of the wish that made it come, break or go: the order among the clients of one member.
     pub(super) place: u64,
-    /// The number of the last wish, a new info included.
+    /// The number of the last wish, a new status included.
     pub(super) asked: u64,
 }
 

@@ -1,6 +1,7 @@
 //! Pure: what an owner writes, on random schedules.
 
 use super::schedule::{GRACE_MS, Step, World, member, rooms, steps};
+use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -57,9 +58,13 @@ proptest! {
                 let rows = world.cluster.data(room.slot()).rooms.get(room).cloned().unwrap_or_default();
                 let mut entries = BTreeMap::new();
                 for row in rows {
-                    entries.entry(row.member.key()).or_insert((row.member.client.clone(), 0)).1 += 1;
+                    let entry = entries.entry(row.member.key()).or_insert((row.member.client.clone(), 0, Bytes::new()));
+                    entry.1 += 1;
+                    if entry.2.is_empty() {
+                        entry.2 = row.member.status.clone();
+                    }
                 }
-                let wanted = page.into_iter().map(|entry| (entry.key(), (entry.client, entry.num_clients)));
+                let wanted = page.into_iter().map(|entry| (entry.key(), (entry.client, entry.num_clients, entry.status)));
                 prop_assert_eq!(entries, wanted.collect::<BTreeMap<_, _>>());
             }
         }

@@ -157,12 +157,12 @@ impl Owner {
         }
     }
 
-    /// A client's `chan_info` is another now; nothing happens if it is not here.
-    pub fn update_info(&mut self, room: &RoomId, client: &str, chan_info: Bytes) {
+    /// A client's status is another now, empty for none; nothing happens if it is not here.
+    pub fn set_status(&mut self, room: &RoomId, client: &str, status: Bytes) {
         let here = self.client(room, client).filter(|client| !matches!(client.wish, Wish::Gone { .. }));
         let Some((member, wish)) = here.map(|client| (client.member.clone(), client.wish)) else { return };
-        if member.chan_info != chan_info {
-            self.wish(room, Arc::new(Member { chan_info, ..Member::clone(&member) }), wish);
+        if member.status != status {
+            self.wish(room, Arc::new(Member { status, ..Member::clone(&member) }), wish);
         }
     }
 

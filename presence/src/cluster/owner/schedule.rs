@@ -24,7 +24,7 @@ pub(super) enum Step {
     Enter(Index, u8),
     Again(Index),
     Depart(Index, Departure),
-    Update(Index),
+    SetStatus(Index, bool),
     Wait(u64),
     Send,
     /// A call under way reaches its node.
@@ -48,7 +48,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => (index(), 0..4_u8).prop_map(|(room, user)| Step::Enter(room, user)),
         8 => (index(), departure).prop_map(|(client, departure)| Step::Depart(client, departure)),
         2 => index().prop_map(Step::Again),
-        2 => index().prop_map(Step::Update),
+        3 => (index(), any::<bool>()).prop_map(|(client, has_one)| Step::SetStatus(client, has_one)),
         4 => (1..600_u64).prop_map(Step::Wait),
         16 => Just(Step::Send),
         12 => index().prop_map(Step::Execute),
@@ -131,9 +131,9 @@ impl World {
                 let Some((room, member)) = client(index) else { return };
                 self.leave(&room, &member.client, departure);
             }
-            Step::Update(index) => {
+            Step::SetStatus(index, has_one) => {
                 let Some((room, member)) = client(index) else { return };
-                self.update(&room, &member.client);
+                self.set_status(&room, &member.client, has_one);
             }
             Step::Wait(ms) => self.wait(ms),
             Step::Send => drop(self.send()),
@@ -176,10 +176,10 @@ impl World {
         }
     }
 
-    pub(super) fn update(&mut self, room: &RoomId, client: &str) {
-        let info = self.clock.to_string();
-        self.owner.update_info(room, client, info.clone().into());
-        let input = Input::UpdateInfo { client, chan_info: info.into() };
+    pub(super) fn set_status(&mut self, room: &RoomId, client: &str, has_one: bool) {
+        let status = if has_one { self.clock.to_string() } else { String::new() };
+        self.owner.set_status(room, client, status.clone().into());
+        let input = Input::SetStatus { client, status: status.into() };
         self.rosters.get_mut(room).unwrap().handle(input, self.now, &mut vec![]);
     }
 
@@ -298,5 +298,5 @@ impl World {
 }
 
 pub(super) fn member(client: &str, user: &str, chan_info: &str) -> Member {
-    Member { client: client.into(), user: user.into(), conn_info: "{}".into(), chan_info: chan_info.to_owned().into() }
+    Member { client: client.into(), user: user.into(), conn_info: "{}".into(), chan_info: chan_info.to_owned().into(), status: "".into() }
 }

@@ -51,6 +51,16 @@ fn said(calls: &[Call]) -> Vec<String> {
     calls.iter().map(call).collect()
 }
 
+/// The statuses in what calls put.
+fn written_statuses(calls: &[Call]) -> Vec<String> {
+    let edges = calls.iter().flat_map(|call| if let What::Write { edges, .. } = &call.what { &edges[..] } else { &[] });
+    let status = |edge: &Edge| match edge {
+        Edge::Put(member) => Some(format!("{}: {}", member.client, std::str::from_utf8(&member.status).unwrap())),
+        Edge::Drop { .. } | Edge::Gone { .. } => None,
+    };
+    edges.filter_map(status).collect()
+}
+
 /// One client, `a` of `ann`, in a room of a slot that is announced.
 fn settled(room: &RoomId) -> Owner {
     let mut owner = owner();
@@ -124,12 +134,28 @@ fn who_comes_back_before_the_drop_was_said_costs_nothing_and_so_does_one_who_say
     owner.leave(&rooms()[0], "a", Departure::Dropped, NOW);
     owner.join(&rooms()[0], member("a", "ann", ""));
     owner.join(&rooms()[0], member("a", "ann", ""));
-    owner.update_info(&rooms()[0], "a", "".into());
-    owner.update_info(&rooms()[0], "nobody", "1".into());
+    owner.set_status(&rooms()[0], "a", "".into());
+    owner.set_status(&rooms()[0], "nobody", "1".into());
     owner.leave(&rooms()[0], "nobody", Departure::Clean, NOW);
     assert_eq!(next(&mut owner), None);
-    owner.update_info(&rooms()[0], "a", "1".into());
-    assert_eq!(said(&calls(&mut owner, "a", 1, NOW)), ["+a"]);
+    owner.set_status(&rooms()[0], "a", "1".into());
+    owner.set_status(&rooms()[0], "a", "2".into());
+    assert_eq!(written_statuses(&calls(&mut owner, "a", 1, NOW)), ["a: 2"], "the newest only");
+    owner.set_status(&rooms()[0], "a", "2".into());
+    assert_eq!(next(&mut owner), None);
+}
+
+#[test]
+fn a_status_is_announced_with_its_client_and_ends_with_it() {
+    let mut owner = settled(&rooms()[0]);
+    owner.set_status(&rooms()[0], "a", "1".into());
+    assert_eq!(written_statuses(&calls(&mut owner, "a", 1, NOW)), ["a: 1"]);
+    owner.moved();
+    assert_eq!(written_statuses(&calls(&mut owner, "b", 7, NOW)), ["a: 1"]);
+    owner.leave(&rooms()[0], "a", Departure::Clean, NOW);
+    owner.set_status(&rooms()[0], "a", "2".into());
+    owner.join(&rooms()[0], member("a", "ann", ""));
+    assert_eq!(written_statuses(&calls(&mut owner, "b", 7, NOW)), ["a: "], "who comes again says it again");
 }
 
 #[test]
@@ -299,7 +325,7 @@ fn a_reader_waits_for_what_was_asked_before_it_and_for_nothing_later() {
     owner.join(&rooms()[0], member("b", "bob", ""));
     let asked = owner.asked();
     let call = next(&mut owner).unwrap();
-    owner.update_info(&rooms()[0], "b", "1".into());
+    owner.set_status(&rooms()[0], "b", "1".into());
     owner.join(&rooms()[0], member("c", "cid", ""));
     assert!(!owner.is_stored(&rooms()[0], asked) && owner.is_stored(&rooms()[1], owner.asked()));
     owner.finished(call.slot, call.number, Outcome::Stored(1), NOW);

@@ -1,9 +1,9 @@
 //! Pure: the laws of a replica, on random schedules.
 
 use super::world::World;
-use crate::{Entry, MemberKey, Since, Stats, world::apply};
+use crate::{Entry, Member, MemberKey, Since, Stats, world::apply};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
@@ -14,8 +14,8 @@ pub(super) enum Step {
     },
     /// Any client goes.
     Depart(prop::sample::Index),
-    /// Any client has another info.
-    Update(prop::sample::Index),
+    /// Any client has another status, or none any more.
+    SetStatus(prop::sample::Index, bool),
     /// The roamer drops where it is and comes back at an owner, in one change.
     Roam {
         owner: u8,
@@ -60,7 +60,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => (owner.clone(), 0..4_u8).prop_map(|(owner, user)| Step::Enter { owner, user }),
         4 => any.clone().prop_map(Step::Depart),
-        1 => any.prop_map(Step::Update),
+        3 => (any, prop::bool::weighted(0.7)).prop_map(|(client, has_one)| Step::SetStatus(client, has_one)),
         4 => owner.clone().prop_map(|owner| Step::Roam { owner }),
         16 => (gateway.clone(), 0..3_u8, prop::bool::weighted(0.05)).prop_map(|(gateway, way, is_lost)| Step::Deliver { gateway, way, is_lost }),
         10 => gateway.clone().prop_map(|gateway| Step::Serve { gateway }),
@@ -81,7 +81,7 @@ fn calm_steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (owner.clone(), 0..4_u8).prop_map(|(owner, user)| Step::Enter { owner, user }),
         4 => any.clone().prop_map(Step::Depart),
-        1 => any.prop_map(Step::Update),
+        3 => (any, prop::bool::weighted(0.7)).prop_map(|(client, has_one)| Step::SetStatus(client, has_one)),
         1 => owner.prop_map(|owner| Step::Roam { owner }),
         24 => gateway.clone().prop_map(|gateway| Step::Deliver { gateway, way: 0, is_lost: false }),
         2 => gateway.clone().prop_map(|gateway| Step::Serve { gateway }),
@@ -104,8 +104,11 @@ proptest! {
         steps.into_iter().for_each(|step| world.step(step));
         world.rest(is_heard_of);
         let truth = world.truth();
-        let entries: BTreeMap<MemberKey, Entry> =
-            truth.iter().map(|(key, clients)| (key.clone(), clients[0].to_entry(u32::try_from(clients.len()).unwrap()))).collect();
+        let entry = |clients: &Vec<Arc<Member>>| {
+            let status = clients.iter().map(|client| client.status.clone()).find(|status| !status.is_empty()).unwrap_or_default();
+            Entry { status, ..clients[0].to_entry(u32::try_from(clients.len()).unwrap()) }
+        };
+        let entries: BTreeMap<MemberKey, Entry> = truth.iter().map(|(key, clients)| (key.clone(), entry(clients))).collect();
         for gateway in &world.gateways {
             let replica = &gateway.replica;
             prop_assert!(replica.is_current());

@@ -75,7 +75,7 @@ impl World {
                 let member = self.client(&if user == 0 { String::new() } else { format!("u{user}") });
                 self.put(owner.into(), &member, None);
             }
-            Step::Update(index) | Step::Depart(index) => {
+            Step::SetStatus(index, _) | Step::Depart(index) => {
                 let stays = |member: &Member| member.user.starts_with("anchor") || *member.user == *"roamer";
                 let clients = |owner: usize| self.owners[owner].clients.values().map(move |member| (owner, member.clone()));
                 let live = (0..3).filter(|owner| !self.owners[*owner].is_dead);
@@ -84,9 +84,9 @@ impl World {
                     return;
                 }
                 let (owner, member) = index.get(&all).clone();
-                if let Step::Update(_) = step {
-                    let chan_info = self.now.mono_ms.to_string().into();
-                    self.put(owner, &Arc::new(Member { chan_info, ..(*member).clone() }), None);
+                if let Step::SetStatus(_, has_one) = step {
+                    let status = if has_one { self.now.mono_ms.to_string() } else { String::new() };
+                    self.put(owner, &Arc::new(Member { status: status.into(), ..(*member).clone() }), None);
                 } else {
                     self.owners[owner].clients.remove(&member.client);
                     self.write(owner, |node, changes| node.gone(&member.client, changes));
