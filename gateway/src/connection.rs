@@ -1,5 +1,7 @@
 //! I/O: drives one connection: feeds its session, carries out its orders, writes its outbox.
 
+mod appearance;
+
 use crate::{
     gateway::Gateway,
     hub::{
@@ -12,9 +14,9 @@ use crate::{
     session::{Input, Order, Outcome, Profile, Session},
     transport::{Gone, Received, Transport},
 };
+use appearance::Unsettled;
 use bytes::Bytes;
-use futures_util::future::join_all;
-use presence::{Departure, Member};
+use presence::Departure;
 use protocol::{
     code::{Disconnect, ErrorCode, UnsubscribeCode},
     frame::{self, Frames},
@@ -98,7 +100,7 @@ pub(crate) async fn run<T: Transport>(gateway: Arc<Gateway>, mut transport: T, o
         orders: Vec::new(),
         native_ping: opening.native_ping,
         native_ping_due: false,
-        unsettled: Vec::new(),
+        unsettled: Unsettled::default(),
     };
     let departure = connection.drive(&mut transport).await;
     connection.end(departure);
@@ -121,8 +123,8 @@ struct Connection {
     orders: Vec<Order>,
     native_ping: bool,
     native_ping_due: bool,
-    /// Channels entered or left: what comes after is said when everybody can see it.
-    unsettled: Vec<Channel>,
+    /// What comes after is said when everybody can see it.
+    unsettled: Unsettled,
 }
 
 impl Connection {
@@ -252,14 +254,21 @@ impl Connection {
             Order::Connected => {
                 let user = self.session.user().unwrap_or_default();
                 self.gateway.registry.set_user(self.id, user);
-                self.gateway.presence.connect(&user.into(), &self.session.client().into(), (self.gateway.clock)());
+                if self.session.is_visible() {
+                    self.come_online();
+                }
                 self.give_verdict(Verdict::Accepted);
             }
             Order::Open { channel, after } => self.open(&channel, after),
-            Order::Leave { channel, was_member } => {
-                self.leave(&channel, was_member, Departure::Clean);
-                self.unsettled.extend(Some(channel).filter(|_| was_member));
+            Order::Leave { channel, was_shown } => {
+                self.gateway.unsubscribe(&channel, self.id);
+                if was_shown {
+                    self.withdraw(channel);
+                }
             }
+            Order::Show { channels } => self.show(channels),
+            Order::Hide { channels } => self.hide(channels),
+            Order::Status { channel, status } => self.set_status(channel, status),
             Order::Close(code) => self.closing = Some(code),
         }
     }
@@ -278,29 +287,8 @@ impl Connection {
         if self.gateway.hub.open(channel, self.id, after).is_err() {
             return self.feed(Input::Unsubscribe(channel.clone(), UnsubscribeCode::InsufficientState));
         }
-        if self.session.is_member(channel) {
-            let info = self.session.info(channel);
-            let member = Member {
-                client: info.client.into(),
-                user: info.user.into(),
-                conn_info: info.conn_info,
-                chan_info: info.chan_info,
-                status: Bytes::new(),
-            };
-            self.gateway.presence.join(channel, member, (self.gateway.clock)());
-            self.unsettled.push(channel.clone());
-        }
-    }
-
-    async fn settle(&mut self) {
-        let unsettled = std::mem::take(&mut self.unsettled);
-        join_all(unsettled.iter().map(|channel| self.gateway.presence.settled(channel))).await;
-    }
-
-    fn leave(&self, channel: &Channel, is_member: bool, departure: Departure) {
-        self.gateway.unsubscribe(channel, self.id);
-        if is_member {
-            self.gateway.presence.leave(channel, self.session.client(), departure, (self.gateway.clock)());
+        if self.session.is_shown(channel) {
+            self.enter(channel.clone());
         }
     }
 
@@ -330,15 +318,18 @@ impl Connection {
     fn end(mut self, departure: Departure) {
         self.give_verdict(Verdict::Closed(Disconnect::ConnectionClosed));
         self.outbox.close();
-        for (channel, is_member) in self.session.channels() {
-            self.leave(channel, is_member, departure);
+        for (channel, is_shown) in self.session.channels() {
+            self.gateway.unsubscribe(channel, self.id);
+            if is_shown {
+                self.leave(channel, departure);
+            }
         }
         // A subscription that was still beginning is known to the hub alone.
         for channel in self.session.beginning() {
             self.gateway.unsubscribe(&channel, self.id);
         }
-        if let Some(user) = self.session.user() {
-            self.gateway.presence.disconnect(&user.into(), &self.session.client().into(), departure, (self.gateway.clock)());
+        if self.session.is_visible() {
+            self.go_offline(departure);
         }
         self.gateway.registry.remove(self.id, self.session.user());
         self.gateway.metrics.connections.with_label_values(&[self.wire.label()]).dec();

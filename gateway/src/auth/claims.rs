@@ -1,6 +1,6 @@
 //! Pure: what a verified token says, and whether it holds now.
 
-use super::TokenError;
+use super::{TokenError, visibility::Visibility};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use protocol::limits::{MEMBER_INFO_BYTES_MAX, USER_BYTES_MAX};
@@ -24,6 +24,8 @@ pub struct ConnectionClaims {
     pub channels: Vec<Channel>,
     /// The same with options for each.
     pub subs: BTreeMap<Channel, SubOptions>,
+    /// Whether others see the client.
+    pub visibility: Visibility,
     /// Wall-clock second at which the connection ends unless refreshed: `expire_at`, else `exp`. `None`: never.
     pub expires_at_s: Option<u64>,
     /// JSON kept with the connection for the server's eyes only. Empty when absent.
@@ -128,6 +130,7 @@ impl Claims {
             info: options.read()?.info,
             channels: payload.channels.unwrap_or_default().iter().map(|text| channel(text)).collect::<Result<_, _>>()?,
             subs: subs.map(subscription).collect::<Result<_, TokenError>>()?,
+            visibility: visibility(payload.visibility)?,
             expires_at_s,
             meta: json(payload.meta),
         })
@@ -155,6 +158,8 @@ struct Payload {
     channels: Option<Vec<String>>,
     subs: Option<BTreeMap<String, Option<Options>>>,
     meta: Option<Box<RawValue>>,
+    /// Of connection tokens only: in others it is a claim that is not ours.
+    visibility: Option<Box<RawValue>>,
 }
 
 /// In a subscription token and in each entry of `subs`; a connection token has only the info.
@@ -214,6 +219,11 @@ fn user(sub: Option<String>) -> Result<String, TokenError> {
         return Err(TokenError::Invalid("sub is too long or not printable"));
     }
     Ok(user)
+}
+
+fn visibility(raw: Option<Box<RawValue>>) -> Result<Visibility, TokenError> {
+    let read = raw.map(|raw| serde_json::from_str(raw.get())).transpose();
+    read.map(Option::unwrap_or_default).map_err(|_| TokenError::Invalid("visibility is neither public nor invisible"))
 }
 
 fn channel(text: &str) -> Result<Channel, TokenError> {
@@ -333,6 +343,19 @@ mod tests {
             assert!(is_invalid(connection(&json!({ "subs": { bad: {} } }))), "{bad:?}");
         }
         assert!(is_invalid(connection(&json!({ "subs": { "room": { "override": { "presence": true } } } }))));
+    }
+
+    #[test]
+    fn a_connection_is_public_unless_its_token_says_that_it_is_invisible() {
+        let said = |payload: Value| connection(&payload).map(|claims| claims.visibility);
+        assert_eq!(said(json!({ "visibility": "invisible" })), Ok(Visibility::Invisible));
+        for public in [json!({}), json!({ "visibility": null }), json!({ "visibility": "public" })] {
+            assert_eq!(said(public), Ok(Visibility::Public));
+        }
+        for bad in [json!("Invisible"), json!("contacts"), json!(""), json!(1), json!({ "invisible": null })] {
+            assert!(is_invalid(said(json!({ "visibility": bad }))), "{bad}");
+            assert!(subscription(&json!({ "channel": "room", "visibility": bad })).is_ok(), "not ours there: {bad}");
+        }
     }
 
     #[test]

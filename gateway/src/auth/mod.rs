@@ -6,10 +6,12 @@ mod jwks;
 mod keyring;
 mod secret;
 mod token;
+mod visibility;
 
 pub use claims::{ConnectionClaims, Overrides, SubOptions, SubscriptionClaims};
 pub use jwks::JwksIssuer;
 pub use secret::Secret;
+pub use visibility::Visibility;
 
 use claims::Claims;
 use protocol::time::Now;

@@ -8,8 +8,9 @@ use protocol::{
     limits::{COUNTER_KEYS_PER_READ_MAX, HISTORY_PAGE_MAX, ROSTER_PAGE_MAX, USERS_PER_QUERY_MAX},
     message::{HistoryRequest, PublishRequest, RpcRequest},
     name::Channel,
-    namespace::{Namespace, Right},
+    namespace::{Namespace, RESERVED, Right},
     object::Object,
+    time::Now,
 };
 use serde::Deserialize;
 
@@ -97,7 +98,7 @@ impl Session {
     }
 
     /// The methods that every SDK can call.
-    pub(super) fn rpc(&mut self, id: u32, request: &RpcRequest, out: &mut Vec<Order>) -> Result<(), ErrorCode> {
+    pub(super) fn rpc(&mut self, id: u32, request: &RpcRequest, now: Now, out: &mut Vec<Order>) -> Result<(), ErrorCode> {
         let task = match request.method.as_str() {
             "counter.add" => {
                 let call: CounterAdd = arguments(&request.data)?;
@@ -127,6 +128,8 @@ impl Session {
                 self.check_online()?;
                 Task::PresenceOnline(call.users)
             }
+            "presence.status" => return self.set_status(id, &request.data, now, out),
+            "presence.visibility" => return self.set_visibility(id, &request.data, now, out),
             _ => return Err(ErrorCode::MethodNotFound),
         };
         self.begin(id, task, out);
@@ -142,14 +145,16 @@ impl Session {
 
     /// The namespace of a channel that is none of the live ones, in which this client may use `right`.
     fn ordinary(&self, right: Right, channel: &Channel) -> Result<&Namespace, ErrorCode> {
-        if channel.namespace().is_some_and(|namespace| protocol::namespace::RESERVED.contains(&namespace)) {
-            return Err(ErrorCode::NotAvailable);
-        }
-        self.check(right, channel, false)
+        if is_live(channel) { Err(ErrorCode::NotAvailable) } else { self.check(right, channel, false) }
     }
 }
 
-fn arguments<'a, T: Deserialize<'a>>(data: &'a Bytes) -> Result<T, ErrorCode> {
+/// Whether it is one of the live channels, which have no roster, history or publishers.
+pub(super) fn is_live(channel: &Channel) -> bool {
+    channel.namespace().is_some_and(|namespace| RESERVED.contains(&namespace))
+}
+
+pub(super) fn arguments<'a, T: Deserialize<'a>>(data: &'a Bytes) -> Result<T, ErrorCode> {
     serde_json::from_slice(data).map(|Object(arguments)| arguments).map_err(|_| ErrorCode::BadRequest)
 }
 

@@ -67,8 +67,14 @@ impl Session {
         self.lifetime.connected(now, &self.rules, self.profile.random);
         self.lifetime.set_expiry(validity.map(|validity| self.expiry(validity)));
         let server_side = granted(&claims);
-        self.phase =
-            Phase::Connected(User { id: claims.user, info: claims.info, granted: server_side.clone(), refreshes: validity.is_some() });
+        self.phase = Phase::Connected(User {
+            id: claims.user,
+            info: claims.info,
+            granted: server_side.clone(),
+            refreshes: validity.is_some(),
+            visibility: claims.visibility,
+            granted_visibility: claims.visibility,
+        });
         connecting.result = self.connect_result(validity, now);
         match self.wanted_at_connect(&connecting.requested, &server_side) {
             Err(code) => self.refuse(connecting.id, code, out),
@@ -84,7 +90,7 @@ impl Session {
     /// The reply is complete once the server-side subscriptions have begun.
     pub(super) fn connect_subscribed(&mut self, mut connecting: Connecting, starts: Vec<Result<Start, ErrorCode>>, out: &mut Vec<Order>) {
         if let Some(code) = starts.iter().find_map(|start| start.as_ref().err()) {
-            out.extend(connecting.channels().into_iter().map(|channel| Order::Leave { channel, was_member: false }));
+            out.extend(connecting.channels().into_iter().map(|channel| Order::Leave { channel, was_shown: false }));
             return self.refuse(connecting.id, *code, out);
         }
         let mut after_reply = Vec::new();
@@ -122,6 +128,7 @@ impl Session {
             Err(code) => return out.push(refusal(id, code)),
         };
         self.lifetime.set_expiry(validity.map(|validity| self.expiry(validity)));
+        self.appear_by_token(claims.visibility, out);
         let result = RefreshResult {
             client: self.profile.client.clone(),
             version: VERSION.to_owned(),

@@ -4,27 +4,28 @@
 //! At most one task is under way; the driver reads no further command until it is done, so that commands are answered
 //! in the order in which they came.
 
+mod appearance;
 mod calls;
 mod connect;
+mod input;
 mod lifetime;
+mod pace;
 mod rights;
 mod subscribe;
 
 #[cfg(test)]
 mod tests;
 
-use crate::{
-    auth::{ConnectionClaims, SubOptions, SubscriptionClaims, TokenError},
-    bus::Post,
-    bus::stream::{Range, Recovery},
-};
+use crate::auth::{SubOptions, Visibility};
 use bytes::Bytes;
+pub use input::{Input, Order, Outcome, Start, Subscribing, Target, Task};
 use lifetime::Lifetime;
+use pace::Pace;
 use protocol::{
-    code::{Disconnect, ErrorCode, UnsubscribeCode},
+    code::{Disconnect, ErrorCode},
     frame::Request,
-    message::{ClientInfo, Command, Push, Reply, StreamPosition, SubscribeRequest},
-    name::{Channel, CounterKey},
+    message::{ClientInfo, Command, Reply, SubscribeRequest},
+    name::Channel,
     namespace::Namespaces,
     time::Now,
 };
@@ -71,129 +72,6 @@ pub struct Profile {
     pub random: u64,
 }
 
-/// A fact.
-#[derive(Debug)]
-#[allow(clippy::large_enum_variant)]
-pub enum Input {
-    /// The client sent a command.
-    Command(Command),
-    /// The client sent something else.
-    Malformed,
-    /// The client answered a native ping.
-    Pong,
-    /// The task is done.
-    Done(Outcome),
-    /// [`Session::deadline`] has come.
-    WakeUp,
-    /// A service ends a subscription.
-    Unsubscribe(Channel, UnsubscribeCode),
-}
-
-/// An order to the driver, to be carried out in sequence.
-#[derive(Debug, PartialEq)]
-#[allow(clippy::large_enum_variant, missing_docs)]
-pub enum Order {
-    /// Queue a reply.
-    Reply(Reply),
-    /// Queue a push.
-    Push(Push),
-    /// Queue the state of a live channel.
-    State { channel: Channel, data: Bytes },
-    /// Ping the client.
-    Ping,
-    /// Begin a task and report its outcome.
-    Begin(Task),
-    /// The session has a user from now on.
-    Connected,
-    /// The subscribe reply is queued: let live publications behind `after` follow, and show the member to the others.
-    Open { channel: Channel, after: StreamPosition },
-    /// The client is out of the channel, and of its roster if that showed it.
-    Leave { channel: Channel, was_member: bool },
-    /// End the connection.
-    Close(Disconnect),
-}
-
-/// Work that may wait for others.
-#[derive(Debug, PartialEq)]
-#[allow(missing_docs)]
-pub enum Task {
-    /// Check a connection token.
-    VerifyConnection(String),
-    /// Check a subscription token.
-    VerifySubscription(String),
-    /// Register with the hub (gate closed) and read what a subscriber needs first.
-    Subscribe(Vec<Subscribing>),
-    /// Publish for this client.
-    Publish(Channel, Post),
-    /// Read history.
-    History { channel: Channel, range: Range, epoch: String },
-    /// Who is in a channel, by client.
-    Presence(Channel),
-    /// How many are in a channel.
-    PresenceStats(Channel),
-    /// Add to a counter.
-    CounterAdd { key: CounterKey, by: i64, token: Option<String> },
-    /// Read counters.
-    CounterGet(Vec<CounterKey>),
-    /// A page of a roster.
-    PresencePage { channel: Channel, cursor: Option<String>, limit: usize },
-    /// What changed in a roster since a version.
-    PresenceSince { channel: Channel, version: String },
-    /// Which of these users are online.
-    PresenceOnline(Vec<String>),
-}
-
-/// One subscription to begin.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Subscribing {
-    /// The channel.
-    pub channel: Channel,
-    /// What stands behind the channel's name.
-    pub target: Target,
-    /// Where the client was.
-    pub since: Option<StreamPosition>,
-    /// Whether join and leave are wanted.
-    pub join_leave: bool,
-}
-
-/// What a channel's name stands for.
-#[allow(missing_docs)]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// An ordinary channel; `history` says whether positions mean anything.
-    Stream { history: bool },
-    /// `counter:<key>`
-    Counter(CounterKey),
-    /// `presence:<channel>`
-    Roster(Channel),
-    /// `contacts:<me>`
-    Contacts(String),
-}
-
-/// The end of a task.
-#[derive(Debug)]
-#[allow(clippy::large_enum_variant)] // one at a time, on its way to the session
-pub enum Outcome {
-    /// Of [`Task::VerifyConnection`].
-    Connection(Result<ConnectionClaims, TokenError>),
-    /// Of [`Task::VerifySubscription`].
-    Subscription(Result<SubscriptionClaims, TokenError>),
-    /// Of [`Task::Subscribe`], in its order.
-    Subscribed(Vec<Result<Start, ErrorCode>>),
-    /// Of all others: the reply without its id.
-    Answered(Result<Reply, ErrorCode>),
-}
-
-/// What a subscription begins with.
-#[allow(missing_docs, clippy::large_enum_variant)] // one at a time, on its way to a reply
-#[derive(Clone, Debug, PartialEq)]
-pub enum Start {
-    /// An ordinary channel's position, and what the client missed.
-    Stream(Recovery),
-    /// A live channel's state, which is sent as the first publication; changes up to `after` are part of it.
-    Snapshot { data: Bytes, after: StreamPosition },
-}
-
 /// A client's session.
 pub struct Session {
     rules: Arc<Rules>,
@@ -202,6 +80,8 @@ pub struct Session {
     subscriptions: HashMap<Channel, Subscription>,
     pending: Option<Pending>,
     lifetime: Lifetime,
+    /// Of changes to how the client appears.
+    pace: Pace,
 }
 
 enum Phase {
@@ -221,6 +101,10 @@ struct User {
     granted: BTreeMap<Channel, SubOptions>,
     /// The client must bring a new token in time.
     refreshes: bool,
+    /// Whether others see the client.
+    visibility: Visibility,
+    /// What its last token said of that; the client may have chosen otherwise since.
+    granted_visibility: Visibility,
 }
 
 #[derive(Debug)]
@@ -229,7 +113,7 @@ struct Subscription {
     by_token: bool,
     /// It began with the connection: only a new connection begins it again.
     with_connection: bool,
-    /// The channel's roster shows it.
+    /// The channel's roster shows it while the client is visible.
     is_member: bool,
     chan_info: Bytes,
     expires_ms: Option<u64>,
@@ -250,7 +134,7 @@ impl Session {
     #[must_use]
     pub fn new(rules: Arc<Rules>, profile: Profile, now: Now) -> Session {
         let lifetime = Lifetime::fresh(now, &rules);
-        Session { rules, profile, phase: Phase::Fresh, subscriptions: HashMap::new(), pending: None, lifetime }
+        Session { rules, profile, phase: Phase::Fresh, subscriptions: HashMap::new(), pending: None, lifetime, pace: Pace::default() }
     }
 
     /// Takes a fact and gives orders.
@@ -310,7 +194,7 @@ impl Session {
 
     /// The channels the client is in, and whether their rosters show it.
     pub fn channels(&self) -> impl Iterator<Item = (&Channel, bool)> {
-        self.subscriptions.iter().map(|(channel, subscription)| (channel, subscription.is_member))
+        self.subscriptions.iter().map(|(channel, subscription)| (channel, subscription.is_member && self.is_visible()))
     }
 
     /// The client as others see it in `channel`.
@@ -324,12 +208,6 @@ impl Session {
         ClientInfo { user, client: self.profile.client.clone(), conn_info, chan_info }
     }
 
-    /// Whether the channel's roster shows this client.
-    #[must_use]
-    pub fn is_member(&self, channel: &Channel) -> bool {
-        self.subscriptions.get(channel).is_some_and(|subscription| subscription.is_member)
-    }
-
     fn command(&mut self, command: Command, now: Now, out: &mut Vec<Order>) {
         let id = command.id;
         let request = command.into_request();
@@ -337,12 +215,12 @@ impl Session {
             (Phase::Fresh, Request::Connect(request)) if id > 0 => self.connect(id, request, now, out),
             (Phase::Connected(_), Request::Nothing) if id == 0 => self.pong(out),
             (Phase::Connected(_), Request::Send(_)) => out.push(Order::Close(Disconnect::NotAvailable)),
-            (Phase::Connected(_), request) if id > 0 => self.request(id, request, out),
+            (Phase::Connected(_), request) if id > 0 => self.request(id, request, now, out),
             _ => out.push(Order::Close(Disconnect::BadRequest)),
         }
     }
 
-    fn request(&mut self, id: u32, request: Request, out: &mut Vec<Order>) {
+    fn request(&mut self, id: u32, request: Request, now: Now, out: &mut Vec<Order>) {
         let refused = match request {
             Request::Subscribe(request) => self.subscribe(id, request, out),
             Request::Unsubscribe(request) => self.unsubscribe(id, &request.channel, out),
@@ -352,7 +230,7 @@ impl Session {
             Request::Presence(request) => self.presence(id, &request.channel, out),
             Request::PresenceStats(request) => self.presence_stats(id, &request.channel, out),
             Request::History(request) => self.history(id, request, out),
-            Request::Rpc(request) => self.rpc(id, &request, out),
+            Request::Rpc(request) => self.rpc(id, &request, now, out),
             Request::Ping => Err(ErrorCode::NotAvailable),
             Request::Connect(_) | Request::Send(_) | Request::Nothing => {
                 out.push(Order::Close(Disconnect::BadRequest));

@@ -74,7 +74,7 @@ impl Session {
             start => start,
         };
         match start {
-            Err(code) => out.extend([Order::Leave { channel, was_member: false }, refusal(id, code)]),
+            Err(code) => out.extend([Order::Leave { channel, was_shown: false }, refusal(id, code)]),
             Ok(start) => {
                 let result = self.subscribe_result(&wanted, &start);
                 self.subscriptions.insert(channel.clone(), wanted.into_subscription(false, self.rules.expired_grace_ms));
@@ -200,8 +200,9 @@ impl Session {
     }
 
     fn leave(&mut self, channel: &Channel, out: &mut Vec<Order>) {
-        let was_member = self.subscriptions.remove(channel).is_some_and(|subscription| subscription.is_member);
-        out.push(Order::Leave { channel: channel.clone(), was_member });
+        let was_shown = self.is_shown(channel);
+        self.subscriptions.remove(channel);
+        out.push(Order::Leave { channel: channel.clone(), was_shown });
     }
 
     /// The claims of a token that names this channel and this user.

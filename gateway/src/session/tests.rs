@@ -1,13 +1,19 @@
 //! Pure: the session, by what goes in and what comes out.
 
 use super::*;
+use crate::{
+    auth::{ConnectionClaims, SubscriptionClaims, TokenError},
+    bus::stream::Recovery,
+};
 use protocol::{
+    code::UnsubscribeCode,
     counting::{Ack, CounterType},
     frame::{self, Format},
+    message::{Push, StreamPosition},
     namespace::{Grant, Grants, Namespace},
 };
 
-const NOW: Now = Now { mono_ms: 1_000_000, wall_ms: 1_700_000_000_000 };
+pub(super) const NOW: Now = Now { mono_ms: 1_000_000, wall_ms: 1_700_000_000_000 };
 
 fn namespace(name: &str, grant: Grant) -> Namespace {
     Namespace {
@@ -25,8 +31,9 @@ fn namespace(name: &str, grant: Grant) -> Namespace {
     }
 }
 
-fn session(unidirectional: bool) -> Session {
-    let named = [namespace("token", Grant::Token), namespace("service", Grant::Service), namespace("open", Grant::Anyone)];
+pub(super) fn session(unidirectional: bool) -> Session {
+    let without_roster = Namespace { presence: false, ..namespace("plain", Grant::Anyone) };
+    let named = [namespace("token", Grant::Token), namespace("service", Grant::Service), namespace("open", Grant::Anyone), without_roster];
     let rules = Rules {
         namespaces: Namespaces::new(namespace("", Grant::Authenticated), named),
         anonymous: true,
@@ -41,46 +48,46 @@ fn session(unidirectional: bool) -> Session {
     Session::new(Arc::new(rules), profile, NOW)
 }
 
-fn feed(session: &mut Session, input: Input, now: Now) -> Vec<Order> {
+pub(super) fn feed(session: &mut Session, input: Input, now: Now) -> Vec<Order> {
     let mut out = Vec::new();
     session.handle(input, now, &mut out);
     out
 }
 
-fn send(session: &mut Session, json: &str) -> Vec<Order> {
+pub(super) fn send(session: &mut Session, json: &str) -> Vec<Order> {
     let command = frame::commands(Format::Json, Bytes::from(json.to_owned())).next().unwrap().unwrap();
     feed(session, Input::Command(command), NOW)
 }
 
-fn done(session: &mut Session, outcome: Outcome) -> Vec<Order> {
+pub(super) fn done(session: &mut Session, outcome: Outcome) -> Vec<Order> {
     feed(session, Input::Done(outcome), NOW)
 }
 
-fn claims(user: &str, expires_in_s: Option<u64>) -> ConnectionClaims {
+pub(super) fn claims(user: &str, expires_in_s: Option<u64>) -> ConnectionClaims {
     ConnectionClaims { user: user.into(), expires_at_s: expires_in_s.map(|s| NOW.wall_s() + s), ..ConnectionClaims::default() }
 }
 
 /// A session connected as `user`.
-fn connected(claims: ConnectionClaims) -> Session {
+pub(super) fn connected(claims: ConnectionClaims) -> Session {
     let mut session = session(false);
     assert!(matches!(&send(&mut session, r#"{"id":1,"connect":{"token":"t"}}"#)[..], [Order::Begin(Task::VerifyConnection(_))]));
     assert!(matches!(&done(&mut session, Outcome::Connection(Ok(claims)))[..], [Order::Connected, Order::Reply(_)]));
     session
 }
 
-fn started(offset: u64) -> Outcome {
+pub(super) fn started(offset: u64) -> Outcome {
     let top = StreamPosition { offset, epoch: "e".into() };
     Outcome::Subscribed(vec![Ok(Start::Stream(Recovery { recovered: false, publications: Vec::new(), top }))])
 }
 
-fn error_of(orders: &[Order]) -> Option<u32> {
+pub(super) fn error_of(orders: &[Order]) -> Option<u32> {
     match orders {
         [Order::Reply(Reply { error: Some(error), .. })] => Some(error.code),
         _ => None,
     }
 }
 
-fn subscribed(session: &mut Session, channel: &str) {
+pub(super) fn subscribed(session: &mut Session, channel: &str) {
     let orders = send(session, &format!(r#"{{"id":9,"subscribe":{{"channel":"{channel}"}}}}"#));
     assert!(matches!(&orders[..], [Order::Begin(Task::Subscribe(_))]), "{orders:?}");
     let orders = done(session, started(0));
