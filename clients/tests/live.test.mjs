@@ -1,6 +1,7 @@
 // The live channels: a counter's value, a roster, a user's contacts: a snapshot at first, then every change.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { enter, follow, roster } from './people.mjs';
 import { room, sdk, TRANSPORTS } from './sdk.mjs';
 import { GUARDED, layWire, startNode, token } from './server.mjs';
 import { eventually, next, record } from './wait.mjs';
@@ -15,34 +16,6 @@ const person = (t, user, { transport = TRANSPORTS[0], base = node, name = user }
   const client = sdk(t, transport, base, { token: token(user, { info: { name } }) });
   client.connect();
   return client;
-};
-
-/** Subscribes and records the states that the channel sends. */
-const follow = async (client, channel) => {
-  const subscription = client.newSubscription(channel);
-  subscription.states = record(subscription, 'publication', ({ data }) => client.unpack(data));
-  subscription.subscribe();
-  await subscription.ready();
-  await subscription.states.take(1);
-  return subscription;
-};
-
-const enter = async (client, channel) => {
-  const subscription = client.newSubscription(channel);
-  subscription.subscribe();
-  await subscription.ready();
-  return subscription;
-};
-
-/** The roster that a reader of these states knows. */
-const roster = (states) => {
-  const members = new Map();
-  for (const { snapshot, join = [], update = [], leave = [] } of states) {
-    if (snapshot) members.clear();
-    for (const member of [...(snapshot ?? []), ...join, ...update]) members.set(member.user || member.client, member);
-    for (const member of leave) members.delete(member.user || member.client);
-  }
-  return members;
 };
 
 for (const transport of TRANSPORTS) {
