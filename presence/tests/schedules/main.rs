@@ -42,7 +42,7 @@ const SEEDS: u64 = 500;
 const FAULTS_MAX: usize = 3;
 
 /// What the runs are about.
-const HAPPENS: [&str; 11] = [
+const HAPPENS: [&str; 12] = [
     "a zombie is fenced",
     "an old ring is refused",
     "an owner finds its rows gone",
@@ -54,6 +54,7 @@ const HAPPENS: [&str; 11] = [
     "a room is reaped",
     "a member left",
     "rows are retained",
+    "a client says its status",
 ];
 
 /// Runs a seed; what was wrong, if anything was.

@@ -88,8 +88,8 @@ impl World<'_> {
             28..39 => self.leave(index, Departure::Clean),
             39..52 => self.leave(index, Departure::Dropped),
             52..63 => self.resume(index),
-            63..67 => self.set_status(index),
-            67..78 => {
+            63..70 => self.set_status(index),
+            70..78 => {
                 let ms = if self.chance.percent(25) { 8_000 + self.chance.below(9_000) } else { self.chance.below(6_000) };
                 self.wait(ms).await;
             }
@@ -179,6 +179,7 @@ impl World<'_> {
         let Some((room, name)) = self.one_of(index, |client| client.holding == Holding::Live) else { return };
         let status: Bytes = if self.chance.percent(70) { self.now.mono_ms.to_string().into() } else { Bytes::new() };
         self.note(|| format!("{name} in {room} at g{index} says {status:?}"));
+        self.count("a client says its status");
         let gateway = &mut self.gateways[index];
         gateway.owner.set_status(&ROOMS[room], &name, status.clone());
         let client = gateway.clients.get_mut(&(room, name)).unwrap();
