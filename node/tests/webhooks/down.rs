@@ -78,3 +78,20 @@ async fn while_it_is_not_there() {
 async fn while_it_hangs() {
     everything_is_told_once_it_is_back(Some(Manner::Hangs), "timeout").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_without_a_word_is_told_again_under_the_same_ids_and_nothing_after_it_meanwhile() {
+    let receiver = Receiver::start().await;
+    receiver.becomes(Manner::Forgets);
+    let node = node(&receiver.toml("")).await;
+    enter(&node, "ann", &["room"]).await.leave().await;
+    empty(&node, "room").await;
+    eventually(PATIENCE, async || if receiver.heard().len() >= 3 { Ok(()) } else { Err("not three times") }).await;
+    let first = receiver.heard().remove(0);
+    for again in receiver.heard() {
+        assert_eq!((again.header("webhook-id"), &again.body), (first.header("webhook-id"), &first.body));
+    }
+    receiver.becomes(Manner::Takes);
+    receiver.until_told(&["resync_needed", "online ann", "occupied room", "vacated room", "offline ann"]).await;
+    receiver.assert_sound();
+}

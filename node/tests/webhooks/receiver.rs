@@ -28,6 +28,8 @@ pub(crate) const SECRETS: [&str; 2] = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
     Takes,
+    /// Takes it, and fails before it can say so.
+    Forgets,
     /// Redirects lead elsewhere on this server.
     Refuses(u16),
     Hangs,
@@ -68,7 +70,12 @@ impl Receiver {
         let router = Router::new().fallback(async move |uri: Uri, headers: HeaderMap, body: Bytes| {
             let manner = {
                 let (manner, heard) = &mut *noted.lock().unwrap();
-                heard.push(Heard { path: uri.path().to_owned(), headers, body, is_taken: *manner == Manner::Takes });
+                heard.push(Heard {
+                    path: uri.path().to_owned(),
+                    headers,
+                    body,
+                    is_taken: matches!(manner, Manner::Takes | Manner::Forgets),
+                });
                 *manner
             };
             answer(manner).await
@@ -188,6 +195,7 @@ impl Heard {
 async fn answer(manner: Manner) -> Response {
     match manner {
         Manner::Takes => StatusCode::NO_CONTENT.into_response(),
+        Manner::Forgets => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         Manner::Refuses(status) => {
             (StatusCode::from_u16(status).unwrap(), [("location", "/elsewhere")], "not now, \u{1b}[31mplease").into_response()
         }
