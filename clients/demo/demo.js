@@ -349,6 +349,9 @@ function showMe() {
 const roster = new Map(); // id → member
 
 function onPresence(change) {
+  // A snapshot says whether it may be old; later a push of its own says when that changes.
+  if (change.snapshot || 'stale' in change) document.body.toggleAttribute('data-stale', change.stale === true);
+  if (!change.version) return;
   const before = change.snapshot && new Map(roster);
   if (before) roster.clear();
   for (const member of [...(change.snapshot ?? []), ...(change.join ?? []), ...(change.update ?? [])]) roster.set(idOf(member), member);

@@ -37,6 +37,11 @@ pub(crate) fn sink(hub: Arc<Hub>, region: &str) -> Sink {
                 hub.deliver(&Broadcast::state(roster, Kind::Roster, &place(&diff.version, &region), data.into()));
             }
         }
+        Event::Stale { channel, is_stale } => {
+            if let Ok(roster) = Name::parse(&format!("presence:{channel}")) {
+                hub.deliver(&Broadcast::stale(roster, is_stale));
+            }
+        }
         Event::Online { user, watchers } => tell_contacts(&hub, &watchers, &json!({ "join": [{ "user": user }], "leave": [] })),
         Event::Offline { user, last_seen_ms, watchers } => {
             tell_contacts(&hub, &watchers, &json!({ "join": [], "leave": [{ "user": user, "last_seen_ms": last_seen_ms }] }));
@@ -112,7 +117,7 @@ impl Gateway {
 
     fn roster(&self, channel: &Channel) -> (Bytes, StreamPosition) {
         match self.presence.first_page(channel, ROSTER_PAGE_MAX) {
-            Some(page) => (serde_json::to_vec(&page).unwrap_or_default().into(), place(&page.version, &self.settings.region)),
+            Some(page) => (serde_json::to_vec(&page).unwrap_or_default().into(), place(&page.value.version, &self.settings.region)),
             None => (Bytes::new(), StreamPosition::default()),
         }
     }

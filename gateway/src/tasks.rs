@@ -11,7 +11,7 @@ use crate::{
 use bytes::Bytes;
 use counter::{AddError, Added, ReadError, Seen, Token, Wanted};
 use futures_util::future::join_all;
-use presence::{PageError, Unavailable};
+use presence::{PageError, Read, Unavailable};
 use protocol::{
     code::ErrorCode,
     message::{HistoryResult, PresenceResult, PresenceStatsResult, PublishResult, Reply, RpcResult, StreamPosition},
@@ -47,8 +47,8 @@ impl Gateway {
                 Outcome::Answered(presence.map(reply).map_err(|error| not_known(&error)))
             }
             Task::PresenceStats(channel) => {
-                let reply = |stats| Reply { presence_stats: Some(stats), ..Reply::default() };
-                Outcome::Answered(self.presence_stats(&channel).await.map(reply))
+                let reply = |stats: Read<_>| Reply { presence_stats: Some(stats.value), ..Reply::default() };
+                Outcome::Answered(self.presence_stats(&channel).await.map(reply).map_err(|error| not_known(&error)))
             }
             Task::CounterAdd { key, by, token } => {
                 Outcome::Answered(self.counter_add(&key, by, token.as_deref()).await.map(|value| called(&value)))
@@ -92,10 +92,10 @@ impl Gateway {
     }
 
     /// How many clients and users are in a channel.
-    pub async fn presence_stats(&self, channel: &Channel) -> Result<PresenceStatsResult, ErrorCode> {
-        let stats = self.presence.stats(channel).await.map_err(|error| not_known(&error))?;
+    pub async fn presence_stats(&self, channel: &Channel) -> Result<Read<PresenceStatsResult>, Unavailable> {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        Ok(PresenceStatsResult { num_clients: number(stats.clients), num_users: number(stats.users) })
+        let stats = self.presence.stats(channel).await?;
+        Ok(stats.map(|stats| PresenceStatsResult { num_clients: number(stats.clients), num_users: number(stats.users) }))
     }
 
     /// Registers with the hub behind a closed gate, joins on the bus, then reads what the subscriber needs first: nothing that happens
@@ -160,7 +160,7 @@ fn unread(error: &ReadError) -> ErrorCode {
     }
 }
 
-/// Presence cannot be read now.
+/// Presence cannot be read now; the reply has no place to say why.
 pub(crate) fn not_known(error: &Unavailable) -> ErrorCode {
     tracing::debug!(%error, "presence");
     ErrorCode::Storage

@@ -32,6 +32,14 @@ pub enum Event {
         /// What.
         diff: Arc<Diff>,
     },
+    /// The channel's roster, as it was told so far and is told from here on, may not be how the channel is; or is again, with
+    /// all that was told before this. By turns, and only of rosters that other gateways write, too.
+    Stale {
+        /// Where.
+        channel: Channel,
+        /// Which of the two.
+        is_stale: bool,
+    },
     /// A user's first connection.
     Online {
         /// Who; never empty.

@@ -28,7 +28,7 @@ fn edges(events: &[Event]) -> (Vec<Edge>, Vec<Edge>) {
             Event::Left { member, .. } => channel.push((member.key(), false)),
             Event::Online { user, .. } => node.push((MemberKey::User(user.clone()), true)),
             Event::Offline { user, .. } => node.push((MemberKey::User(user.clone()), false)),
-            Event::Changed { .. } | Event::Contacts { .. } => {}
+            Event::Changed { .. } | Event::Contacts { .. } | Event::Stale { .. } => {}
         }
     }
     (channel, node)

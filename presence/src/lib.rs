@@ -20,6 +20,10 @@
 //!
 //! A diff that is `counts_only` (big rooms, see [`Tiers`]) brings the count and nothing else. The reader keeps its old
 //! version, and before it applies a diff with names again it asks for what was told since.
+//!
+//! Gateways of a cluster may be cut off from what the room is. Who asks is told whether the answer is sure ([`Read`]), and who
+//! follows is told after a while that the roster may be old, and when it is not any more ([`Event::Stale`]). What is told
+//! meanwhile, and afterwards, is applied as ever.
 
 #[cfg(test)]
 mod bounds;
@@ -41,6 +45,7 @@ mod member;
 mod metrics;
 mod page;
 mod present;
+mod read;
 pub mod redis;
 mod roster;
 pub mod shared;
@@ -64,6 +69,7 @@ pub use journal::{RECENT_DIFFS_MAX, RECENT_ENTRIES_MAX, RECENT_MS};
 pub use member::{Departure, Entry, Member, MemberKey, Stats};
 pub use metrics::{METRICS, Metrics};
 pub use page::{BadCursor, Page};
+pub use read::Read;
 pub use redis::scripts;
 pub use roster::{Fact, GRACES_PER_TICK_MAX, Input, Output, Roster, Rules};
 pub use shared::{IsWanted, Shared, SharedConfig};

@@ -7,6 +7,7 @@ use crate::{
     hook::HookBatch,
     member::{Departure, Member, Stats},
     page::{BadCursor, Page},
+    read::Read,
     shared::Shared,
     users::{Erased, UserPresence},
 };
@@ -22,7 +23,8 @@ pub enum Presence {
     Shared(Arc<Shared>),
 }
 
-/// The Redis node that would know does not answer, and nothing that is known here will do. Retry.
+/// The Redis node that would know does not answer, and nothing that is known here will do. Retry. The text says which node, and
+/// why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("presence cannot be read now: {0}")]
 pub struct Unavailable(pub Arc<str>);
@@ -106,7 +108,7 @@ impl Presence {
     }
 
     /// Somebody here wants to be told of members who come and go, for as long as `is_wanted` of the store says so. Returns
-    /// when none of them is missed any more.
+    /// when none of them is missed any more: all are told, in any case later than the roster as it is known here now.
     pub async fn follow(&self, channel: &Channel) -> Result<(), Unavailable> {
         match self {
             Presence::Embedded(_) => Ok(()),
@@ -114,7 +116,8 @@ impl Presence {
         }
     }
 
-    /// The clients in `channel`, those in grace included.
+    /// The clients in `channel`, those in grace included, as they are known here if the node cannot be asked: nobody to whom
+    /// they are told has a place for a word about that.
     pub async fn clients(&self, channel: &Channel) -> Result<BTreeMap<Arc<str>, Arc<Member>>, Unavailable> {
         match self {
             Presence::Embedded(store) => Ok(store.clients(channel)),
@@ -123,34 +126,35 @@ impl Presence {
     }
 
     /// Exact counts of `channel`.
-    pub async fn stats(&self, channel: &Channel) -> Result<Stats, Unavailable> {
+    pub async fn stats(&self, channel: &Channel) -> Result<Read<Stats>, Unavailable> {
         match self {
-            Presence::Embedded(store) => Ok(store.stats(channel)),
+            Presence::Embedded(store) => Ok(Read::sure(store.stats(channel))),
             Presence::Shared(store) => store.stats(channel).await,
         }
     }
 
     /// The page after `cursor`, or the first one; see [`crate::Roster::page`].
-    pub async fn page(&self, channel: &Channel, cursor: Option<&str>, limit: usize) -> Result<Page, PageError> {
+    pub async fn page(&self, channel: &Channel, cursor: Option<&str>, limit: usize) -> Result<Read<Page>, PageError> {
         match self {
-            Presence::Embedded(store) => Ok(store.page(channel, cursor, limit)?),
+            Presence::Embedded(store) => Ok(Read::sure(store.page(channel, cursor, limit)?)),
             Presence::Shared(store) => store.page(channel, cursor, limit).await,
         }
     }
 
-    /// The first page of a channel that is followed, as it is known here, without asking anybody.
+    /// The first page of a channel that is followed, as it is known here, without asking anybody; stale if the last
+    /// [`crate::Event::Stale`] of the channel said so.
     #[must_use]
-    pub fn first_page(&self, channel: &Channel, limit: usize) -> Option<Page> {
+    pub fn first_page(&self, channel: &Channel, limit: usize) -> Option<Read<Page>> {
         match self {
-            Presence::Embedded(store) => store.page(channel, None, limit).ok(),
+            Presence::Embedded(store) => store.page(channel, None, limit).ok().map(Read::sure),
             Presence::Shared(store) => store.first_page(channel, limit),
         }
     }
 
     /// How a reader that knows `version` catches up; a text that is no version gets a snapshot.
-    pub async fn since(&self, channel: &Channel, version: &str) -> Result<Since, Unavailable> {
+    pub async fn since(&self, channel: &Channel, version: &str) -> Result<Read<Since>, Unavailable> {
         match self {
-            Presence::Embedded(store) => Ok(store.since(channel, version)),
+            Presence::Embedded(store) => Ok(Read::sure(store.since(channel, version))),
             Presence::Shared(store) => store.since(channel, version).await,
         }
     }

@@ -80,7 +80,7 @@ pub(super) async fn measure(quick: bool, text: &mut String) -> anyhow::Result<()
 
     let exact = Stats { clients: count, users: count };
     for gateway in gateways.iter().chain([&watcher]) {
-        let stats = gateway.presence.stats(&room).await?;
+        let stats = gateway.presence.stats(&room).await?.value;
         ensure!(stats == exact, "a gateway counts {stats:?} after {count} joins");
     }
     // Pages are as diffs have told, and the last diff of a big room comes a second after the one before it.
@@ -142,7 +142,7 @@ pub(super) fn dotted(cells: &str) -> String {
 async fn pages(gateway: &Gateway, room: &protocol::name::Channel) -> anyhow::Result<BTreeSet<Arc<str>>> {
     let (mut users, mut cursor) = (BTreeSet::new(), None);
     loop {
-        let page = gateway.presence.page(room, cursor.as_deref(), PAGE).await?;
+        let page = gateway.presence.page(room, cursor.as_deref(), PAGE).await?.value;
         users.extend(page.snapshot.into_iter().map(|entry| entry.user));
         cursor = page.next;
         if cursor.is_none() {

@@ -83,7 +83,7 @@ pub(super) async fn measure(quick: bool, text: &mut String) -> anyhow::Result<()
     )?;
     writeln!(text, "| members | replaced | the answer | all pages | share | members named | elsewhere |\n|---|---|---|---|---|---|---|")?;
     for ((room, members, replaced), before) in rooms.iter().zip(before) {
-        let (since, now) = (reader.presence.since(room, &before.version).await?, pages(&reader, room).await?);
+        let (since, now) = (reader.presence.since(room, &before.version).await?.value, pages(&reader, room).await?);
         let (bytes, what) = told(&since, now.bytes)?;
         let names = if let Since::Diff(diff) = &since { diff.len() } else { now.roster.len() };
         if let Since::Diff(diff) = since {
@@ -93,7 +93,7 @@ pub(super) async fn measure(quick: bool, text: &mut String) -> anyhow::Result<()
             ensure!(roster == now.roster, "the answer for {room} does not lead from the old roster to the new one");
         }
         ensure!(now.roster.len() == *members, "{} of {members} members of {room} are read at the end", now.roster.len());
-        let (there, there_what) = told(&stranger.presence.since(room, &before.version).await?, now.bytes)?;
+        let (there, there_what) = told(&stranger.presence.since(room, &before.version).await?.value, now.bytes)?;
         #[allow(clippy::cast_precision_loss)] // figures for people
         let share = bytes as f64 / now.bytes as f64 * 100.0;
         writeln!(
@@ -117,7 +117,7 @@ fn told(since: &Since, pages_bytes: usize) -> anyhow::Result<(usize, &'static st
 async fn pages(gateway: &Gateway, room: &Channel) -> anyhow::Result<Pages> {
     let (mut roster, mut bytes, mut cursor, mut version) = (Roster::new(), 0, None, None);
     loop {
-        let page = gateway.presence.page(room, cursor.as_deref(), PAGE).await?;
+        let page = gateway.presence.page(room, cursor.as_deref(), PAGE).await?.value;
         bytes += serde_json::to_vec(&page)?.len();
         let here = page.version.to_string();
         roster.extend(page.snapshot.into_iter().map(|entry| (entry.key(), entry)));

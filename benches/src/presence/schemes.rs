@@ -79,7 +79,7 @@ impl Edges {
     pub(super) async fn check(&self, expected: usize) -> anyhow::Result<()> {
         let mut counted = Stats::default();
         for room in &self.rooms {
-            let stats = self.gateway.presence.stats(room).await?;
+            let stats = self.gateway.presence.stats(room).await?.value;
             counted = Stats { clients: counted.clients + stats.clients, users: counted.users + stats.users };
         }
         ensure!(counted == Stats { clients: expected, users: expected }, "{counted:?} for {expected} members");

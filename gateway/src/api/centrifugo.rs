@@ -161,7 +161,7 @@ pub(crate) async fn presence_stats(
 ) -> Response<Body> {
     let read = async {
         let channel = available(&gateway, &request.channel, |namespace| namespace.presence)?;
-        gateway.presence_stats(&channel).await
+        Ok(gateway.presence_stats(&channel).await.map_err(|error| not_known(&error))?.value)
     };
     mode.answer(read.await)
 }

@@ -8,6 +8,7 @@ use axum::{
     response::IntoResponse,
 };
 use counter::{AddError, ReadError, TokenInvalid};
+use presence::Unavailable;
 use protocol::{code::ErrorCode, name::NameError, namespace::UnknownNamespace};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -53,7 +54,7 @@ pub enum ApiError {
     PreconditionFailed(&'static str),
     /// For now; retry.
     Unavailable(&'static str),
-    /// Counters cannot be changed or read for now; whether a change was made is unknown, unless the text says so.
+    /// Counters or presence cannot be changed or read for now; whether a change was made is unknown, unless the text says so.
     Storage(Arc<str>),
 }
 
@@ -188,6 +189,13 @@ impl From<ReadError> for ApiError {
             ReadError::BadSession(bad) => ApiError::BadRequest(bad.to_string()),
             ReadError::Unreachable(why) => ApiError::Storage(why.to_string().into()),
         }
+    }
+}
+
+impl From<Unavailable> for ApiError {
+    fn from(error: Unavailable) -> ApiError {
+        tracing::debug!(%error, "presence");
+        ApiError::Storage(error.to_string().into())
     }
 }
 

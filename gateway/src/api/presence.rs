@@ -4,9 +4,9 @@ use super::{
     error::ApiError,
     extract::{self, Json, Path, Query, bounded},
 };
-use crate::{gateway::Gateway, tasks::not_known};
+use crate::gateway::Gateway;
 use axum::extract::State;
-use presence::{ContactsError, Entry, Erased, PageError, SetContactsError, Unavailable, UserPresence, Version};
+use presence::{ContactsError, Entry, Erased, PageError, Read, SetContactsError, Unavailable, UserPresence, Version};
 use protocol::{
     code::{Disconnect, ErrorCode},
     control,
@@ -30,7 +30,7 @@ pub(crate) struct WantedPage {
     limit: Option<usize>,
 }
 
-/// Some members of a channel, and exact counts of all.
+/// Some members of a channel, and exact counts of all: `{"version","members","next","num_clients","num_users"}`.
 #[derive(Serialize)]
 pub(crate) struct RosterPage {
     version: Version,
@@ -77,33 +77,35 @@ pub(crate) struct Receipt {
     erased: Erased,
 }
 
-/// `GET /v1/channels/{channel}/presence?cursor=&limit=`
+/// `GET /v1/channels/{channel}/presence?cursor=&limit=`; with `"stale": true` if members or counts may be old.
 pub(crate) async fn roster(
     State(gateway): State<Arc<Gateway>>,
     Path(channel): Path,
     Query(wanted): Query<WantedPage>,
-) -> Result<axum::Json<RosterPage>, ApiError> {
+) -> Result<axum::Json<Read<RosterPage>>, ApiError> {
     let channel = watched(&gateway, &channel)?;
     let limit = wanted.limit.unwrap_or(ROSTER_PAGE_MAX).clamp(1, ROSTER_PAGE_MAX);
     let page = gateway.presence.page(&channel, wanted.cursor.as_deref(), limit).await.map_err(|error| match error {
         PageError::BadCursor(error) => ApiError::BadRequest(error.to_string()),
-        PageError::Unavailable(error) => not_known(&error).into(),
+        PageError::Unavailable(error) => error.into(),
     })?;
     let stats = gateway.presence_stats(&channel).await?;
-    Ok(axum::Json(RosterPage { version: page.version, members: page.snapshot, next: page.next, stats }))
+    let is_stale = page.is_stale || stats.is_stale;
+    let roster = page.map(|page| RosterPage { version: page.version, members: page.snapshot, next: page.next, stats: stats.value });
+    Ok(axum::Json(Read { is_stale, ..roster }))
 }
 
-/// `GET /v1/channels/{channel}/presence/stats`
+/// `GET /v1/channels/{channel}/presence/stats`; with `"stale": true` if they may be old.
 pub(crate) async fn channel_stats(
     State(gateway): State<Arc<Gateway>>,
     Path(channel): Path,
-) -> Result<axum::Json<PresenceStatsResult>, ApiError> {
+) -> Result<axum::Json<Read<PresenceStatsResult>>, ApiError> {
     Ok(axum::Json(gateway.presence_stats(&watched(&gateway, &channel)?).await?))
 }
 
 /// `GET /v1/presence/stats`: who is online at all, by region.
 pub(crate) async fn totals(State(gateway): State<Arc<Gateway>>) -> Result<axum::Json<Value>, ApiError> {
-    let online = gateway.presence.online_totals().await.map_err(|error| not_known(&error))?;
+    let online = gateway.presence.online_totals().await?;
     let mut totals = json!({ "num_clients": online.clients, "num_users": online.users });
     totals["regions"] = json!({ &gateway.settings.region: totals.clone() });
     Ok(axum::Json(totals))
@@ -111,7 +113,7 @@ pub(crate) async fn totals(State(gateway): State<Arc<Gateway>>) -> Result<axum::
 
 /// `GET /v1/users/{user}/presence`
 pub(crate) async fn user(State(gateway): State<Arc<Gateway>>, Path(user): Path) -> Result<axum::Json<KnownUser>, ApiError> {
-    let known = gateway.presence.query(&[extract::user(&user)?]).await.map_err(|error| not_known(&error))?;
+    let known = gateway.presence.query(&[extract::user(&user)?]).await?;
     Ok(axum::Json(KnownUser { user: user.into(), presence: known.first().copied().unwrap_or_default() }))
 }
 
@@ -122,7 +124,7 @@ pub(crate) async fn query(
 ) -> Result<axum::Json<KnownUsers>, ApiError> {
     let users = bounded("users", wanted.users, USERS_PER_QUERY_MAX)?;
     users.iter().try_for_each(|user| extract::user(user).map(drop))?;
-    Ok(axum::Json(known(&gateway, users.into_iter().map(Arc::from).collect()).await.map_err(|error| not_known(&error))?))
+    Ok(axum::Json(known(&gateway, users.into_iter().map(Arc::from).collect()).await?))
 }
 
 /// `PUT /v1/users/{user}/contacts`: replaces the list, and answers which of them are online.
@@ -135,7 +137,7 @@ pub(crate) async fn set_contacts(
         SetContactsError::Refused(error @ ContactsError::TooMany) => ApiError::TooLarge(error.to_string()),
         SetContactsError::Refused(error @ ContactsError::BadUser) => ApiError::BadRequest(error.to_string()),
         SetContactsError::Refused(ContactsError::Full) => ApiError::Unavailable("no room for more contacts on this node"),
-        SetContactsError::Unavailable(error) => not_known(&error).into(),
+        SetContactsError::Unavailable(error) => error.into(),
     })?;
     online_of(&gateway, &user).await
 }
@@ -161,7 +163,7 @@ pub(crate) async fn erase(State(gateway): State<Arc<Gateway>>, Path(user): Path)
     if ended.await.is_err() {
         return Err(ApiError::Unavailable("the user's connections are still ending, nothing was erased; retry"));
     }
-    let erased = gateway.presence.erase(&user, (gateway.clock)()).await.map_err(|error| not_known(&error))?;
+    let erased = gateway.presence.erase(&user, (gateway.clock)()).await?;
     Ok(axum::Json(Receipt { user, connections: sent_away, erased }))
 }
 
@@ -179,5 +181,5 @@ pub(crate) async fn known(gateway: &Gateway, users: Vec<Arc<str>>) -> Result<Kno
 
 async fn online_of(gateway: &Gateway, me: &str) -> Result<axum::Json<KnownUsers>, ApiError> {
     let known = async { known(gateway, gateway.presence.contacts_online(me).await?).await };
-    Ok(axum::Json(known.await.map_err(|error| not_known(&error))?))
+    Ok(axum::Json(known.await?))
 }

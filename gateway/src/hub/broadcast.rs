@@ -56,6 +56,9 @@ pub enum Kind {
     Counter,
     /// A change of a roster or of contacts: a backlog is replaced by a snapshot.
     Roster,
+    /// Whether a roster may be old from here on, in its place between the changes: it replaces nothing and nothing replaces it. There
+    /// is one at each turn, and seconds between two.
+    Stale,
     /// Where a subscription starts; only EventSource streams, which have no reply, carry it.
     Position,
     /// Like [`Kind::Position`], after publications that could not be recovered.
@@ -71,7 +74,7 @@ impl Kind {
             Kind::Join => "join",
             Kind::Leave => "leave",
             Kind::Counter => "counter",
-            Kind::Roster => "presence",
+            Kind::Roster | Kind::Stale => "presence",
             Kind::Position => "",
             Kind::Gap => "gap",
         }
@@ -125,6 +128,14 @@ impl Broadcast {
     pub fn state(channel: Channel, kind: Kind, place: &StreamPosition, data: Bytes) -> Arc<Broadcast> {
         let publication = Publication { data, ..Publication::default() };
         Self::new(channel, kind, place.epoch.as_str().into(), place.offset, Push { r#pub: Some(publication), ..Push::default() })
+    }
+
+    /// A roster may be old from here on, or is not any more: `{"stale":true}` or `{"stale":false}`. It has no place: whatever the
+    /// snapshot says that a subscriber got, this comes after it, or says the same.
+    #[must_use]
+    pub fn stale(channel: Channel, is_stale: bool) -> Arc<Broadcast> {
+        let data = format!("{{\"stale\":{is_stale}}}").into();
+        Self::state(channel, Kind::Stale, &StreamPosition::default(), data)
     }
 
     /// Where an EventSource stream starts in a channel. `gap` says that publications before it were lost.

@@ -78,7 +78,7 @@ mod outbox {
 
 mod topic {
     use crate::hub::{
-        broadcast::{Broadcast, Wire},
+        broadcast::{Broadcast, Kind, Wire},
         outbox::{Control, Item, Outbox},
         topic::{HELD_MAX, HoldOverflow, Topic},
     };
@@ -159,5 +159,22 @@ mod topic {
         topic.open(2, at(0)).unwrap();
         topic.deliver(&Broadcast::join(Channel::parse("a").unwrap(), Default::default()));
         assert_eq!((offsets(&asked).len(), offsets(&not).len()), (1, 0));
+    }
+    #[test]
+    fn a_word_that_a_roster_may_be_old_is_part_of_no_snapshot_and_keeps_its_place_among_the_changes() {
+        let (mut topic, outbox) = (Topic::default(), Arc::new(Outbox::new(Wire::Json, 10_000)));
+        let roster = || Channel::parse("presence:a").unwrap();
+        topic.add(1, outbox.clone(), false);
+        topic.deliver(&Broadcast::stale(roster(), true));
+        topic.open(1, at(9)).unwrap();
+        topic.deliver(&Broadcast::state(roster(), Kind::Roster, &at(10), "{}".into()));
+        topic.deliver(&Broadcast::stale(roster(), false));
+        topic.deliver(&Broadcast::state(roster(), Kind::Roster, &at(11), "{}".into()));
+        let mut batch = Vec::new();
+        outbox.take(&mut batch, usize::MAX);
+        let text = |item: &Item| item.bytes(Wire::Json).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let texts: Vec<_> = batch.iter().map(text).collect();
+        let [Some(first), None, Some(last)] = &texts[..] else { panic!("{texts:?}") };
+        assert!(first.contains(r#"{"stale":true}"#) && last.contains(r#"{"stale":false}"#), "{texts:?}");
     }
 }

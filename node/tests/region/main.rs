@@ -14,6 +14,7 @@ mod presence_etcd;
 mod presence_grace;
 mod presence_redis;
 mod presence_ring;
+mod presence_stale;
 mod redis_faults;
 mod redis_lost;
 mod scene;

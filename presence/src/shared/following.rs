@@ -1,14 +1,14 @@
 //! I/O: rooms whose rosters are needed here. A room's lock is held while its events are told, so that their order is the
 //! order of the changes.
 
-use super::Shared;
+use super::{Shared, fetching::READS_MAX, silent};
 use crate::{
     cluster::{
         Change, OwnerId, RoomId,
         replica::{Input, Output, Replica},
     },
     event::Event,
-    redis::{self, Snapshot},
+    redis,
     roster::Output as Told,
     store::Unavailable,
 };
@@ -32,18 +32,14 @@ const SHARDS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Milliseconds for which a room is kept that nobody wants any more, in case that somebody does again.
 const IDLE_MS: u64 = 30_000;
-/// Rooms read at once; others wait, so that a node that comes back is not asked for everything in one moment.
-const READS_MAX: usize = 32;
-/// How long an answer who is ready is waited for.
-const READY_PATIENCE: Duration = Duration::from_millis(900);
 /// How often deadlines of rooms are looked at.
 const TICK: Duration = Duration::from_millis(50);
 /// Ticks between two looks for rooms that nobody wants.
 const TICKS_PER_SWEEP: u32 = 20;
 
 /// A room whose roster is kept here.
-struct Followed {
-    replica: Replica,
+pub(super) struct Followed {
+    pub(super) replica: Replica,
     /// Where it is listened for.
     node: Option<Arc<str>>,
     /// When somebody wanted it last.
@@ -55,7 +51,7 @@ struct Followed {
 /// All rooms that are followed.
 pub(super) struct Rooms {
     shards: Vec<Mutex<HashMap<RoomId, Followed>>>,
-    reads: Semaphore,
+    pub(super) reads: Semaphore,
     /// Rooms to be audited; filled anew when it is empty.
     audited: Mutex<Vec<RoomId>>,
 }
@@ -67,7 +63,7 @@ impl Default for Rooms {
 }
 
 impl Rooms {
-    fn next_audited(&self) -> Option<RoomId> {
+    pub(super) fn next_audited(&self) -> Option<RoomId> {
         let mut audited = self.audited.lock();
         if audited.is_empty() {
             self.shards.iter().for_each(|shard| audited.extend(shard.lock().keys().cloned()));
@@ -76,7 +72,7 @@ impl Rooms {
     }
 
     #[allow(clippy::cast_possible_truncation)] // only the low bits choose a shard
-    fn shard(&self, room: &RoomId) -> &Mutex<HashMap<RoomId, Followed>> {
+    pub(super) fn shard(&self, room: &RoomId) -> &Mutex<HashMap<RoomId, Followed>> {
         &self.shards[xxh3_64(room.as_str().as_bytes()) as usize % SHARDS]
     }
 }
@@ -109,11 +105,11 @@ impl Shared {
         }
     }
 
-    /// Follows the room from now on, as long as somebody wants it. Returns when it is known.
-    pub(super) async fn follow_room(self: &Arc<Shared>, room: &RoomId) -> Result<(), Unavailable> {
-        self.until(room, PATIENCE, Replica::is_current).await.map_err(|()| {
-            let why = self.link(room.slot()).err().map_or_else(|| "the roster was not read in time".into(), |error| error.0);
-            Unavailable(why)
+    /// Follows the room from now on, as long as somebody wants it. Returns when its replica is as `is_enough` says.
+    pub(super) async fn follow_room(self: &Arc<Shared>, room: &RoomId, is_enough: impl Fn(&Replica) -> bool) -> Result<(), Unavailable> {
+        self.until(room, PATIENCE, is_enough).await.map_err(|()| match self.link(room.slot()) {
+            Ok((node, ..)) => silent(&node, &"the roster was not read in time"),
+            Err(error) => error,
         })
     }
 
@@ -258,7 +254,7 @@ impl Shared {
     }
 
     /// Changes a room that is followed, and carries out what follows from it.
-    fn with(self: &Arc<Shared>, room: &RoomId, change: impl FnOnce(&mut Followed, &mut Vec<Output>)) -> bool {
+    pub(super) fn with(self: &Arc<Shared>, room: &RoomId, change: impl FnOnce(&mut Followed, &mut Vec<Output>)) -> bool {
         let mut rooms = self.rooms.shard(room).lock();
         let Some(followed) = rooms.get_mut(room) else { return false };
         let mut out = Vec::new();
@@ -266,6 +262,10 @@ impl Shared {
         for output in out {
             match output {
                 Output::Told(told) => self.tell_of(room, told),
+                Output::Stale(is_stale) => {
+                    // Contacts have no place for it.
+                    room.to_channel().into_iter().for_each(|channel| self.emit(Event::Stale { channel, is_stale }));
+                }
                 Output::Read | Output::ReadLog(_) | Output::AskReady => {
                     let (shared, room) = (self.clone(), room.clone());
                     tokio::spawn(async move { shared.fetch(&room, output).await });
@@ -294,67 +294,6 @@ impl Shared {
             Told::Changed(diff) => Event::Changed { channel, diff },
             Told::Resumed => return,
         });
-    }
-
-    /// Asks the node what the replica wants to know.
-    async fn fetch(self: Arc<Shared>, room: &RoomId, wanted: Output) {
-        // Who is ready is one small call, and its answer is of no use late.
-        let _turn = if wanted == Output::AskReady { None } else { self.rooms.reads.acquire().await.ok() };
-        if let Output::Read | Output::ReadLog(_) = wanted {
-            let reason = if wanted == Output::Read { "room" } else { "log" };
-            self.metrics.resyncs.with_label_values(&[reason]).inc();
-        }
-        let input = match wanted {
-            Output::Read => {
-                let read = self.ask(room, async |place| redis::snapshot(place).await).await;
-                read.map(|Snapshot { from, to, rows }| Input::Snapshot { from, to, rows })
-            }
-            Output::ReadLog(after) => {
-                self.ask(room, async |place| redis::log(place, after).await).await.map(|log| log.map_or(Input::NoLog, Input::Log))
-            }
-            Output::AskReady => {
-                let ask = self.ask(room, async |place| redis::ready_owners(place).await);
-                // It is asked again in a second, and answers must not overtake each other.
-                let Ok(Ok((stamp, owners))) = timeout(READY_PATIENCE, ask).await else { return };
-                self.tell_dead(room);
-                Ok(Input::Ready { stamp, owners: owners.into_iter().collect() })
-            }
-            Output::Told(_) => return,
-        };
-        let input = input.unwrap_or_else(|error| {
-            tracing::debug!(%room, %error, "presence: not read yet");
-            Input::NotRead { random: (self.random_u64)() }
-        });
-        let now = self.now();
-        self.with(room, |followed, out| followed.replica.handle(input, now, out));
-    }
-
-    /// Rows of owners that are dead for certain are not retained.
-    fn tell_dead(self: &Arc<Shared>, room: &RoomId) {
-        let dead: BTreeSet<OwnerId> = self.dead.lock().iter().cloned().collect();
-        let now = self.now();
-        self.with(room, |followed, out| {
-            let retained = followed.replica.retained_owners();
-            retained.intersection(&dead).for_each(|owner| followed.replica.handle(Input::Dead(owner.clone()), now, out));
-        });
-    }
-
-    /// Asks of the next room that is followed whether its generation is the one that is known: where all owners of a room died
-    /// when its node lost its data, nobody says so.
-    pub(super) async fn audit_room(self: &Arc<Shared>) {
-        let Some(room) = self.rooms.next_audited() else { return };
-        let known = |shared: &Shared| shared.rooms.shard(&room).lock().get(&room).map(|followed| followed.replica.stamp().generation);
-        let before = known(self);
-        let Ok((stamp, _)) = self.ask(&room, async |place| redis::stats(place).await).await else { return };
-        if known(self) == before && before.is_some_and(|generation| generation != stamp.generation) {
-            self.metrics.mismatches.inc();
-            let now = self.now();
-            self.with(&room, |followed, out| {
-                if followed.replica.is_current() {
-                    followed.replica.handle(Input::Listening, now, out);
-                }
-            });
-        }
     }
 
     /// Lets go of rooms that nobody has wanted for a while.

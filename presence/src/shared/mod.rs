@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `writing` | what this gateway's own clients do goes to the nodes |
 //! | `following` | rooms whose rosters are needed here: read once, then kept up to date |
+//! | `fetching` | what of them is read |
 //! | `reading` | what services and clients ask |
 //! | `users` | who is online at all, last seen, contacts |
 //! | `watching`, `watched` | contacts of whom somebody here is told |
 //! | `reaping` | rows of gateways that are dead |
 
+mod fetching;
 mod following;
 mod metrics;
 mod reading;
@@ -197,13 +199,13 @@ impl Shared {
         self.writing.settled(&RoomId::channel(channel)).await;
     }
 
-    /// Where the slot is now: the owner, if it is connected.
-    fn link(&self, slot: Slot) -> Result<(Link, u64), Unavailable> {
+    /// Where the slot is now, by which ring: the owner, if it is connected.
+    fn link(&self, slot: Slot) -> Result<(Arc<str>, Link, u64), Unavailable> {
         let view = self.view.load();
-        let view = view.as_ref().ok_or_else(|| Unavailable("there is no ring yet".into()))?;
-        let node = view.owner(slot).ok_or_else(|| Unavailable("no Redis node of the ring takes slots".into()))?;
-        let link = self.nodes.link(node).map_err(|error| Unavailable(format!("{node}: {error}").into()))?;
-        Ok((link, view.epoch()))
+        let view = view.as_ref().ok_or_else(|| Unavailable("this gateway knows no ring yet; retry".into()))?;
+        let node = view.owner(slot).ok_or_else(|| Unavailable("no Redis node of the ring takes slots; add one, or undrain one".into()))?;
+        let link = self.nodes.link(node).map_err(|error| silent(node, &error))?;
+        Ok((node.clone(), link, view.epoch()))
     }
 
     /// Calls `ask` at the node of the room's slot.
@@ -212,8 +214,8 @@ impl Shared {
         room: &RoomId,
         ask: impl AsyncFnOnce(Place<'_>) -> Result<T, E>,
     ) -> Result<T, Unavailable> {
-        let (link, ring_epoch) = self.link(room.slot())?;
-        ask(Place { link: &link, room, ring_epoch }).await.map_err(|error| Unavailable(error.to_string().into()))
+        let (node, link, ring_epoch) = self.link(room.slot())?;
+        ask(Place { link: &link, room, ring_epoch }).await.map_err(|error| silent(&node, &error))
     }
 
     /// The same for what nobody could say again if it were lost: not while it is on its way from the slot's node before.
@@ -223,7 +225,7 @@ impl Shared {
         ask: impl AsyncFnOnce(Place<'_>) -> Result<T, E>,
     ) -> Result<T, Unavailable> {
         if self.view.load().as_ref().is_some_and(|view| view.previous(room.slot()).is_some()) {
-            return Err(Unavailable("contacts are on their way to another Redis node".into()));
+            return Err(Unavailable("contacts are on their way to another Redis node; retry".into()));
         }
         self.ask(room, ask).await
     }
@@ -254,4 +256,9 @@ impl Shared {
         let input = || if is_dead { Input::Dead(owner.clone()) } else { Input::Alive(owner.clone()) };
         self.each_room(|replica, now, out| replica.handle(input(), now, out));
     }
+}
+
+/// A node that would know cannot be asked.
+fn silent(node: &str, why: &impl std::fmt::Display) -> Unavailable {
+    Unavailable(format!("the Redis node {node} cannot be asked: {why}; retry, and see to that node if it lasts").into())
 }

@@ -1,6 +1,7 @@
 //! I/O: what clients and services ask of a channel. Whatever was written before the question, at any gateway, is in the
 //! answer: the node is asked how far the room has got, and the replica waited for. Without the node the answer is what is
-//! known here.
+//! known here, and says that it may be old. It comes within [`Shared::settled`]'s second, one for the node and [`CATCH_UP`]; only
+//! a room that nobody here has followed is waited for longer.
 
 use super::Shared;
 use crate::{
@@ -8,8 +9,10 @@ use crate::{
     diff::Since,
     member::{Member, Stats},
     page::{Page, parse_cursor},
+    read::Read,
     redis,
     store::{PageError, Unavailable},
+    version::Stamp,
 };
 use protocol::name::Channel;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -18,49 +21,68 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 const CATCH_UP: Duration = Duration::from_secs(2);
 
 impl Shared {
+    /// A roster that is known is followed from there, though its node may not answer: what it has missed is told when it does.
     pub(crate) async fn follow(self: &Arc<Shared>, channel: &Channel) -> Result<(), Unavailable> {
-        self.follow_room(&RoomId::channel(channel)).await
+        let room = RoomId::channel(channel);
+        let is_enough = |replica: &Replica| replica.is_current() || replica.is_stale();
+        let followed = self.follow_room(&room, is_enough).await;
+        if self.look_at(&room, Replica::is_known) == Some(true) { Ok(()) } else { followed }
     }
 
     pub(crate) async fn clients(self: &Arc<Shared>, channel: &Channel) -> Result<BTreeMap<Arc<str>, Arc<Member>>, Unavailable> {
         let clients = |replica: &Replica| replica.clients().map(|member| (member.client.clone(), member.clone())).collect();
-        self.read(&RoomId::channel(channel), clients).await
+        Ok(self.read(&RoomId::channel(channel), clients).await?.value)
     }
 
-    pub(crate) async fn stats(self: &Arc<Shared>, channel: &Channel) -> Result<Stats, Unavailable> {
+    pub(crate) async fn stats(self: &Arc<Shared>, channel: &Channel) -> Result<Read<Stats>, Unavailable> {
         let room = RoomId::channel(channel);
         if self.look_at(&room, |_| ()).is_some() {
             return self.read(&room, Replica::stats).await;
         }
         // Counts alone are no reason to read the whole roster.
         self.writing.settled(&room).await;
-        Ok(self.ask(&room, async |place| redis::stats(place).await).await?.1)
+        Ok(Read::sure(self.ask(&room, async |place| redis::stats(place).await).await?.1))
     }
 
-    pub(crate) async fn page(self: &Arc<Shared>, channel: &Channel, cursor: Option<&str>, limit: usize) -> Result<Page, PageError> {
+    pub(crate) async fn page(self: &Arc<Shared>, channel: &Channel, cursor: Option<&str>, limit: usize) -> Result<Read<Page>, PageError> {
         cursor.map(parse_cursor).transpose()?;
-        Ok(self.read(&RoomId::channel(channel), |replica| replica.page(cursor, limit)).await??)
+        let Read { value, is_stale } = self.read(&RoomId::channel(channel), |replica| replica.page(cursor, limit)).await?;
+        Ok(Read { value: value?, is_stale })
     }
 
-    pub(crate) fn first_page(&self, channel: &Channel, limit: usize) -> Option<Page> {
-        self.look_at(&RoomId::channel(channel), |replica| replica.page(None, limit).ok())?
+    pub(crate) fn first_page(&self, channel: &Channel, limit: usize) -> Option<Read<Page>> {
+        let first = |replica: &Replica| Some(Read { value: replica.page(None, limit).ok()?, is_stale: replica.is_stale() });
+        self.look_at(&RoomId::channel(channel), first)?
     }
 
-    pub(crate) async fn since(self: &Arc<Shared>, channel: &Channel, version: &str) -> Result<Since, Unavailable> {
+    pub(crate) async fn since(self: &Arc<Shared>, channel: &Channel, version: &str) -> Result<Read<Since>, Unavailable> {
         self.read(&RoomId::channel(channel), |replica| replica.since(version)).await
     }
 
-    async fn read<T>(self: &Arc<Shared>, room: &RoomId, look: impl FnOnce(&Replica) -> T) -> Result<T, Unavailable> {
+    async fn read<T>(self: &Arc<Shared>, room: &RoomId, look: impl FnOnce(&Replica) -> T) -> Result<Read<T>, Unavailable> {
         self.writing.settled(room).await;
-        self.follow_room(room).await?;
-        if let Ok((stamp, _)) = self.ask(room, async |place| redis::stats(place).await).await {
-            let is_there = |replica: &Replica| {
-                let known = replica.stamp();
-                stamp.generation == 0 || (known.generation == stamp.generation && known.seq >= stamp.seq)
-            };
+        self.follow_room(room, Replica::is_known).await?;
+        let there = self.ask(room, async |place| redis::stats(place).await).await.ok();
+        if let Some((stamp, stats)) = there {
+            // A room that the node has lost is not waited for.
+            let is_enough = |replica: &Replica| stamp.generation == 0 || is_there(replica, stamp, stats);
             // If it does not get there, the node has gone on meanwhile, or is lost.
-            _ = self.until(room, CATCH_UP, is_there).await;
+            _ = self.until(room, CATCH_UP, is_enough).await;
         }
-        self.look_at(room, look).ok_or_else(|| Unavailable("the roster is not kept any more".into()))
+        let read = |replica: &Replica| {
+            // Some of those who are retained may have gone since the node lost the room.
+            let is_sure = there.is_some_and(|(stamp, stats)| is_there(replica, stamp, stats)) && replica.retained() == 0;
+            Read { value: look(replica), is_stale: !is_sure }
+        };
+        self.look_at(room, read).ok_or_else(|| Unavailable("the roster is not kept any more; retry".into()))
     }
+}
+
+/// Whether all that the node had when it said this is in the replica.
+fn is_there(replica: &Replica, stamp: Stamp, stats: Stats) -> bool {
+    let known = replica.stamp();
+    let has_come = stamp.generation != 0 && known.generation == stamp.generation && known.seq >= stamp.seq;
+    // Where an empty room stands may follow from others of its slot, which nobody is told of.
+    let is_empty = stats.clients == 0 && replica.stats().clients == 0;
+    has_come || is_empty
 }

@@ -177,7 +177,7 @@ impl Shared {
         if users.is_empty() {
             return Ok(users);
         }
-        self.follow_room(&room).await?;
+        self.follow_room(&room, Replica::is_current).await?;
         let take_in = |replica: &Replica| {
             let asked: BTreeSet<&str> = users.iter().map(AsRef::as_ref).collect();
             let online: BTreeSet<&str> = replica.clients().map(|client| &*client.user).filter(|user| asked.contains(user)).collect();

@@ -176,7 +176,7 @@ impl Shared {
             sleep(AUDIT_PAUSE).await;
             self.audit_room().await;
             slot = self.writing.slot_after(slot);
-            let Some((slot, Ok((link, ring_epoch)))) = slot.map(|slot| (slot, self.link(slot))) else { continue };
+            let Some((slot, Ok((_, link, ring_epoch)))) = slot.map(|slot| (slot, self.link(slot))) else { continue };
             let owner = self.writing.owner.lock().id().clone();
             if let Ok(generation) = redis::ready_generation(&link, slot, ring_epoch, &owner).await
                 && self.writing.heard_of(slot, generation)

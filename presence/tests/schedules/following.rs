@@ -31,6 +31,13 @@ impl World<'_> {
         for output in out {
             match output {
                 Output::Told(output) => told.push(output),
+                Output::Stale(is_stale) => {
+                    self.count(if is_stale { "a room may be stale" } else { "a room is not stale any more" });
+                    let is_current = self.gateways[index].rooms[room].replica.is_current();
+                    if is_stale == is_current {
+                        self.blame(&format!("g{index} says that {room} is stale, {is_stale}, and knows it, {is_current}"));
+                    }
+                }
                 what => {
                     // The answer who is ready never comes after the next question.
                     let most = if what == Output::AskReady { 400 } else { 1_000 };

@@ -42,7 +42,7 @@ const SEEDS: u64 = 500;
 const FAULTS_MAX: usize = 3;
 
 /// What the runs are about.
-const HAPPENS: [&str; 12] = [
+const HAPPENS: [&str; 14] = [
     "a zombie is fenced",
     "an old ring is refused",
     "an owner finds its rows gone",
@@ -55,6 +55,8 @@ const HAPPENS: [&str; 12] = [
     "a member left",
     "rows are retained",
     "a client says its status",
+    "a room may be stale",
+    "a room is not stale any more",
 ];
 
 /// Runs a seed; what was wrong, if anything was.

@@ -1,4 +1,5 @@
-//! Users, when they were seen last, and their contacts, as gateways of one region share them.
+//! Users, when they were seen last, and their contacts, as gateways of one region share them; and what these know of channels
+//! when their nodes, or others, take them for gone.
 
 #![allow(clippy::unwrap_used, unreachable_pub)] // All of this is a test, also what stands outside of #[test] functions.
 
@@ -6,4 +7,5 @@ mod contacts;
 mod kept;
 mod online;
 mod region;
+mod stale;
 mod watching;

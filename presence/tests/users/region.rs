@@ -1,14 +1,15 @@
 //! Gateways with a ring of two nodes.
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use presence::{
-    Departure, Erased, Event, Presence, Rules, Shared, SharedConfig, Tiers, Unavailable, UserPresence,
+    Departure, Erased, Event, Member, Presence, Rules, Shared, SharedConfig, Tiers, UserPresence,
     cluster::{OwnerId, RoomId},
     redis::Place,
     scripts,
 };
 use prometheus::Registry;
-use protocol::time::Now;
+use protocol::{name::Channel, time::Now};
 use ring_coordinator::{
     document::{Document, Layout, Node},
     etcd::{self, Etcd, EtcdConfig},
@@ -82,6 +83,13 @@ impl Region {
         .await
     }
 
+    /// Where a room is, and what it is called.
+    pub fn node(&self, room: &RoomId) -> (&RedisServer, String) {
+        let view = View::new(self.document.clone());
+        let name = view.owner(room.slot()).unwrap().to_string();
+        (&self.servers[name.strip_prefix("redis-").unwrap().parse::<usize>().unwrap()], name)
+    }
+
     /// The names of all keys at all nodes that have this in them.
     pub async fn keys_with(&self, part: &str) -> Vec<String> {
         let mut found = Vec::new();
@@ -103,12 +111,17 @@ pub fn owner(gateway: &str, incarnation: u64) -> OwnerId {
     OwnerId { gateway: gateway.into(), incarnation }
 }
 
+pub fn member(user: &str, client: &str) -> Member {
+    Member { client: client.into(), user: user.into(), conn_info: Bytes::new(), chan_info: Bytes::new() }
+}
+
 pub struct Gateway {
     pub presence: Presence,
     shared: Arc<Shared>,
     nodes: Nodes,
     told: Arc<Mutex<Vec<Event>>>,
     subscribed: Arc<Mutex<BTreeSet<String>>>,
+    registry: Registry,
     _tasks: JoinSet<()>,
 }
 
@@ -139,7 +152,7 @@ impl Gateway {
                 listener.hear(&heard);
             }
         });
-        Gateway { presence: Presence::Shared(shared.clone()), shared, nodes, told, subscribed, _tasks: tasks }
+        Gateway { presence: Presence::Shared(shared.clone()), shared, nodes, told, subscribed, registry, _tasks: tasks }
     }
 
     /// Goes by this ring, and waits until all nodes are connected.
@@ -153,6 +166,29 @@ impl Gateway {
             .await;
         }
         self.shared.apply(&Arc::new(View::new(document.clone())));
+    }
+
+    /// Under which incarnation it writes.
+    pub fn incarnation(&self) -> u64 {
+        *self.shared.incarnation().borrow()
+    }
+
+    /// A counter or a gauge without labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name).unwrap_or_else(|| panic!("there is no metric {name}"));
+        let metric = &family.get_metric()[0];
+        metric.get_counter().get_value() + metric.get_gauge().get_value()
+    }
+
+    pub fn enter(&self, channel: &Channel, user: &str, client: &str) {
+        self.presence.join(channel, member(user, client), now());
+    }
+
+    /// Follows a channel, as a session does that wants to be told of members.
+    pub async fn follow(&self, channel: &Channel) {
+        self.subscribed.lock().insert(channel.as_str().to_owned());
+        self.presence.follow(channel).await.unwrap();
     }
 
     pub fn connect(&self, user: &str, client: &str) {

@@ -44,6 +44,10 @@ pub struct Watched {
     pub jumps: u64,
     /// Snapshots, the first one included: where two diffs waited to be sent, one comes in their place.
     pub snapshots: u64,
+    /// Whether the roster was said to be stale last, by a snapshot or a push.
+    pub is_stale: bool,
+    /// Pushes that said so, or that it is not any more, in order.
+    pub turns: Vec<bool>,
     /// What must not be: somebody told gone who was not there, or there who was; counts that are not the roster's.
     pub wrong: Vec<String>,
     /// Who was told to be here last, by joins and leaves.
@@ -51,7 +55,7 @@ pub struct Watched {
     version: String,
 }
 
-/// One that watches, until it is dropped. It is in the channel itself.
+/// One that watches, until it is dropped. It is in the channel itself, unless it is there for the roster alone.
 #[derive(Debug)]
 pub struct Watcher {
     /// The user as whom it is here.
@@ -67,13 +71,20 @@ pub struct Watcher {
 impl Watcher {
     /// Begins to watch; returns when the first snapshot is there.
     pub async fn start(gateway: SocketAddr, user: &str, channel: &str) -> Result<Watcher> {
+        let channel_too = json!({ "id": 2, "subscribe": { "channel": channel, "join_leave": true } });
+        Watcher::begin(gateway, user, channel, vec![channel_too]).await
+    }
+
+    /// The same of one that is not in the channel, and goes by the roster alone.
+    pub async fn of_roster(gateway: SocketAddr, user: &str, channel: &str) -> Result<Watcher> {
+        Watcher::begin(gateway, user, channel, Vec::new()).await
+    }
+
+    async fn begin(gateway: SocketAddr, user: &str, channel: &str, mut subscribe: Vec<Value>) -> Result<Watcher> {
         let (mut socket, _) = connect(gateway, user).await?;
         let roster = format!("presence:{channel}");
-        let subscribe = [
-            json!({ "id": 2, "subscribe": { "channel": channel, "join_leave": true } }),
-            json!({ "id": 3, "subscribe": { "channel": roster } }),
-        ];
-        socket.send(Message::text(subscribe.map(|command| command.to_string()).join("\n"))).await?;
+        subscribe.push(json!({ "id": 3, "subscribe": { "channel": roster } }));
+        socket.send(Message::text(subscribe.iter().map(Value::to_string).collect::<Vec<_>>().join("\n"))).await?;
         let noted = Arc::new(Mutex::new(Watched::default()));
         let first = async {
             while lock(&noted).snapshots == 0 {
@@ -106,11 +117,12 @@ impl Watcher {
         lock(&self.noted).clone()
     }
 
-    /// Forgets who came and went; the roster stays.
+    /// Forgets who came and went, and what was stale; the roster stays.
     pub fn forget(&self) {
         let mut noted = lock(&self.noted);
         noted.told.clear();
         noted.left.clear();
+        noted.turns.clear();
     }
 }
 
@@ -200,6 +212,10 @@ fn note(noted: &mut Watched, channel: &str, roster: &str, reply: &Value) -> Resu
         if let Some(snapshot) = data["snapshot"].as_array() {
             ensure!(data["next"].is_null(), "the snapshot has more than one page: watch before so many are there");
             noted.replace(snapshot, &data["version"]);
+            noted.is_stale = data["stale"] == true;
+        } else if let Some(is_stale) = data["stale"].as_bool() {
+            noted.is_stale = is_stale;
+            noted.turns.push(is_stale);
         } else {
             noted.apply(data);
         }

@@ -65,4 +65,7 @@ pub enum Output {
     AskReady,
     /// What the roster tells.
     Told(roster::Output),
+    /// What was told so far, and what is told from here on, may not be how the room is (`true`); or is again, with all that was
+    /// told before this (`false`). By turns.
+    Stale(bool),
 }

@@ -117,7 +117,8 @@ proptest! {
             prop_assert_eq!(replica.stats(), Stats { clients: truth.values().map(Vec::len).sum(), users: truth.len() });
             let here: Vec<&MemberKey> = gateway.events.iter().filter(|(_, is_here)| **is_here).map(|(key, _)| key).collect();
             prop_assert_eq!(here, truth.keys().collect::<Vec<_>>());
-            prop_assert_eq!(replica.version().stamp("local"), Some(replica.stamp()));
+            prop_assert_eq!(gateway.version().stamp("local"), Some(replica.stamp()));
+            prop_assert!(!gateway.is_stale);
         }
     }
 

@@ -8,6 +8,8 @@
 //! | `held` | changes that wait for one before them, or for the end of a read |
 //! | `generations` | which generations are over |
 //! | `reading` | what is read, and when |
+//! | `staleness` | whether what is known is too old to be told without a word |
+//! | `known` | what can be asked of it |
 //! | `input` | what it is told, and what it orders |
 //!
 //! # When Redis has lost the room
@@ -20,12 +22,14 @@ mod catching;
 mod generations;
 mod held;
 mod input;
+mod known;
 #[cfg(test)]
 mod laws;
 mod reading;
 #[cfg(test)]
 mod room;
 mod rows;
+mod staleness;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -37,11 +41,8 @@ use super::{
 };
 use crate::{
     deadlines::earliest,
-    diff::Since,
-    member::{Member, Stats},
-    page::{BadCursor, Page, parse_cursor},
     roster::{self, Roster, Rules},
-    version::{Stamp, Version},
+    version::Stamp,
 };
 use catching::Catching;
 use generations::{Generations, is_later};
@@ -53,6 +54,8 @@ pub use reading::GAP_MS;
 use reading::{Asked, Reading};
 pub use rows::DEAD_MAX;
 use rows::Rows;
+pub use staleness::STALE_MS;
+use staleness::Staleness;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Pause between two questions who is ready.
@@ -78,6 +81,7 @@ pub struct Replica {
     /// Whether changes continue what is known; otherwise it is to be read.
     is_read: bool,
     reading: Reading,
+    staleness: Staleness,
     ask_ready_ms: u64,
 }
 
@@ -100,6 +104,7 @@ impl Replica {
             is_known: false,
             is_read: false,
             reading: Reading::default(),
+            staleness: Staleness::default(),
             ask_ready_ms: 0,
         }
     }
@@ -134,6 +139,10 @@ impl Replica {
             Input::Tick => self.tell(out, |roster, told| roster.handle(roster::Input::Tick, now, told)),
         }
         self.ask(now.mono_ms, out);
+        // Nobody has been told anything of a room that was never known.
+        if self.is_known {
+            out.extend(self.staleness.notice(self.is_current(), now.mono_ms).map(Output::Stale));
+        }
     }
 
     /// When the next [`Input::Tick`] has something to do.
@@ -141,63 +150,7 @@ impl Replica {
     pub fn next_wake(&self) -> Option<u64> {
         let ask_ready_ms = (self.rows.retained() > 0).then_some(self.ask_ready_ms);
         let ask_ms = earliest(self.reading.due_ms(self.what()), ask_ready_ms).filter(|_| self.is_listening);
-        earliest(ask_ms, self.roster.next_wake())
-    }
-
-    /// Whether the room is known as it is. Otherwise it is as it was, or not known at all.
-    #[must_use]
-    pub fn is_current(&self) -> bool {
-        self.is_listening && self.is_read && self.catching.is_none() && self.reading.asked().is_none()
-    }
-
-    /// How far the room's changes have been taken in.
-    #[must_use]
-    pub fn stamp(&self) -> Stamp {
-        self.stamp
-    }
-
-    /// The version of the roster as told.
-    #[must_use]
-    pub fn version(&self) -> Version {
-        self.roster.version()
-    }
-
-    /// The page after `cursor`, or the first one; see [`Roster::page`].
-    pub fn page(&self, cursor: Option<&str>, limit: usize) -> Result<Page, BadCursor> {
-        let last = cursor.map(parse_cursor).transpose()?;
-        Ok(self.roster.page(last.as_ref(), limit))
-    }
-
-    /// How a reader that knows `version` catches up; a text that is no version gets a snapshot.
-    #[must_use]
-    pub fn since(&self, version: &str) -> Since {
-        match version.parse() {
-            Ok(version) => self.roster.since(&version),
-            Err(_) => Since::Snapshot(self.roster.page(None, usize::MAX)),
-        }
-    }
-
-    /// Exact counts.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        self.roster.stats()
-    }
-
-    /// The clients, in no order.
-    pub fn clients(&self) -> impl Iterator<Item = &Arc<Member>> {
-        self.roster.clients()
-    }
-
-    /// Rows retained from before the room's generation.
-    #[must_use]
-    pub fn retained(&self) -> usize {
-        self.rows.retained()
-    }
-
-    /// Who wrote them. Whoever knows one of them to be dead says so.
-    #[must_use]
-    pub fn retained_owners(&self) -> BTreeSet<OwnerId> {
-        self.rows.retained_owners()
+        earliest(ask_ms, earliest(self.staleness.due_ms(), self.roster.next_wake()))
     }
 
     /// Up to where changes are known, the snapshot's included that is not yet shown.

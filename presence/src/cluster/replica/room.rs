@@ -92,6 +92,8 @@ pub(super) struct Gateway {
     /// Rosters that it has told.
     pub(super) told: Vec<(Version, BTreeMap<MemberKey, Entry>)>,
     pub(super) seq: Stamp,
+    /// What it said last of that.
+    pub(super) is_stale: bool,
     /// The roamer went away; or the node lost everything before the gateway knew where the roamer was, and nobody can tell
     /// it then that it is still with another owner, who has not announced itself.
     pub(super) has_lost_roamer: bool,
@@ -122,8 +124,14 @@ impl Gateway {
             reader: Reader::default(),
             told: Vec::new(),
             seq: Stamp::default(),
+            is_stale: false,
             has_lost_roamer: false,
         }
+    }
+
+    /// The version of the roster as told.
+    pub(super) fn version(&self) -> Version {
+        self.replica.page(None, 1).unwrap().version
     }
 
     /// All pages, united.
@@ -152,7 +160,7 @@ impl Gateway {
     }
 
     pub(super) fn remember(&mut self) {
-        let (version, pages) = (self.replica.version(), self.pages());
+        let (version, pages) = (self.version(), self.pages());
         assert_eq!(*self.reader.entries.get_or_insert_with(|| pages.clone()), pages, "diffs alone make the roster");
         match self.told.iter().rev().find(|told| told.0 == version) {
             Some(told) => assert_eq!(told.1, pages, "{version} names one roster"),

@@ -1,6 +1,6 @@
 //! Pure: what a replica does in single cases.
 
-use super::{ASK_READY_MS, GAP_MS, HELD_ROWS_MAX, Input, Output, Replica};
+use super::{ASK_READY_MS, GAP_MS, HELD_ROWS_MAX, Input, Output, Replica, STALE_MS};
 use crate::{
     Rules, Stamp, Stats, Tiers,
     cluster::{
@@ -141,7 +141,7 @@ fn a_retained_row_goes_when_its_owner_is_ready_or_dead_and_all_is_here_that_was_
         assert_eq!((left(&early), replica.retained()), (false, 1));
         let out = told(&mut replica, Input::Heard(change(later(1).generation, 2)), ASK_READY_MS);
         assert_eq!((left(&out), replica.retained(), replica.stats().clients), (true, 0, 2));
-        assert_eq!(replica.version().stamp("local"), Some(later(2)));
+        assert_eq!(replica.page(None, 1).unwrap().version.stamp("local"), Some(later(2)));
     }
 }
 
@@ -175,4 +175,45 @@ fn a_member_s_retained_clients_come_before_the_others_whatever_their_places() {
     assert_eq!(&*first(&replica), "c5", "retained");
     told(&mut replica, again(2, of_ann(5, 2)), 0);
     assert_eq!(&*first(&replica), "c6", "both have places in the new generation");
+}
+
+#[test]
+fn a_room_that_is_not_heard_for_a_while_is_stale_until_it_is_read_and_each_turn_is_told_once() {
+    let at = |seq| Stamp { generation: 7, seq };
+    let mut replica = replica();
+    told(&mut replica, Input::Deaf, 1_000);
+    assert_eq!(replica.next_wake(), Some(1_000 + STALE_MS));
+    assert_eq!(told(&mut replica, Input::Deaf, 1_000 + STALE_MS - 1), [], "not yet, and from the first time on");
+    assert_eq!(told(&mut replica, Input::Tick, 1_000 + STALE_MS), [Output::Stale(true)]);
+    assert_eq!(told(&mut replica, Input::Tick, 1_000 + 2 * STALE_MS), []);
+    // An own write may bring a change all the same.
+    assert_eq!(told(&mut replica, Input::Heard(change(7, 2)), 20_000).len(), 2);
+    assert_eq!(told(&mut replica, Input::Listening, 21_000), [Output::Read]);
+    assert!(replica.is_stale());
+    let out = told(&mut replica, Input::Snapshot { from: at(3), to: at(3), rows: vec![row(0), row(2), row(3)] }, 21_000);
+    assert_eq!((out.len(), out.last()), (3, Some(&Output::Stale(false))), "after what is told with it: {out:?}");
+    assert!(!replica.is_stale());
+}
+
+#[test]
+fn a_room_is_not_stale_that_was_read_again_in_time_and_one_that_cannot_be_read_is() {
+    let at = Stamp { generation: 7, seq: 1 };
+    let mut replica = replica();
+    told(&mut replica, Input::Deaf, 0);
+    assert_eq!(told(&mut replica, Input::Listening, STALE_MS - 1), [Output::Read]);
+    assert_eq!(told(&mut replica, Input::Snapshot { from: at, to: at, rows: vec![row(0)] }, STALE_MS - 1), []);
+    assert_eq!(told(&mut replica, Input::Tick, 2 * STALE_MS), []);
+    assert_eq!(replica.next_wake(), None);
+
+    assert_eq!(told(&mut replica, Input::Listening, 20_000), [Output::Read], "it is heard, and not known");
+    told(&mut replica, Input::NotRead { random: 0 }, 20_000 + STALE_MS - 1);
+    assert!(told(&mut replica, Input::Tick, 20_000 + STALE_MS).contains(&Output::Stale(true)));
+}
+
+#[test]
+fn a_room_that_was_never_known_is_not_said_to_be_stale() {
+    let mut replica = Replica::new(Arc::new(Rules { region: "local".into(), grace_ms: 0, tiers: Tiers::default() }), 1);
+    told(&mut replica, Input::Deaf, 0);
+    assert_eq!(told(&mut replica, Input::Tick, 10 * STALE_MS), []);
+    assert!(!replica.is_stale() && replica.next_wake().is_none());
 }

@@ -342,6 +342,10 @@ impl World {
                 }
                 Output::Told(roster::Output::Changed(diff)) => at.follow(&diff),
                 Output::Told(roster::Output::Resumed) => panic!("nobody is held in a replica"),
+                Output::Stale(is_stale) => {
+                    assert_ne!(std::mem::replace(&mut at.is_stale, is_stale), is_stale, "said twice");
+                    assert!(is_stale != at.replica.is_current(), "said as it is");
+                }
             }
         }
         if at.replica.is_known {
