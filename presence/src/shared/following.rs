@@ -285,10 +285,7 @@ impl Shared {
             }
             Told::Left(member) => {
                 self.metrics.leaves.inc();
-                if self.writing.is_live(room, &member.client) {
-                    self.metrics.false_leaves.inc();
-                    tracing::error!(%room, client = %member.client, "presence: one who is here was told gone");
-                }
+                self.writing.told_gone(room, &member.client, self.now());
                 Event::Left { channel, member }
             }
             Told::Changed(diff) => Event::Changed { channel, diff },

@@ -15,7 +15,7 @@ pub(super) const METRICS: [(&str, &str); 10] = [
     ("headcount_presence_reap_seconds", "Seconds until all rows of a dead gateway were taken away from one Redis node."),
     (
         "headcount_presence_false_leaves_total",
-        "Members who were told gone while their client is connected here; must stay 0, but where this gateway was taken for dead.",
+        "Members who were told gone here while their client is connected here, and this gateway was not taken for dead; must stay 0.",
     ),
     ("headcount_presence_resyncs_total", "Times that a room was read, by what of it: its log after a gap, or the whole room."),
     ("headcount_presence_mismatches_total", "Times that a node had other rows of this gateway than it should, and all were written anew."),

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `writing` | what this gateway's own clients do goes to the nodes |
+//! | `leaves` | whether clients who are here were told gone rightly |
 //! | `following` | rooms whose rosters are needed here: read once, then kept up to date |
 //! | `fetching` | what of them is read |
 //! | `reading` | what services and clients ask |
@@ -12,9 +13,12 @@
 
 mod fetching;
 mod following;
+mod leaves;
 mod metrics;
 mod reading;
 mod reaping;
+#[cfg(test)]
+mod tests;
 mod users;
 mod watched;
 mod watching;

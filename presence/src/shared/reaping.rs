@@ -229,7 +229,7 @@ impl Shared {
         Done { reaping, input }
     }
 
-    async fn take_away(self: &Arc<Shared>, node: &Arc<str>, owner: &OwnerId, seen_ms: u64) -> Result<usize, String> {
+    pub(super) async fn take_away(self: &Arc<Shared>, node: &Arc<str>, owner: &OwnerId, seen_ms: u64) -> Result<usize, String> {
         let link = self.nodes.link(node).map_err(|error| error.to_string())?;
         let mut count = 0;
         let mut last_ms = self.now().mono_ms;

@@ -1,7 +1,7 @@
 //! I/O: what this gateway's own clients do goes to the nodes, in batches: one call per slot at a time, and what comes
 //! meanwhile goes with the next one.
 
-use super::Shared;
+use super::{Shared, leaves::Leaves};
 use crate::{
     cluster::{
         OwnerId, RoomId,
@@ -13,7 +13,7 @@ use crate::{
 use parking_lot::Mutex;
 use prometheus::IntGauge;
 use protocol::time::Now;
-use ring_coordinator::slot::Slot;
+use ring_coordinator::{slot::Slot, view::View};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{Notify, watch},
@@ -38,6 +38,8 @@ pub(super) struct Writing {
     /// Something was written.
     stored: Notify,
     incarnation: watch::Sender<u64>,
+    /// Locked after the owner.
+    leaves: Mutex<Leaves>,
     /// What answered at each node when that was looked at last.
     lives: Mutex<Lives>,
 }
@@ -47,7 +49,8 @@ type Lives = Arc<HashMap<Arc<str>, Arc<str>>>;
 impl Writing {
     pub(super) fn new(owner: Owner) -> Writing {
         let incarnation = watch::Sender::new(owner.id().incarnation);
-        Writing { owner: Mutex::new(owner), work: Notify::new(), stored: Notify::new(), incarnation, lives: Mutex::default() }
+        let (work, stored, leaves, lives) = (Notify::new(), Notify::new(), Mutex::default(), Mutex::default());
+        Writing { owner: Mutex::new(owner), work, stored, incarnation, leaves, lives }
     }
 
     pub(super) fn incarnation(&self) -> watch::Receiver<u64> {
@@ -70,9 +73,14 @@ impl Writing {
         self.change(|owner| slots.iter().for_each(|slot| owner.doubt(*slot)));
     }
 
-    /// Whether the client is connected, and in the room.
-    pub(super) fn is_live(&self, room: &RoomId, client: &str) -> bool {
-        self.owner.lock().is_live(room, client)
+    /// A client was told gone here; see [`Leaves`]. Nothing happens if it is not connected, and in the room.
+    pub(super) fn told_gone(&self, room: &RoomId, client: &str, now: Now) {
+        let mut owner = self.owner.lock();
+        if owner.is_live(room, client) && self.leaves.lock().tell(room.slot(), now.mono_ms) {
+            tracing::warn!(%room, client, "presence: one who is here was told gone; the node is asked whether this gateway counts as dead");
+            owner.doubt(room.slot());
+            self.work.notify_one();
+        }
     }
 
     /// See [`Owner::surpass`].
@@ -81,16 +89,15 @@ impl Writing {
     }
 
     /// Those who judge who is dead hear of another incarnation when all its rows stand: until then the rows of the one before it
-    /// are this gateway's, too.
-    fn tell_incarnation(&self) {
-        let incarnation = {
-            let owner = self.owner.lock();
-            if !owner.is_announced() {
-                return;
-            }
-            owner.id().incarnation
-        };
-        self.incarnation.send_if_modified(|known| std::mem::replace(known, incarnation) != incarnation);
+    /// are this gateway's, too. Returns how many leaves that were told here are false, as shows then.
+    fn tell_incarnation(&self, now: Now) -> u64 {
+        let owner = self.owner.lock();
+        if !owner.is_announced() {
+            return 0;
+        }
+        let incarnation = owner.id().incarnation;
+        let is_renamed = self.incarnation.send_if_modified(|known| std::mem::replace(known, incarnation) != incarnation);
+        self.leaves.lock().judge(is_renamed, now.mono_ms)
     }
 
     /// A node was heard of a generation of the slot: if the rows are announced in another one they are announced anew.
@@ -202,7 +209,7 @@ impl Shared {
 
     /// What the metrics show of this gateway's clients.
     pub(super) fn show(&self) {
-        self.writing.tell_incarnation();
+        self.judge_leaves();
         let (rows, held, unsaid) = {
             let owner = self.writing.owner.lock();
             (owner.clients(), owner.held(), owner.unsaid())
@@ -218,17 +225,24 @@ impl Shared {
         let now: Now = self.now();
         self.writing.owner.lock().finished(call.slot, call.number, outcome, now);
         self.writing.stored.notify_waiters();
+        if !self.writing.leaves.lock().is_empty() {
+            self.judge_leaves();
+        }
+    }
+
+    fn judge_leaves(&self) {
+        let false_leaves = self.writing.tell_incarnation(self.now());
+        if false_leaves > 0 {
+            self.metrics.false_leaves.inc_by(false_leaves);
+            tracing::error!(false_leaves, "presence: who was told gone is here, and this gateway was never taken for dead");
+        }
     }
 
     async fn try_call(self: &Arc<Shared>, call: &Call) -> Outcome {
         let Call { slot, number, owner, at, is_first, generation, what } = call;
         let slot = *slot;
-        // The epoch and the place are of one ring: by a later one's epoch the fence would let it through at a node that has lost
-        // the slot, where it would be found when the slot comes back.
-        let view = self.view.load_full().filter(|view| view.owner(slot) == Some(&at.node));
-        let (Ok(link), Some(ring_epoch)) = (self.nodes.link(&at.node), view.map(|view| view.epoch())) else {
-            return Outcome::Retry;
-        };
+        let ring_epoch = self.view.load().as_ref().and_then(|view| epoch_at(view, slot, &at.node));
+        let (Ok(link), Some(ring_epoch)) = (self.nodes.link(&at.node), ring_epoch) else { return Outcome::Retry };
         if *link.life().as_str() != *at.life {
             return Outcome::Retry;
         }
@@ -262,5 +276,64 @@ impl Shared {
                 Outcome::Retry
             }
         }
+    }
+}
+
+/// The epoch of the ring, if by it the slot is at the node: by a later ring's epoch the fence would let a call through at a node that
+/// has lost the slot, and what it writes would be found when the slot comes back.
+fn epoch_at(view: &View, slot: Slot, node: &Arc<str>) -> Option<u64> {
+    (view.owner(slot) == Some(node)).then(|| view.epoch())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::member::Member;
+    use bytes::Bytes;
+    use ring_coordinator::document::{Document, Layout, Node};
+
+    const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_000 };
+
+    fn view(epoch: u64, nodes: &[&str]) -> View {
+        let node =
+            |id: &&str| Node { id: (*id).to_owned(), url: format!("redis://{id}"), weight: 1, state: Default::default(), incarnation: 1 };
+        let current = Layout { nodes: nodes.iter().map(node).collect(), ..Layout::default() };
+        View::new(Document { epoch, current, ..Document::default() })
+    }
+
+    #[test]
+    fn a_call_goes_to_where_the_slot_was_by_the_epoch_of_a_ring_that_has_it_there_or_not_at_all() {
+        let (before, after) = (view(1, &["a"]), view(2, &["a", "b"]));
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let moved = (0..).map(|number| Slot::new(number).unwrap()).find(|slot| after.owner(*slot) == Some(&b)).unwrap();
+        assert_eq!((epoch_at(&before, moved, &a), epoch_at(&after, moved, &a), epoch_at(&after, moved, &b)), (Some(1), None, Some(2)));
+    }
+
+    #[test]
+    fn another_incarnation_is_told_when_all_slots_are_announced_under_it_and_no_sooner() {
+        let mut owner = Owner::new("g".into(), 17, 0);
+        for room in ["chat:a", "chat:b"] {
+            let member = Member { client: "c".into(), user: "u".into(), conn_info: Bytes::new(), chan_info: Bytes::new() };
+            owner.join(&RoomId::parse(room).unwrap(), member);
+        }
+        let writing = Writing::new(owner);
+        let told = writing.incarnation();
+        let place_of = |_| Some(At { node: "a".into(), life: "1".into() });
+        let next = || writing.owner.lock().next(&place_of, NOW.plus_ms(60_000));
+        let end = |call: Call, outcome| writing.owner.lock().finished(call.slot, call.number, outcome, NOW);
+        while let Some(call) = next() {
+            end(call, Outcome::Stored(1));
+        }
+        writing.change(|owner| owner.surpass(17, NOW));
+        assert_eq!((writing.tell_incarnation(NOW), *told.borrow()), (0, 17));
+        writing.change(|owner| owner.surpass(18, NOW));
+        let mut calls = 0;
+        while let Some(call) = next() {
+            assert_eq!((writing.tell_incarnation(NOW), *told.borrow()), (0, 17), "after {calls} calls");
+            end(call, Outcome::Stored(1));
+            calls += 1;
+        }
+        writing.tell_incarnation(NOW);
+        assert_eq!((calls, *told.borrow()), (4, 1_000), "two slots, of each the rows and that they are all");
     }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub)] // All of this is a test, also what stands outside of #[test] functions.
 
 mod contacts;
+mod gone;
 mod kept;
 mod online;
 mod region;
