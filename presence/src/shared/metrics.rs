@@ -3,7 +3,7 @@
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// Every metric with its help; joins, leaves and graces are those of [`crate::metrics::METRICS`].
-pub(super) const METRICS: [(&str, &str); 10] = [
+pub(super) const METRICS: [(&str, &str); 11] = [
     ("headcount_presence_followed_rooms", "Rooms whose rosters are kept here, because somebody here wants to know them."),
     ("headcount_presence_unsaid", "Clients of this gateway of whom a Redis node has not confirmed what became of them."),
     (
@@ -19,6 +19,10 @@ pub(super) const METRICS: [(&str, &str); 10] = [
     ),
     ("headcount_presence_resyncs_total", "Times that a room was read, by what of it: its log after a gap, or the whole room."),
     ("headcount_presence_mismatches_total", "Times that a node had other rows of this gateway than it should, and all were written anew."),
+    (
+        "headcount_presence_owners_ignored_total",
+        "Times that somebody looked and left out an owner of rows because too many are known; it is not reaped before others are gone.",
+    ),
     ("headcount_presence_undecoded_total", "Changes of rooms that could not be read; the rooms were read anew."),
 ];
 
@@ -38,6 +42,7 @@ pub(super) struct Metrics {
     pub(super) false_leaves: IntCounter,
     pub(super) resyncs: IntCounterVec,
     pub(super) mismatches: IntCounter,
+    pub(super) owners_ignored: IntCounter,
     pub(super) undecoded: IntCounter,
 }
 
@@ -52,7 +57,7 @@ impl Metrics {
             let counter = IntCounter::new(name, help)?;
             registry.register(Box::new(counter.clone())).map(|()| counter)
         };
-        let [followed, unsaid, rows, fenced, reaped, reap_seconds, false_leaves, resyncs, mismatches, undecoded] = METRICS;
+        let [followed, unsaid, rows, fenced, reaped, reap_seconds, false_leaves, resyncs, mismatches, owners_ignored, undecoded] = METRICS;
         let buckets = vec![0.01, 0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
         let reap_seconds = Histogram::with_opts(HistogramOpts::new(reap_seconds.0, reap_seconds.1).buckets(buckets))?;
         registry.register(Box::new(reap_seconds.clone()))?;
@@ -73,6 +78,7 @@ impl Metrics {
             false_leaves: counter(false_leaves)?,
             resyncs,
             mismatches: counter(mismatches)?,
+            owners_ignored: counter(owners_ignored)?,
             undecoded: counter(undecoded)?,
         })
     }

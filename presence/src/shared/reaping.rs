@@ -127,6 +127,7 @@ impl Shared {
             inputs.insert(0, Input::Nodes(serving));
             let (now, mut out) = (self.now(), Vec::new());
             inputs.into_iter().for_each(|input| reaper.handle(input, now, &mut out));
+            self.metrics.owners_ignored.inc_by(reaper.ignored() - self.metrics.owners_ignored.get());
             for output in out {
                 match output {
                     Output::Listen(gateway) => self.listen_for(&gateway),

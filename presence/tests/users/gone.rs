@@ -1,8 +1,8 @@
-//! Clients who are told gone where they are connected.
+//! Clients who are told gone where they are connected; and owners of rows, more than are known who might be gone.
 
 use crate::region::{Gateway, PATIENCE, Region, owner, place};
 use presence::{
-    cluster::{Edge, RoomId},
+    cluster::{Edge, RoomId, reaper::OWNERS_MAX},
     redis::{Turn, reap, write},
 };
 use protocol::name::Channel;
@@ -42,4 +42,18 @@ async fn a_leave_of_one_who_is_here_is_false_unless_the_gateway_was_taken_for_de
     write(place(&link, &room, &region), &owner("g1", one.incarnation()), Turn::default(), &[gone]).await.unwrap();
     until_back(&one, &channel, 2.0).await;
     eventually(PATIENCE, async || if false_leaves() == 1.0 { Ok(()) } else { Err("not counted") }).await;
+}
+
+#[tokio::test]
+async fn owners_beyond_the_bound_are_counted() {
+    let region = Region::start().await;
+    let one = region.gateway("g1").await;
+    let ignored = || one.metric("headcount_presence_owners_ignored_total");
+    let enter = async |count: usize| {
+        let fill = "for i = 1, ARGV[1] do redis.call('SADD', 'hc:owners', 'g' .. i .. '.1') end";
+        region.servers[0].cli(&["EVAL", fill, "0", &count.to_string()]).await.unwrap();
+    };
+    enter(OWNERS_MAX + 3).await;
+    eventually(PATIENCE, async || if ignored() >= 3.0 { Ok(()) } else { Err("not counted") }).await;
+    assert_eq!(ignored() % 3.0, 0.0, "three at each look");
 }

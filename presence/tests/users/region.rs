@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use parking_lot::Mutex;
 use presence::{
-    Departure, Erased, Event, Member, Presence, Rules, Shared, SharedConfig, Tiers, UserPresence,
+    Departure, Erased, Event, Member, Presence, Rules, Shared, SharedConfig, Tiers, Unavailable, UserPresence,
     cluster::{OwnerId, RoomId},
     redis::Place,
     scripts,

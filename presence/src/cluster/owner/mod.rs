@@ -299,12 +299,6 @@ impl Owner {
         self.graces.len()
     }
 
-    /// Rooms with clients, or with some whose end is not confirmed.
-    #[must_use]
-    pub fn rooms(&self) -> usize {
-        self.slots.values().map(Rooms::rooms).sum()
-    }
-
     /// Members of whom something is to be said, room by room.
     #[must_use]
     pub fn unsaid(&self) -> usize {

@@ -80,10 +80,6 @@ impl Rooms {
         self.announced.as_ref().is_some_and(is_there)
     }
 
-    pub(super) fn rooms(&self) -> usize {
-        self.rooms.len()
-    }
-
     /// Members of whom something is to be said, room by room.
     pub(super) fn unsaid(&self) -> usize {
         self.turns.iter().filter_map(|room| self.rooms.get(room)).map(Room::unsaid).sum()
