@@ -7,7 +7,12 @@ use presence::{
     redis::{Turn, ready, register, stats, write},
 };
 use protocol::name::Channel;
+use std::time::Duration;
 use testkit::eventually;
+use tokio::time::timeout;
+
+/// Less than somebody waits until a room is known.
+const AT_ONCE: Duration = Duration::from_secs(3);
 
 fn channel(name: &str) -> Channel {
     Channel::parse(name).unwrap()
@@ -45,8 +50,8 @@ async fn what_is_known_is_answered_and_said_to_be_old_while_the_node_stands_stil
     assert!(error.contains(&name) && error.contains("retry"), "{error}");
     eventually(PATIENCE, async || if turns(&one).is_empty() { Err("nothing was told") } else { Ok(()) }).await;
     assert!(one.presence.first_page(&here, 9).unwrap().is_stale && turns(&one)[0].contains("is_stale: true"));
-    // Whoever comes now is told from there on, too.
-    one.follow(&here).await;
+    // Whoever comes now is told from there on, too, and does not wait for the node.
+    timeout(AT_ONCE, one.follow(&here)).await.unwrap();
     assert_eq!(said(&one, &here, &["ann"]).await, [true; 3]);
     server.thaw().await;
     eventually(PATIENCE, async || if said(&one, &here, &["ann"]).await == [false; 3] { Ok(()) } else { Err("stale") }).await;
