@@ -4,6 +4,7 @@ import http from 'node:http';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { ARTIFACTS, launch, open, PHONE } from './browser.mjs';
+import { startRegion } from './operated.mjs';
 import { GUARDED, layWire, startNode, token } from './server.mjs';
 import { eventually } from './wait.mjs';
 
@@ -134,6 +135,21 @@ test('after a crash of the node the page says that history was lost, and goes on
   await say(ann, 'after');
   await hears(ann, 'after');
   await shows(ann, '1');
+});
+
+test('while the Redis node behind it stands still the page says that its people may have gone, and keeps them', async (t) => {
+  const region = await startRegion(t, { redis: 1, gateways: 1 });
+  const [ann, bob] = [await visit(t, region.gateways[0], { user: 'ann' }), await visit(t, region.gateways[0], { user: 'bob' })];
+  for (const page of [ann, bob]) await sees(page, 'ann', 'bob');
+  const { child } = region.redis.get('redis-0');
+  child.kill('SIGSTOP');
+  for (const page of [ann, bob]) await page.getByText('Last seen here').waitFor();
+  assert.equal(await ann.locator('#pill').getAttribute('data-state'), 'connected');
+  assert.deepEqual([await people(ann), await ann.locator('#count').getAttribute('data-value')], [['ann', 'bob'], '2']);
+  child.kill('SIGCONT');
+  for (const page of [ann, bob]) await page.getByText('Here now').waitFor();
+  await visit(t, region.gateways[0], { user: 'carla' });
+  for (const page of [ann, bob]) await sees(page, 'ann', 'bob', 'carla');
 });
 
 test('where tokens are required the page asks for one, and says when it is refused', async (t) => {

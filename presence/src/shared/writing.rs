@@ -313,7 +313,8 @@ mod tests {
     fn another_incarnation_is_told_when_all_slots_are_announced_under_it_and_no_sooner() {
         let mut owner = Owner::new("g".into(), 17, 0);
         for room in ["chat:a", "chat:b"] {
-            let member = Member { client: "c".into(), user: "u".into(), conn_info: Bytes::new(), chan_info: Bytes::new() };
+            let member =
+                Member { client: "c".into(), user: "u".into(), conn_info: Bytes::new(), chan_info: Bytes::new(), status: Bytes::new() };
             owner.join(&RoomId::parse(room).unwrap(), member);
         }
         let writing = Writing::new(owner);

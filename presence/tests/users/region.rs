@@ -112,7 +112,7 @@ pub fn owner(gateway: &str, incarnation: u64) -> OwnerId {
 }
 
 pub fn member(user: &str, client: &str) -> Member {
-    Member { client: client.into(), user: user.into(), conn_info: Bytes::new(), chan_info: Bytes::new() }
+    Member { client: client.into(), user: user.into(), conn_info: Bytes::new(), chan_info: Bytes::new(), status: Bytes::new() }
 }
 
 pub struct Gateway {
