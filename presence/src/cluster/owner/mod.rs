@@ -41,6 +41,9 @@ use std::{
 };
 use xxhash_rust::xxh3::xxh3_64;
 
+/// Among so many incarnations one is chosen by a life that has to go beyond another one's; each is a millisecond ahead of the clock.
+const LIVES_APART: u64 = 1_000;
+
 /// Where a slot is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At {
@@ -215,8 +218,7 @@ impl Owner {
             Outcome::Fenced(least) => {
                 self.wait(slot, now);
                 if least > self.id.incarnation {
-                    self.id.incarnation = now.wall_ms.max(least); // more than before, as `least` is
-                    self.look_at_all();
+                    self.rename(least, now);
                 }
             }
         }
@@ -226,8 +228,7 @@ impl Owner {
     /// announces everything anew. Nothing happens if it does already.
     pub fn surpass(&mut self, incarnation: u64, now: Now) {
         if incarnation > self.id.incarnation {
-            self.id.incarnation = now.wall_ms.max(incarnation.saturating_add(1));
-            self.look_at_all();
+            self.rename(incarnation.saturating_add(1), now);
         }
     }
 
@@ -348,6 +349,14 @@ impl Owner {
             self.graces.set(until_ms, (room.clone(), client));
         }
         self.look_at(slot);
+    }
+
+    /// Goes on under a name of at least this incarnation, which is higher than before. Where the clock is behind, an earlier life
+    /// that was behind, too, must not have chosen the same name: its rows would count as this one's for ever. So it depends on the time.
+    fn rename(&mut self, least: u64, now: Now) {
+        let apart = xxh3_64(&now.wall_ms.to_le_bytes()) % LIVES_APART;
+        self.id.incarnation = now.wall_ms.max(least.saturating_add(apart));
+        self.look_at_all();
     }
 
     fn look_at(&mut self, slot: Slot) {

@@ -1,7 +1,7 @@
 //! What an owner writes, case by case.
 
 use super::{
-    At, Call, Outcome, Owner, What,
+    At, Call, LIVES_APART, Outcome, Owner, What,
     schedule::{member, rooms},
 };
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
 };
 use protocol::time::Now;
 use ring_coordinator::slot::Slot;
+use std::collections::BTreeSet;
 
 const GRACE_MS: u64 = 1_000;
 const NOW: Now = Now { mono_ms: 5_000, wall_ms: 1_000_000 };
@@ -216,12 +217,13 @@ fn another_generation_and_a_doubt_make_everything_be_written_again() {
 
 #[test]
 fn a_fenced_owner_goes_on_under_a_higher_name_in_all_slots() {
-    for (least, incarnation) in [(18, NOW.wall_ms), (NOW.wall_ms + 5, NOW.wall_ms + 5)] {
+    for least in [18, NOW.wall_ms + 5] {
         let mut owner = settled(&rooms()[0]);
         owner.join(&rooms()[2], member("b", "bob", ""));
         let call = next(&mut owner).unwrap();
         owner.finished(call.slot, call.number, Outcome::Fenced(least), NOW);
-        assert_eq!(owner.id().incarnation, incarnation);
+        let incarnation = owner.id().incarnation;
+        assert!(incarnation >= NOW.wall_ms.max(least) && incarnation < NOW.wall_ms + 5 + LIVES_APART);
         owner.finished(call.slot, call.number, Outcome::Fenced(u64::MAX), NOW);
         assert_eq!(owner.id().incarnation, incarnation, "a call ends once");
         let calls = calls(&mut owner, "a", 1, NOW.plus_ms(10_000));
@@ -232,6 +234,20 @@ fn a_fenced_owner_goes_on_under_a_higher_name_in_all_slots() {
         owner.finished(call.slot, call.number, Outcome::Fenced(least), NOW.plus_ms(10));
         assert_eq!(owner.id().incarnation, incarnation, "this name is not meant");
     }
+}
+
+#[test]
+fn two_lives_that_are_behind_the_same_name_do_not_go_on_under_one() {
+    let ahead = NOW.wall_ms + 1_000_000;
+    let lives: BTreeSet<u64> = (0..20)
+        .map(|life| {
+            let now = NOW.plus_ms(life * 1_000);
+            let mut owner = owner();
+            owner.surpass(ahead, now);
+            owner.id().incarnation
+        })
+        .collect();
+    assert!(lives.len() >= 19 && lives.iter().all(|life| *life > ahead), "{lives:?}");
 }
 
 #[test]
