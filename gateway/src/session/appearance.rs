@@ -2,8 +2,8 @@
 //!
 //! An invisible client is in no roster and not online, and whatever is told of members, counts them or follows from that
 //! leaves it out. It receives everything, and what it publishes names it as ever: to act is not to be present. It is a matter of
-//! this connection: its user is seen as long as another one of the user's is visible, and the next connection is as its
-//! token says.
+//! this connection: its user is seen as long as another one of the user's is visible, for the grace also one that broke; and
+//! the next connection is as its token says.
 //!
 //! A status is said of the client in one channel while its roster shows it, and ends with that: who unsubscribes, becomes
 //! invisible or comes back as another client says it again.
