@@ -49,6 +49,8 @@ pub fn pattern(kind: Kind) -> String {
 pub const PRESENCE: &str = "hc:{*}:p*";
 /// What presence keeps and gateways cannot say again: contacts in both directions, and when users were seen last.
 pub const KEPT: &str = "hc:{*}:p[bkz]:*";
+/// What services were told and are to be told, for SCAN.
+pub const HOOKS: &str = "hc:{*}:h[lt]:*";
 
 /// The slot in a key.
 #[must_use]

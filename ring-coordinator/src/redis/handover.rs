@@ -3,7 +3,7 @@
 
 use super::{CallError, Link, Reply, Script, fence, fence_key};
 use crate::{
-    key::{KEPT, Kind, PRESENCE, key, parse, pattern, slot_of},
+    key::{HOOKS, KEPT, Kind, PRESENCE, key, parse, pattern, slot_of},
     slot::Slot,
 };
 use futures_util::{StreamExt, stream};
@@ -86,7 +86,7 @@ pub async fn hand_over(from: &Link, to: &Link, epoch: u64, slot: Slot, channel: 
 }
 
 /// Copies every channel of the slots for which `to` names a new owner. Idle channels are touched by nobody else. And what
-/// presence keeps there and gateways cannot say again; their rows they do.
+/// presence keeps there and gateways cannot say again, with what services are told; their rows they do.
 pub async fn sweep(from: &Link, to: impl Fn(Slot) -> Option<Link>, epoch: u64) -> Result<Swept, CallError> {
     let mut swept = Swept::default();
     let mut cursor = b"0".to_vec();
@@ -112,26 +112,34 @@ pub async fn sweep(from: &Link, to: impl Fn(Slot) -> Option<Link>, epoch: u64) -
         }
         cursor = next;
     }
-    hand_over_kept(from, to, epoch, &mut swept).await?;
+    for pattern in [KEPT, HOOKS] {
+        hand_over_kept(from, &to, pattern, epoch, &mut swept).await?;
+    }
     Ok(swept)
 }
 
-async fn hand_over_kept(from: &Link, to: impl Fn(Slot) -> Option<Link>, epoch: u64, swept: &mut Swept) -> Result<(), CallError> {
+async fn hand_over_kept(
+    from: &Link,
+    to: &impl Fn(Slot) -> Option<Link>,
+    pattern: &str,
+    epoch: u64,
+    swept: &mut Swept,
+) -> Result<(), CallError> {
     let mut cursor = b"0".to_vec();
     loop {
-        let (next, keys) = scan_keys(from, &cursor, KEPT).await?;
-        for (slot, name, to) in keys.into_iter().filter_map(|(slot, name)| to(slot).map(|to| (slot, name, to))) {
-            // From here on nothing changes there.
-            fence(from, &[slot], epoch).await?;
-            let dump = from.command(redis::cmd("DUMP").arg(&name)).await?;
-            let Some(dump) = dump.bytes() else { continue };
-            let (fence, epoch) = (fence_key(slot), epoch.to_string());
-            match to.call(&MERGE, &[fence.as_bytes(), name.as_bytes()], &[epoch.as_bytes(), dump]).await {
-                Ok(merged) if merged.integer() == Some(1) => swept.copied += 1,
-                Ok(_) => swept.already += 1,
+        let (next, keys) = scan_keys(from, &cursor, pattern).await?;
+        let moves = keys.into_iter().filter_map(|(slot, name)| to(slot).map(|to| (slot, name, to)));
+        let copies = moves.map(|(slot, name, to)| async move { hand_over_key(from, &to, epoch, slot, &name).await });
+        let mut copies = stream::iter(copies).buffer_unordered(AT_ONCE);
+        while let Some(done) = copies.next().await {
+            match done {
+                Ok(HandedOver::Copied) => swept.copied += 1,
+                Ok(HandedOver::Already) => swept.already += 1,
+                Ok(HandedOver::Empty | HandedOver::TooLarge) => {}
+                Err(HandOverError::From(error)) => return Err(error),
                 Err(error) => {
                     swept.failed += 1;
-                    tracing::warn!(name, %error, "what is kept of users was not handed over");
+                    tracing::warn!(%error, "what is kept of presence was not handed over");
                 }
             }
         }
@@ -142,10 +150,20 @@ async fn hand_over_kept(from: &Link, to: impl Fn(Slot) -> Option<Link>, epoch: u
     }
 }
 
+async fn hand_over_key(from: &Link, to: &Link, epoch: u64, slot: Slot, name: &str) -> Result<HandedOver, HandOverError> {
+    // From here on nothing changes there.
+    fence(from, &[slot], epoch).await.map_err(HandOverError::From)?;
+    let dump = from.command(redis::cmd("DUMP").arg(name)).await.map_err(HandOverError::From)?;
+    let Some(dump) = dump.bytes() else { return Ok(HandedOver::Empty) };
+    let (fence, epoch) = (fence_key(slot), epoch.to_string());
+    let merged = to.call(&MERGE, &[fence.as_bytes(), name.as_bytes()], &[epoch.as_bytes(), dump]).await.map_err(HandOverError::To)?;
+    Ok(if merged.integer() == Some(1) { HandedOver::Copied } else { HandedOver::Already })
+}
+
 /// Deletes what a node has kept of slots that are gone from it. The fences stay.
 pub async fn forget(at: &Link, gone: impl Fn(Slot) -> bool) -> Result<usize, CallError> {
     let mut forgotten = 0;
-    for pattern in Kind::ALL.map(pattern).iter().map(String::as_str).chain([PRESENCE]) {
+    for pattern in Kind::ALL.map(pattern).iter().map(String::as_str).chain([PRESENCE, HOOKS]) {
         let mut cursor = b"0".to_vec();
         loop {
             let (next, keys) = scan_keys(at, &cursor, pattern).await?;

@@ -74,6 +74,44 @@ async fn what_nobody_could_say_again_of_users_goes_along_and_rows_do_not() {
 }
 
 #[tokio::test]
+async fn what_services_are_told_goes_on_at_the_new_node_instead_of_what_was_left_behind_there() {
+    let (old, new) = (RedisServer::start(&[]).await, RedisServer::start(&[]).await);
+    let gateway = Gateway::new(Access::default(), &[]);
+    gateway.nodes.apply(&document(&[("old", &old.url(), 1), ("new", &new.url(), 1)]));
+    let from = eventually(PATIENCE, async || gateway.nodes.link("old")).await;
+    let to = eventually(PATIENCE, async || gateway.nodes.link("new")).await;
+    let slot = Slot::of_bytes(b"users 3");
+    let of = |rest: &str| format!("hc:{{{}}}:{rest}", slot.number());
+    let (log, rooms, users, history) = (of("hl:log"), of("ht:rooms"), of("ht:users 3"), of("hist:chat:1"));
+    old.cli(&["XADD", &log, "5-0", "k", "o", "n", "chat:1"]).await.unwrap();
+    old.cli(&["SADD", &rooms, "chat:1", " 4"]).await.unwrap();
+    old.cli(&["SADD", &users, "uann", " "]).await.unwrap();
+    old.cli(&["XADD", &history, "1-0", "d", "kept"]).await.unwrap();
+    new.cli(&["XADD", &log, "3-0", "k", "v", "n", "chat:2"]).await.unwrap();
+    new.cli(&["SADD", &rooms, "chat:2", " 2"]).await.unwrap();
+    new.cli(&["SADD", &users, "ubob", " "]).await.unwrap();
+    // A generation of former times, when services were told here.
+    new.cli(&["HSET", &of("pmeta"), "ring", "6", "gen", "12345678", "hooks", "212345678"]).await.unwrap();
+
+    let texts = |texts: &[&str]| Reply::List(texts.iter().map(|text| Reply::Text((*text).to_owned())).collect());
+    let moves = |moved: Slot| (moved == slot).then(|| to.clone());
+    assert_eq!(sweep(&from, moves, 7).await, Ok(Swept { copied: 3, ..Swept::default() }));
+    assert_eq!(new.cli(&["SORT", &rooms, "ALPHA"]).await.unwrap(), texts(&[" 4", "chat:1"]));
+    assert_eq!(new.cli(&["SORT", &users, "ALPHA"]).await.unwrap(), texts(&[" ", "uann"]));
+    let Reply::List(entries) = new.cli(&["XRANGE", &log, "-", "+"]).await.unwrap() else { panic!("no log") };
+    assert_eq!(entries, [Reply::List(vec![Reply::Text("5-0".to_owned()), texts(&["k", "o", "n", "chat:1"])])]);
+
+    // Once services are told at the new node, a copy that comes late changes nothing.
+    new.cli(&["HSET", &of("pmeta"), "ring", "7", "gen", "12345679", "hooks", "112345679"]).await.unwrap();
+    new.cli(&["SREM", &rooms, "chat:1"]).await.unwrap();
+    assert_eq!(sweep(&from, moves, 7).await, Ok(Swept { already: 3, ..Swept::default() }));
+    assert_eq!(new.cli(&["SMEMBERS", &rooms]).await.unwrap(), texts(&[" 4"]));
+
+    assert_eq!(forget(&from, |gone| gone == slot).await, Ok(4));
+    assert_eq!(old.cli(&["EXISTS", &log, &rooms, &users]).await.unwrap(), Reply::Integer(0));
+}
+
+#[tokio::test]
 async fn of_two_copies_of_the_ring_a_node_keeps_the_newer_one() {
     let server = RedisServer::start(&[]).await;
     let mut gateway = Gateway::at(&server);
