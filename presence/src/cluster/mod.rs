@@ -7,6 +7,7 @@
 //! | `owner` | a gateway's own clients, and what is to be written of them |
 //! | `replica` | one room as a gateway follows it |
 //! | `reaper`, `leases`, `silence` | which owners are dead: what etcd says of them, and what the nodes do |
+//! | `telling` | from when on all that happens at a node is logged for services |
 
 mod change;
 mod edge;
@@ -21,9 +22,13 @@ pub mod replica;
 mod room;
 mod row;
 mod silence;
+pub mod telling;
+#[cfg(test)]
+mod telling_laws;
 
 pub use change::{BadChange, CHANGE_EDGES_MAX, Change, RowChange};
 pub use edge::Edge;
 pub use reaper::Reaper;
 pub use room::{RoomId, USER_PARTITIONS};
 pub use row::{BadRow, OwnerId, Row};
+pub use telling::Telling;

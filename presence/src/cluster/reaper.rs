@@ -154,6 +154,14 @@ impl Reaper {
         self.ignored
     }
 
+    /// All gateways that may have clients and be alive; `None` if that cannot be known now, as after a gap in etcd.
+    #[must_use]
+    pub fn may_live(&self, now: Now) -> Option<BTreeSet<Arc<str>>> {
+        let knows = now.mono_ms >= self.settled_ms && self.leases.is_steady(now) && self.owners.len() < OWNERS_MAX;
+        let living = self.owners.iter().filter(|(_, known)| known.dead_ms.is_none()).map(|(owner, _)| owner.gateway.clone());
+        knows.then(|| living.collect())
+    }
+
     /// Takes in one fact and appends what follows from it.
     pub fn handle(&mut self, input: Input, now: Now, out: &mut Vec<Output>) {
         match input {

@@ -1,4 +1,4 @@
--- The rows of one room: loaded, changed in memory, written in one go. Follows slot.lua.
+-- The rows of one room: loaded, changed in memory, written in one go. Follows slot.lua and told.lua.
 -- ARGV: … the room, gateway, incarnation, and the beginning of the owner's rows; in a partition of the users how many
 -- last-seen times it keeps, else ''.
 --
@@ -98,6 +98,7 @@ local function wipe()
 end
 
 local seq, arrivals = standing(room)
+local had_rows = seq ~= nil
 
 -- Rows and members as they were (false: not there) and as they are now, in the order in which they were loaded; of a row also
 -- whose it was, and the member that it is of.
@@ -238,7 +239,7 @@ local function gone(client, seen_ms)
 end
 
 -- Writes what has changed, what takes away first: so a node that is out of memory lets it through, and refuses all else before
--- anything has changed.
+-- anything has changed. Returns the members who came, and those who went.
 local function store()
   local gone_clients, new_clients, new_rows = {}, {}, {}
   local came, left = {}, {[own_head] = {}}
@@ -316,11 +317,12 @@ local function store()
   if #times > 0 then
     call('ZREMRANGEBYRANK', SEEN, 0, -1 - tonumber(seen_max))
   end
+  return new_members, gone_members
 end
 
 -- Stores, and tells what there is to tell. Returns the valid generation, the place in it, clients, members, and the change.
 local function finish()
-  store()
+  local came, went = store()
   local clients, users = call('SCARD', CLIENTS), call('SCARD', USERS)
   local change = ''
   if news_count > 0 then
@@ -337,6 +339,11 @@ local function finish()
       call('HSET', META, 'floor', whole(floor))
     end
     call('PUBLISH', key('pre', room), change)
+    if told ~= '' and seen_max == '' then
+      tell_of_channel(room, seq, had_rows, clients > 0)
+    elseif told ~= '' then
+      tell_of_users(room, seq, came, went)
+    end
   end
   return {generation, whole(seq), clients, users, change}
 end

@@ -14,8 +14,8 @@ macro_rules! script {
     };
 }
 
-pub(super) static EDGES: LazyLock<Script> = script!("slot.lua", "room.lua", "edges.lua");
-pub(super) static REAP: LazyLock<Script> = script!("slot.lua", "room.lua", "reap.lua");
+pub(super) static EDGES: LazyLock<Script> = script!("slot.lua", "told.lua", "room.lua", "edges.lua");
+pub(super) static REAP: LazyLock<Script> = script!("slot.lua", "told.lua", "room.lua", "reap.lua");
 pub(super) static READY: LazyLock<Script> = script!("slot.lua", "ready.lua");
 pub(super) static RETIRE: LazyLock<Script> = script!("slot.lua", "retire.lua");
 pub(super) static READINESS: LazyLock<Script> = script!("slot.lua", "readiness.lua");
@@ -25,14 +25,25 @@ pub(super) static LOG: LazyLock<Script> = script!("slot.lua", "log.lua");
 pub(super) static USERS: LazyLock<Script> = script!("slot.lua", "users.lua");
 pub(super) static CONTACTS: LazyLock<Script> = script!("slot.lua", "contacts.lua");
 pub(super) static SET_CONTACTS: LazyLock<Script> = script!("slot.lua", "set_contacts.lua");
-pub(super) static ERASE: LazyLock<Script> = script!("slot.lua", "room.lua", "erase.lua");
+pub(super) static ERASE: LazyLock<Script> = script!("slot.lua", "told.lua", "room.lua", "erase.lua");
+pub(super) static SETTLE: LazyLock<Script> = script!("slot.lua", "told.lua", "settle.lua");
+pub(super) static HOOKS: LazyLock<Script> = script!("slot.lua", "hooks.lua");
+pub(super) static HOOKS_DONE: LazyLock<Script> = script!("slot.lua", "hooks_done.lua");
+pub(super) static PENDING: LazyLock<Script> = script!("pending.lua");
+pub(super) static STRAYS: LazyLock<Script> = script!("strays.lua");
+pub(super) static HOLD: LazyLock<Script> = script!("hold.lua");
+pub(super) static QUESTION: LazyLock<Script> = script!("question.lua");
+pub(super) static MARK: LazyLock<Script> = script!("mark.lua");
+pub(super) static PASSED: LazyLock<Script> = script!("passed.lua");
+pub(super) static FORGET_TOLD: LazyLock<Script> = script!("slot.lua", "forget_told.lua");
 
 /// Every script of presence, to be sent to each node beforehand.
 #[must_use]
 pub fn scripts() -> Vec<Script> {
     let of_rooms = [&EDGES, &REAP, &READY, &RETIRE, &READINESS, &STATS, &PAGE, &LOG];
     let of_users = [&USERS, &CONTACTS, &SET_CONTACTS, &ERASE];
-    of_rooms.into_iter().chain(of_users).map(|script| Script::clone(script)).collect()
+    let of_hooks = [&SETTLE, &HOOKS, &HOOKS_DONE, &PENDING, &STRAYS, &HOLD, &QUESTION, &MARK, &PASSED, &FORGET_TOLD];
+    of_rooms.into_iter().chain(of_users).chain(of_hooks).map(|script| Script::clone(script)).collect()
 }
 
 /// A room on its node, as one ring sees it.

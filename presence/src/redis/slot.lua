@@ -21,7 +21,7 @@ if fence > ring then
   return redis.error_reply('STALERING ' .. whole(fence))
 end
 
-local meta = call('HMGET', META, 'life', 'ring', 'n', 'gen', 'floor')
+local meta = call('HMGET', META, 'life', 'ring', 'n', 'gen', 'floor', 'hooks')
 -- Taken in again, the same process has another life; who has not heard of it would begin a generation of the old one, and
 -- those who have one of the new one, for ever.
 if meta[1] and meta[1] ~= ARGV[2] and string.match(meta[1], '^%w+') == string.match(ARGV[2], '^%w+') and tonumber(meta[2]) > ring then
@@ -30,10 +30,15 @@ end
 
 -- The valid generation, as its 8 bytes; nil if there is none. One that was begun by a ring older than the fence is from
 -- before this node has lost the slot. `floor` is the highest place that a room of it had reached when it became empty and was
--- forgotten: rooms begin there, so that no place is given out twice in a generation.
-local generation, floor = nil, 0
+-- forgotten: rooms begin there, so that no place is given out twice in a generation. `told`: whether services are told of its
+-- changes at once; '' if not, '2' if what they were told is what is so, '1' if that is not compared yet. It stands before the
+-- generation that it is about: gateways of an older version begin others and know nothing of it.
+local generation, floor, told = nil, 0, ''
 if meta[1] == ARGV[2] and tonumber(meta[2]) >= fence then
   generation, floor = meta[4], tonumber(meta[5])
+  if meta[6] and string.sub(meta[6], 2) == generation then
+    told = string.sub(meta[6], 1, 1)
+  end
 end
 
 -- Begins a generation. Its high half counts them, its low half is of the process. Without a meta (FLUSHALL leaves the process
@@ -46,7 +51,11 @@ local function begin()
   end
   local number = before % 4294967295 + 1
   generation, floor = struct.pack('>I4I4', number, tonumber(string.sub(ARGV[2], 1, 8), 16) or 0), 0
-  call('HSET', META, 'life', ARGV[2], 'ring', ARGV[1], 'n', whole(number), 'gen', generation, 'floor', '0')
+  -- Where all who may have rows had announced them by this ring or a later one, and none is here, nobody has any.
+  local settled = call('HMGET', 'hc:hooks', 'life', 'ring')
+  told = settled[1] == ARGV[2] and tonumber(settled[2]) >= ring and '1' or ''
+  local hooks = told == '' and '' or told .. generation
+  call('HSET', META, 'life', ARGV[2], 'ring', ARGV[1], 'n', whole(number), 'gen', generation, 'floor', '0', 'hooks', hooks)
   call('DEL', READY)
 end
 

@@ -4,6 +4,7 @@
 
 mod edges;
 mod generations;
+mod hooks;
 mod laws;
 mod node;
 mod owners;

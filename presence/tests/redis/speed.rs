@@ -1,6 +1,7 @@
 //! How long a node is busy with one call; to be run alone: `cargo test -p headcount-presence --test redis -- --ignored --nocapture`.
 
 use crate::{
+    hooks::mark_node,
     node::{Node, ask, drop, gone, owner, put, with_info},
     room::Room,
 };
@@ -50,9 +51,12 @@ async fn report(link: &Link, what: &str, before_us: &mut f64) {
 async fn calls_of_five_hundred_rows() {
     let node = Node::start(&["slowlog-log-slower-than 100", "slowlog-max-len 100000"]).await;
     let link = node.link().await;
-    for (name, info) in [("chat:a", 20), ("chat:b", 200), ("users 7", 0)] {
-        println!("{name}, infos of 2 x {info} bytes");
+    for (name, info, is_told) in [("chat:a", 20, false), ("chat:b", 200, false), ("users 7", 0, false), ("users 8", 0, true)] {
+        println!("{name}, infos of 2 x {info} bytes, services are told: {is_told}");
         let room = Room::new(&link, name);
+        if is_told {
+            mark_node(&link, 1, room.ring_epoch).await;
+        }
         let (dead, other) = (owner("gateway-1", 1_700_000_000_000), owner("gateway-2", 1_700_000_000_001));
         let client = |index: u32| format!("6f1c2d6e-8f0a-4c39-9d0e-{index:012}");
         let one = |index: u32, info: &[u8]| Edge::Put(with_info(&format!("user-{index}"), &client(index), info));

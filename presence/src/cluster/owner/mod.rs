@@ -7,6 +7,7 @@
 //! | `client` | what is wanted of a row, what is known of it, the edges in between |
 //! | `room` | a room's clients, and the queue of what is to be said |
 //! | `slot` | the announcement to the slot's node, and the one call under way |
+//! | `standing` | whether all of it stands at a node |
 //!
 //! **Bound.** One entry for each client and room that it is in or in grace of, and one for each that has gone and of which
 //! the node has not confirmed it. Of the latter there are no more than were written before the node fell silent, and 500
@@ -21,6 +22,7 @@ mod room;
 #[cfg(test)]
 mod schedule;
 mod slot;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +37,7 @@ use client::{Client, Wish};
 use protocol::time::Now;
 use ring_coordinator::slot::Slot;
 use slot::Rooms;
+pub use standing::NotAnnounced;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,

@@ -91,6 +91,11 @@ impl Rooms {
         !self.was_written || (!self.is_doubted && self.announced.as_ref().is_some_and(is_ready))
     }
 
+    /// Whether all is announced there.
+    pub(super) fn is_announced_at(&self, at: &At, incarnation: u64) -> bool {
+        self.is_announced(incarnation) && self.announced.as_ref().is_some_and(|announced| announced.at == *at)
+    }
+
     /// The generation in which all is announced.
     pub(super) fn announced(&self) -> Option<u64> {
         self.announced.as_ref().filter(|announced| announced.is_ready).and_then(|announced| announced.generation)
