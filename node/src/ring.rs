@@ -68,6 +68,7 @@ impl Ring {
             mirror: etcd.mirror().clone(),
             clock: clock::now,
             random_u64: rand::random,
+            hooks: config.webhooks.is_some(),
         };
         let presence = Arc::new(Shared::new(presence, registry).context("registering metrics")?);
         let hearing_too = presence.clone();

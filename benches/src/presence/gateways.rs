@@ -41,7 +41,7 @@ impl Gateway {
         let etcd = Etcd::new(EtcdConfig { access, region: "local".to_owned(), clock, random_u64 }, &registry)?;
         let rules = Rules { region: "local".into(), grace_ms: GRACE_MS, tiers: Tiers::default() };
         let mirror = etcd.mirror().clone();
-        let config = SharedConfig { gateway: name.into(), rules, nodes: nodes.clone(), mirror, clock, random_u64 };
+        let config = SharedConfig { gateway: name.into(), rules, nodes: nodes.clone(), mirror, clock, random_u64, hooks: false };
         let shared = Arc::new(Shared::new(config, &registry)?);
         shared.tell(Arc::new(sink), Arc::new(|_| true));
         let document = document(redis);

@@ -3,7 +3,7 @@
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// Every metric with its help; joins, leaves and graces are those of [`crate::metrics::METRICS`].
-pub(super) const METRICS: [(&str, &str); 11] = [
+pub(super) const METRICS: [(&str, &str); 13] = [
     ("headcount_presence_followed_rooms", "Rooms whose rosters are kept here, because somebody here wants to know them."),
     ("headcount_presence_unsaid", "Clients of this gateway of whom a Redis node has not confirmed what became of them."),
     (
@@ -24,6 +24,11 @@ pub(super) const METRICS: [(&str, &str); 11] = [
         "Times that somebody looked and left out an owner of rows because too many are known; it is not reaped before others are gone.",
     ),
     ("headcount_presence_undecoded_total", "Changes of rooms that could not be read; the rooms were read anew."),
+    ("headcount_presence_hooks_pending", "Events that services are to be told, at the nodes of which this gateway tells them."),
+    (
+        "headcount_presence_hooks_settled",
+        "Whether all that happens at the nodes of which this gateway tells services is logged; not for some seconds after a change of the ring or of a node.",
+    ),
 ];
 
 /// The instruments.
@@ -44,6 +49,8 @@ pub(super) struct Metrics {
     pub(super) mismatches: IntCounter,
     pub(super) owners_ignored: IntCounter,
     pub(super) undecoded: IntCounter,
+    pub(super) hooks_pending: IntGauge,
+    pub(super) hooks_settled: IntGauge,
 }
 
 impl Metrics {
@@ -57,7 +64,21 @@ impl Metrics {
             let counter = IntCounter::new(name, help)?;
             registry.register(Box::new(counter.clone())).map(|()| counter)
         };
-        let [followed, unsaid, rows, fenced, reaped, reap_seconds, false_leaves, resyncs, mismatches, owners_ignored, undecoded] = METRICS;
+        let [
+            followed,
+            unsaid,
+            rows,
+            fenced,
+            reaped,
+            reap_seconds,
+            false_leaves,
+            resyncs,
+            mismatches,
+            owners_ignored,
+            undecoded,
+            pending,
+            settled,
+        ] = METRICS;
         let buckets = vec![0.01, 0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
         let reap_seconds = Histogram::with_opts(HistogramOpts::new(reap_seconds.0, reap_seconds.1).buckets(buckets))?;
         registry.register(Box::new(reap_seconds.clone()))?;
@@ -80,6 +101,8 @@ impl Metrics {
             mismatches: counter(mismatches)?,
             owners_ignored: counter(owners_ignored)?,
             undecoded: counter(undecoded)?,
+            hooks_pending: gauge(pending)?,
+            hooks_settled: gauge(settled)?,
         })
     }
 }

@@ -10,15 +10,20 @@
 //! | `users` | who is online at all, last seen, contacts |
 //! | `watching`, `watched` | contacts of whom somebody here is told |
 //! | `reaping` | rows of gateways that are dead |
+//! | `telling`, `hooks` | nodes of which services are told by this gateway, and what they are told |
+//! | `untold` | nobody tells services any more |
 
 mod fetching;
 mod following;
+mod hooks;
 mod leaves;
 mod metrics;
 mod reading;
 mod reaping;
+mod telling;
 #[cfg(test)]
 mod tests;
+mod untold;
 mod users;
 mod watched;
 mod watching;
@@ -78,6 +83,8 @@ pub struct SharedConfig {
     pub clock: Clock,
     /// Chance, for jitter.
     pub random_u64: fn() -> u64,
+    /// Whether services are to be told of what happens: without this [`crate::Presence::next_hooks`] has nothing.
+    pub hooks: bool,
 }
 
 /// The store.
@@ -94,6 +101,7 @@ pub struct Shared {
     rooms: Rooms,
     watching: Watching,
     canaries: reaping::Canaries,
+    services: telling::Services,
     /// Owners that are dead for certain, the last ones.
     dead: Mutex<VecDeque<OwnerId>>,
     metrics: Metrics,
@@ -103,7 +111,7 @@ pub struct Shared {
 impl Shared {
     /// Nothing is written or read before [`Shared::apply`] and [`Shared::run`]. An error means that a metric's name is taken.
     pub fn new(config: SharedConfig, registry: &Registry) -> prometheus::Result<Shared> {
-        let SharedConfig { gateway, rules, nodes, mirror, clock, random_u64 } = config;
+        let SharedConfig { gateway, rules, nodes, mirror, clock, random_u64, hooks } = config;
         // Later lives of a gateway of this name begin later; a clock that was set back is found out by the fences.
         let owner = Owner::new(gateway.clone(), clock().wall_ms.max(1), rules.grace_ms);
         Ok(Shared {
@@ -118,6 +126,7 @@ impl Shared {
             rooms: Rooms::default(),
             watching: Watching::default(),
             canaries: reaping::Canaries::default(),
+            services: telling::Services::new(hooks),
             dead: Mutex::default(),
             metrics: Metrics::register(registry)?,
             told: OnceLock::new(),
@@ -154,9 +163,13 @@ impl Shared {
                 self.hear_canary(&heard.node, channel)
                     || self.hear_change(&heard.node, channel, payload)
                     || self.hear_list(&heard.node, channel, payload)
+                    || self.hear_hooks(channel, payload)
             }
             What::Confirmed(channel) => {
-                self.confirm_canary(&heard.node, channel) || self.confirm(&heard.node, channel) || self.confirm_lists(channel)
+                self.confirm_canary(&heard.node, channel)
+                    || self.confirm(&heard.node, channel)
+                    || self.confirm_lists(channel)
+                    || self.confirm_hooks(&heard.node, channel)
             }
             What::Up { .. } => false,
             What::Down { .. } => {
@@ -167,7 +180,7 @@ impl Shared {
         }
     }
 
-    /// Writes, follows and reaps until `shutdown`.
+    /// Writes, follows, reaps and logs what services are told, until `shutdown`.
     pub async fn run(self: Arc<Shared>, shutdown: impl Future<Output = ()>) {
         tokio::select! {
             () = shutdown => {}
@@ -177,6 +190,7 @@ impl Shared {
             () = self.keep_lists() => {}
             () = self.tell_leaves() => {}
             () = self.reap() => {}
+            () = self.tell_services() => {}
         }
     }
 

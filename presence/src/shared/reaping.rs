@@ -128,6 +128,9 @@ impl Shared {
             let (now, mut out) = (self.now(), Vec::new());
             inputs.into_iter().for_each(|input| reaper.handle(input, now, &mut out));
             self.metrics.owners_ignored.inc_by(reaper.ignored() - self.metrics.owners_ignored.get());
+            if self.services.are_told {
+                *self.services.living.lock() = reaper.may_live(now);
+            }
             for output in out {
                 match output {
                     Output::Listen(gateway) => self.listen_for(&gateway),
@@ -162,7 +165,7 @@ impl Shared {
         Input::Etcd { gateways, is_fresh: was_steady && snapshot.is_known() && freshness.steady_since_ms.is_some() }
     }
 
-    fn nodes_of_ring(&self) -> Vec<Arc<str>> {
+    pub(super) fn nodes_of_ring(&self) -> Vec<Arc<str>> {
         let view = self.view.load();
         view.iter().flat_map(|view| view.document.current.serving()).map(|node| node.id.as_str().into()).collect()
     }
@@ -189,7 +192,12 @@ impl Shared {
 
     async fn look_for_owners(self: Arc<Shared>, node: Arc<str>) -> Done {
         let Ok(link) = self.nodes.link(&node) else { return Done::default() };
+        let question = self.question_at(&link).await;
         self.look_for_losses(&node, &link).await;
+        if let Some(question) = question {
+            self.answer_at(&node, &link, &question).await;
+        }
+        self.look_for_untold(&node, &link).await;
         let owners = redis::owners(&link).await.ok();
         let input = owners.map(|owners| Input::Owners { node, owners: owners.into_iter().collect() });
         Done { reaping: None, input }

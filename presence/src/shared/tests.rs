@@ -43,7 +43,7 @@ fn shared(server: &RedisServer) -> Arc<Shared> {
     let etcd = Etcd::new(EtcdConfig { access, region: "local".to_owned(), clock: now, random_u64: || 7 }, &registry).unwrap();
     let rules = Rules { region: "local".into(), grace_ms: 0, tiers: Tiers::default() };
     let mirror = etcd.mirror().clone();
-    let config = SharedConfig { gateway: "g1".into(), rules, nodes, mirror, clock: now, random_u64: || 7 };
+    let config = SharedConfig { gateway: "g1".into(), rules, nodes, mirror, clock: now, random_u64: || 7, hooks: false };
     let shared = Arc::new(Shared::new(config, &registry).unwrap());
     shared.apply(&Arc::new(View::new(ring(server, 1))));
     shared

@@ -5,7 +5,7 @@ use super::{Shared, leaves::Leaves};
 use crate::{
     cluster::{
         OwnerId, RoomId,
-        owner::{At, Call, Outcome, Owner, What},
+        owner::{At, Call, NotAnnounced, Outcome, Owner, What},
     },
     deadlines::earliest,
     redis::{self, Place, Turn, WriteError},
@@ -66,6 +66,12 @@ impl Writing {
     pub(super) fn entered(&self, node: &str) -> (OwnerId, Vec<Slot>) {
         let owner = self.owner.lock();
         (owner.id().clone(), owner.entered(node).collect())
+    }
+
+    /// The own name, and see [`Owner::stands`].
+    pub(super) fn stands(&self, at: &At, is_there: impl Fn(Slot) -> bool) -> (OwnerId, Result<Vec<(Slot, u64)>, NotAnnounced>) {
+        let owner = self.owner.lock();
+        (owner.id().clone(), owner.stands(at, is_there))
     }
 
     /// See [`Owner::doubt`].

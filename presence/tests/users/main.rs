@@ -9,4 +9,5 @@ mod kept;
 mod online;
 mod region;
 mod stale;
+mod telling;
 mod watching;

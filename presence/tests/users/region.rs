@@ -68,7 +68,16 @@ impl Region {
     }
 
     pub async fn gateway(&self, name: &str) -> Gateway {
-        let gateway = Gateway::start(name);
+        self.start_gateway(name, false).await
+    }
+
+    /// One that wants to tell services.
+    pub async fn telling_gateway(&self, name: &str) -> Gateway {
+        self.start_gateway(name, true).await
+    }
+
+    async fn start_gateway(&self, name: &str, hooks: bool) -> Gateway {
+        let gateway = Gateway::start(name, hooks);
         gateway.apply(&self.document).await;
         gateway
     }
@@ -126,7 +135,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    fn start(name: &str) -> Gateway {
+    fn start(name: &str, hooks: bool) -> Gateway {
         let registry = Registry::new();
         let access = etcd::Access { endpoints: vec!["http://127.0.0.1:1".to_owned()], ..etcd::Access::default() };
         // Who is dead is not asked here.
@@ -139,6 +148,7 @@ impl Gateway {
             mirror: etcd.mirror().clone(),
             clock: now,
             random_u64: || 7,
+            hooks,
         };
         let shared = Arc::new(Shared::new(config, &registry).unwrap());
         let (told, subscribed) = (Arc::<Mutex<Vec<Event>>>::default(), Arc::<Mutex<BTreeSet<String>>>::default());

@@ -55,6 +55,11 @@ struct UnderWay {
 }
 
 impl Rooms {
+    /// Whether there is nobody in any room, and nobody whose end is not confirmed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rooms.is_empty()
+    }
+
     pub(super) fn room(&self, room: &RoomId) -> Option<&Room> {
         self.rooms.get(room)
     }

@@ -12,7 +12,7 @@ impl Owner {
     /// The slots at a node in which the owner has clients, or some whose end is not confirmed, each with the generation in which
     /// all of them are announced in this life of the node. `is_there` says which slots the node has.
     pub fn stands(&self, at: &At, is_there: impl Fn(Slot) -> bool) -> Result<Vec<(Slot, u64)>, NotAnnounced> {
-        let there = self.slots.iter().filter(|(slot, rooms)| rooms.rooms() > 0 && is_there(**slot));
+        let there = self.slots.iter().filter(|(slot, rooms)| !rooms.is_empty() && is_there(**slot));
         let stands = there.map(|(slot, rooms)| {
             let generation = rooms.announced().filter(|_| rooms.is_announced_at(at, self.id.incarnation));
             generation.map(|generation| (*slot, generation)).ok_or(NotAnnounced)
