@@ -21,6 +21,7 @@ impl World<'_> {
     pub async fn check_end(&mut self, is_calm: bool) {
         for room in 0..ROOMS.len() {
             self.check_room(room).await;
+            self.check_hooks(room).await;
             if is_calm {
                 self.check_counts(room);
             }

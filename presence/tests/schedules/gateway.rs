@@ -3,13 +3,14 @@
 use crate::{
     etcd::Mirror,
     reaping::{Listened, Reaping},
+    telling::Answer,
     truth::Client,
     world::{ROOMS, Ring, rules},
 };
 use presence::{
     Entry, MemberKey,
     cluster::{
-        Change, Reaper,
+        Change, Reaper, Telling,
         owner::{Call, Owner},
         replica::{Input, Output, Replica},
     },
@@ -141,6 +142,10 @@ pub struct Gateway {
     pub look_ms: u64,
     pub reaps: Vec<Reaping>,
 
+    /// Of each node.
+    pub tellings: [Telling; 2],
+    pub answers: Vec<Answer>,
+
     /// Who is connected, or in grace: the truth.
     pub clients: BTreeMap<(usize, Arc<str>), Client>,
     /// Until when it may have been taken for dead by the rules, and may not be over it.
@@ -174,6 +179,8 @@ impl Gateway {
             own_canary_ms: [None; 2],
             look_ms: 0,
             reaps: Vec::new(),
+            tellings: [Telling::new(name.clone()), Telling::new(name.clone())],
+            answers: Vec::new(),
             clients: BTreeMap::new(),
             excused_ms: 0,
             name,

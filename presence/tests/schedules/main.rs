@@ -19,6 +19,7 @@ mod reaping;
 mod room;
 mod schedule;
 mod servers;
+mod telling;
 mod truth;
 mod world;
 mod writing;
@@ -42,7 +43,7 @@ const SEEDS: u64 = 500;
 const FAULTS_MAX: usize = 3;
 
 /// What the runs are about.
-const HAPPENS: [&str; 14] = [
+const HAPPENS: [&str; 21] = [
     "a zombie is fenced",
     "an old ring is refused",
     "an owner finds its rows gone",
@@ -57,6 +58,13 @@ const HAPPENS: [&str; 14] = [
     "a client says its status",
     "a room may be stale",
     "a room is not stale any more",
+    "a slot is fenced and stays",
+    "a node is settled",
+    "a gateway is asked, and finds its rows gone",
+    "a question is lost",
+    "a slot is not settled after all",
+    "services are told",
+    "services are told of a loss",
 ];
 
 /// Runs a seed; what was wrong, if anything was.

@@ -11,7 +11,7 @@ use presence::{
         reaper::{Input, Output},
         replica,
     },
-    redis::{Place, forget_owner, owned_rooms, owned_slots, owners, reap, retire},
+    redis::{Place, forget_owner, owned_rooms, owned_slots, owners, question_asked, reap, retire},
 };
 use ring_coordinator::{redis::Link, slot::Slot};
 use std::{collections::BTreeSet, sync::Arc};
@@ -74,9 +74,13 @@ impl World<'_> {
             for (site, name) in SITES.into_iter().enumerate() {
                 let is_lost = self.is_lost();
                 let Some(link) = self.link(index, site).await.filter(|_| !is_lost) else { continue };
+                let question = question_asked(&link).await.unwrap().filter(|_| !self.is_lost());
                 if let Ok(owners) = owners(&link).await {
                     self.miss_me(index, site, &owners);
                     inputs.push(Input::Owners { node: name.into(), owners: owners.into_iter().collect() });
+                }
+                if let Some(question) = question {
+                    self.look_for_answer(index, site, &link, question).await;
                 }
             }
         }
@@ -248,6 +252,7 @@ impl World<'_> {
                 if let Some(change) = &reaped.change {
                     self.count("a room is reaped");
                     self.changed(index, job.site, room_of(room.slot()), change, true);
+                    self.hear_hooks(job.site, room_of(room.slot())).await;
                 }
             }
         }

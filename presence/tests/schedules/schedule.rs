@@ -4,7 +4,7 @@ use crate::{
     etcd::NOTICED_MS,
     gateway::{GRACE_MS, Gateway, State},
     servers::{INCARNATIONS, PROCESSES},
-    truth::{Client, Holding, SOLE_MS},
+    truth::{Client, GHOST_MS, Holding, SOLE_MS},
     world::{GATEWAYS, ROOMS, Ring, World},
 };
 use bytes::Bytes;
@@ -217,6 +217,7 @@ impl World<'_> {
             Fault::CutFromRedis => self.gateways[index].is_cut[site] ^= true,
             Fault::Wipe => {
                 self.lose();
+                self.has_lost = true;
                 if self.chance.percent(50) {
                     self.replace(site, Vec::new()).await;
                 } else {
@@ -235,20 +236,25 @@ impl World<'_> {
                 let copy = self.servers.copy(site, self.sites[site].process).await;
                 self.replace(site, copy).await;
             }
-            Fault::TakeIn if self.is_settled() && self.ring.incarnation[site] < INCARNATIONS => {
+            Fault::TakeIn if self.is_settled() && self.moving.is_none() && self.ring.incarnation[site] < INCARNATIONS => {
                 self.lose();
+                self.has_lost = true;
                 let mut ring = Ring { epoch: self.ring.epoch + 1, ..self.ring.clone() };
                 ring.incarnation[site] += 1;
                 self.publish_ring(&ring);
             }
             Fault::TakeIn | Fault::Loss => {}
-            Fault::Move if self.is_settled() => self.shift().await,
+            Fault::Move if self.is_settled() && self.moving.is_none() => self.shift().await,
             Fault::Move => {}
         }
     }
 
     fn crash(&mut self, index: usize) {
         let now_ms = self.now.mono_ms;
+        // Who was to take away the rows of the one before may be the next: others do so later.
+        if now_ms <= std::mem::replace(&mut self.truth.crash_ms, now_ms) + GHOST_MS {
+            self.trouble();
+        }
         let gateway = &mut self.gateways[index];
         gateway.state = State::Crashed;
         for ((room, _), client) in std::mem::take(&mut gateway.clients) {
@@ -293,6 +299,7 @@ impl World<'_> {
     async fn replace(&mut self, site: usize, copy: crate::servers::Copy) {
         if self.sites[site].process + 1 < PROCESSES {
             self.lose();
+            self.has_lost = true;
             self.sites[site].process += 1;
             self.servers.restore(site, self.sites[site].process, &copy).await;
             self.sites[site].snapshot = None;
@@ -300,15 +307,22 @@ impl World<'_> {
         }
     }
 
-    /// A slot moves to the other node: the one that loses it is fenced first.
+    /// A slot moves to the other node: the one that loses it is fenced first. Or it is fenced and stays after all, because the
+    /// other one was lost meanwhile.
     async fn shift(&mut self) {
         let room = self.chance.below(ROOMS.len() as u64) as usize;
         let mut ring = Ring { epoch: self.ring.epoch + 1, ..self.ring.clone() };
-        let from = ring.place[room];
-        ring.place[room] = 1 - from;
+        let (from, stays) = (ring.place[room], self.chance.percent(40));
         self.lose();
         (self.moving, self.ring.epoch) = (Some((room, from)), ring.epoch);
         self.fence().await;
+        self.moves[room] += 1;
+        if stays {
+            self.count("a slot is fenced and stays");
+            (self.moving, self.moves[room]) = (None, self.moves[room] + 1);
+        } else {
+            ring.place[room] = 1 - from;
+        }
         self.publish_ring(&ring);
     }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Nobody is on a roster for longer after the last presence, …
-const GHOST_MS: u64 = 17_000;
+pub const GHOST_MS: u64 = 17_000;
 /// … or after the last trouble that is no death: 12 s until etcd is steady again, 5 s of silence, 5 s until a look at the
 /// owners, 5 s until an order is repeated, and what was under way.
 const TROUBLE_MS: u64 = 30_000;
@@ -20,7 +20,7 @@ const EXCUSE_MS: u64 = 25_000;
 /// As long as a reaped or closed row of the member may be on its way out, a drop does not hold the member.
 pub const SOLE_MS: u64 = 60_000;
 /// What is told was true so long before at the most, as far as the order of calls goes.
-const LAG_MS: u64 = 3_000;
+pub const LAG_MS: u64 = 3_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holding {
@@ -58,6 +58,8 @@ pub type Intervals = BTreeMap<(usize, MemberKey), Vec<(u64, Option<u64>)>>;
 pub struct Truth {
     /// When anything was wrong last, but for crashes.
     pub trouble_ms: u64,
+    /// When a gateway crashed last.
+    pub crash_ms: u64,
     /// When rows may have been lost last, or be where nobody looks.
     pub loss_ms: u64,
     /// When each change was made.

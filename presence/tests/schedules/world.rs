@@ -51,6 +51,8 @@ pub struct Ring {
 pub struct Site {
     pub process: usize,
     pub snapshot: Option<Copy>,
+    /// Until when a gateway has the lease to tell services of it.
+    pub lease_ms: u64,
 }
 
 /// How often what has happened.
@@ -76,6 +78,15 @@ pub struct World<'a> {
     /// The first wrong that was found.
     pub wrong: Option<String>,
     pub clients: u64,
+    /// The last entry that was read of each room's log for services.
+    pub told: [(u64, u64); 3],
+    /// The last slot that was to be settled could not be, for the mark is gone.
+    pub is_unmarked: bool,
+    /// What services were told may have been lost.
+    pub has_lost: bool,
+    /// Which rooms' slots were settled, and how often each went elsewhere since.
+    pub settled: [bool; 3],
+    pub moves: [u32; 3],
 }
 
 impl World<'_> {
@@ -99,6 +110,11 @@ impl World<'_> {
             tally: Tally::new(),
             wrong: None,
             clients: 0,
+            told: [(0, 0); 3],
+            is_unmarked: false,
+            has_lost: false,
+            settled: [false; 3],
+            moves: [0; 3],
         }
     }
 
@@ -147,7 +163,7 @@ impl World<'_> {
                     self.step(index).await;
                 }
             }
-            self.settle_ring();
+            self.settle_ring().await;
             self.judge();
         }
     }
@@ -157,8 +173,11 @@ impl World<'_> {
         self.gateways.iter().all(|gateway| gateway.state == State::Crashed || gateway.ring.epoch == self.ring.epoch)
     }
 
-    fn settle_ring(&mut self) {
-        if self.is_settled() {
+    async fn settle_ring(&mut self) {
+        if self.is_settled()
+            && let Some((room, from)) = self.moving
+        {
+            self.hand_over(room, from).await;
             self.moving = None;
         }
     }
@@ -181,6 +200,7 @@ impl World<'_> {
         self.write(index).await;
         self.audit(index).await;
         self.reap(index).await;
+        self.tell_services(index).await;
         self.tick_rooms(index);
         let gateway = &mut self.gateways[index];
         if gateway.owner.is_announced() {

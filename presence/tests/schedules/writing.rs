@@ -6,7 +6,7 @@ use crate::{
 };
 use presence::{
     cluster::{
-        Change,
+        Change, RowChange,
         owner::{At, Call, Outcome, What},
         replica::Input,
     },
@@ -89,6 +89,9 @@ impl World<'_> {
                     && let Some(change) = &stored.change
                 {
                     self.changed(index, site, room_of(*slot), change, !is_unheard);
+                    if change.rows.iter().any(|row| matches!(row, RowChange::Gone(_))) {
+                        self.hear_hooks(site, room_of(*slot)).await;
+                    }
                 }
                 stored.map(|stored| stored.stamp.generation)
             }
