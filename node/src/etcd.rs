@@ -21,7 +21,13 @@ const REGISTER_AGAIN: Duration = Duration::from_secs(1);
 /// The way to etcd, if there is one; nothing is connected yet.
 pub fn open(config: &Config, registry: &Registry) -> Result<Option<Etcd>, Failure> {
     let Some(access) = config.etcd.clone() else { return Ok(None) };
-    let etcd = EtcdConfig { access, region: config.node.region.clone(), clock: clock::now, random_u64: rand::random };
+    let etcd = EtcdConfig {
+        access,
+        region: config.node.region.clone(),
+        clock: clock::now,
+        random_u64: rand::random,
+        lease_ttl_ms: config.presence.lease_ttl_ms,
+    };
     match Etcd::new(etcd, registry) {
         Ok(etcd) => Ok(Some(etcd)),
         Err(ConfigError::Metrics(error)) => Err(anyhow::Error::new(error).context("registering metrics").into()),

@@ -66,6 +66,7 @@ impl Ring {
             rules: presence_rules(config),
             nodes: nodes.clone(),
             mirror: etcd.mirror().clone(),
+            lease_ttl_ms: config.presence.lease_ttl_ms,
             clock: clock::now,
             random_u64: rand::random,
             hooks: config.webhooks.is_some(),
@@ -126,7 +127,7 @@ pub fn coordinator(
     let config = DriverConfig {
         name: format!("{}/{node}", config.node.region),
         access,
-        timing: Timing::default(),
+        timing: Timing::with_leases(config.presence.lease_ttl_ms),
         // It tells an etcd that was restored from an older copy.
         known: RingFile::new(data_dir.path()).load().unwrap_or_default(),
         clock: clock::now,

@@ -8,7 +8,7 @@ use presence::{Event, Member, Presence, Rules, Shared, SharedConfig, Tiers};
 use protocol::name::Channel;
 use ring_coordinator::{
     document::{Document, Layout, Node},
-    etcd::{self, Etcd, EtcdConfig},
+    etcd::{self, Etcd, EtcdConfig, lease::LEASE_TTL_MS},
     redis::{Access, Link, Nodes, NodesConfig},
     view::View,
 };
@@ -38,10 +38,12 @@ impl Gateway {
         let (nodes, mut hearing) = Nodes::new(config, &registry)?;
         // Nothing is sent there.
         let access = etcd::Access { endpoints: vec!["http://127.0.0.1:9".to_owned()], ..etcd::Access::default() };
-        let etcd = Etcd::new(EtcdConfig { access, region: "local".to_owned(), clock, random_u64 }, &registry)?;
+        let etcd = Etcd::new(EtcdConfig { access, region: "local".to_owned(), clock, random_u64, lease_ttl_ms: LEASE_TTL_MS }, &registry)?;
         let rules = Rules { region: "local".into(), grace_ms: GRACE_MS, tiers: Tiers::default() };
         let mirror = etcd.mirror().clone();
-        let config = SharedConfig { gateway: name.into(), rules, nodes: nodes.clone(), mirror, clock, random_u64, hooks: false };
+        let lease_ttl_ms = LEASE_TTL_MS;
+        let config =
+            SharedConfig { gateway: name.into(), rules, nodes: nodes.clone(), mirror, lease_ttl_ms, clock, random_u64, hooks: false };
         let shared = Arc::new(Shared::new(config, &registry)?);
         shared.tell(Arc::new(sink), Arc::new(|_| true));
         let document = document(redis);

@@ -11,7 +11,7 @@ use ring_coordinator::{
         timing::Timing,
     },
     document::{Document, Layout, NodeState, Phase},
-    etcd::{self, Etcd, EtcdConfig},
+    etcd::{self, Etcd, EtcdConfig, lease::LEASE_TTL_MS},
     member::{Member, MemberConfig, Progress},
     redis::Access,
     slot::Slot,
@@ -38,7 +38,7 @@ struct Process {
 impl Process {
     fn start(server: &EtcdServer) -> Process {
         let access = etcd::Access { endpoints: vec![server.url()], ..etcd::Access::default() };
-        let config = EtcdConfig { access, region: "eu".to_owned(), clock: now, random_u64 };
+        let config = EtcdConfig { access, region: "eu".to_owned(), clock: now, random_u64, lease_ttl_ms: LEASE_TTL_MS };
         let etcd = Etcd::new(config, &Registry::new()).unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(etcd.clone().run(std::future::pending()));

@@ -117,6 +117,7 @@ pub struct KeySet {
 #[allow(missing_docs)]
 pub struct Presence {
     pub grace_ms: u64,
+    pub lease_ttl_ms: u64,
 }
 
 /// `[counter]`

@@ -9,6 +9,7 @@ use super::{
     webhooks,
 };
 use jsonwebtoken::DecodingKey;
+use ring_coordinator::etcd::lease::LEASE_TTL_MIN_MS;
 
 /// RFC 7518, section 3.2: a key for HS256 has at least this many bytes. Shorter ones are warned about.
 const HMAC_SECRET_BYTES_MIN: usize = 32;
@@ -26,9 +27,7 @@ impl Config {
         let listen = listen(reader, node.roles, &counter);
         let auth = auth(reader);
         let namespaces = namespace::read(reader, auth.development);
-        for (keys, feature) in [(["presence.lease_ttl_s"].as_slice(), "presence in Redis"), (&["regions.peers"], "regions")] {
-            keys.iter().for_each(|key| reader.not_yet(key, feature));
-        }
+        reader.not_yet("regions.peers", "regions");
         let webhooks = webhooks::read(reader, &namespaces);
         Config {
             warnings: warnings(&auth.hmac_secrets),
@@ -36,7 +35,10 @@ impl Config {
             listen,
             auth,
             namespaces,
-            presence: Presence { grace_ms: reader.seconds_as_ms("presence.grace_s", 0..=300) },
+            presence: Presence {
+                grace_ms: reader.seconds_as_ms("presence.grace_s", 0..=300),
+                lease_ttl_ms: reader.seconds_as_ms("presence.lease_ttl_s", LEASE_TTL_MIN_MS / 1_000..=60),
+            },
             webhooks,
             counter,
             etcd: etcd::read(reader),

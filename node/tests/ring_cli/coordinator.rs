@@ -8,7 +8,7 @@ use ring_coordinator::{
         timing::Timing,
     },
     document::Document,
-    etcd::{Access, Etcd, EtcdConfig},
+    etcd::{Access, Etcd, EtcdConfig, lease::LEASE_TTL_MS},
     redis,
 };
 use std::{sync::OnceLock, time::Duration};
@@ -41,7 +41,7 @@ impl Region {
             redis.push(RedisServer::start(&[]).await);
         }
         let access = Access { endpoints: vec![server.url()], ..Access::default() };
-        let config = EtcdConfig { access, region: "eu".to_owned(), clock: now, random_u64: rand::random };
+        let config = EtcdConfig { access, region: "eu".to_owned(), clock: now, random_u64: rand::random, lease_ttl_ms: LEASE_TTL_MS };
         let etcd = Etcd::new(config, &Registry::new()).unwrap();
         let tasks = vec![tokio::spawn(etcd.clone().run(std::future::pending()))];
         Region { server, nodes: redis, etcd, tasks }

@@ -1,13 +1,10 @@
 //! Pure: what etcd says of the gateways, and since when that can be relied upon.
 
 use protocol::time::Now;
-use ring_coordinator::etcd::lease::LEASE_TTL;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// A lease is gone for good so long after its time, for whoever measures it.
 pub(super) const MARGIN_MS: u64 = 2_000;
-/// After a gap nobody is judged for so long: who lost its lease only because etcd was not there has had it renewed by then.
-pub(super) const STEADY_MS: u64 = LEASE_TTL.as_secs() * 1_000 + MARGIN_MS;
 /// Nothing was told for so long: that is a gap, too, for this process did not run.
 const UNTOLD_MS: u64 = 3_000;
 
@@ -21,14 +18,21 @@ pub(super) struct Held {
 }
 
 /// All records, as they were when etcd was fresh last. As many as it has gateways.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Leases {
+    /// After a gap nobody is judged for so long: who lost its lease only because etcd was not there has it again by then.
+    steady_ms: u64,
     held: BTreeMap<Arc<str>, Held>,
     steady_since_ms: Option<u64>,
     told_ms: u64,
 }
 
 impl Leases {
+    /// Knows nothing yet. `ttl_ms`: how long a gateway's lease lives.
+    pub(super) fn new(ttl_ms: u64) -> Leases {
+        Leases { steady_ms: ttl_ms + MARGIN_MS, held: BTreeMap::new(), steady_since_ms: None, told_ms: 0 }
+    }
+
     /// What etcd has now. What is not fresh only ends the steady time.
     pub(super) fn told(&mut self, gateways: BTreeMap<Arc<str>, u64>, is_fresh: bool, now: Now) {
         let was_told = now.mono_ms.saturating_sub(std::mem::replace(&mut self.told_ms, now.mono_ms)) <= UNTOLD_MS;
@@ -47,7 +51,7 @@ impl Leases {
     /// Whether it has been fresh for long enough, and still is.
     pub(super) fn is_steady(&self, now: Now) -> bool {
         let is_told = now.mono_ms.saturating_sub(self.told_ms) <= UNTOLD_MS;
-        is_told && self.steady_since_ms.is_some_and(|since_ms| now.mono_ms >= since_ms + STEADY_MS)
+        is_told && self.steady_since_ms.is_some_and(|since_ms| now.mono_ms >= since_ms + self.steady_ms)
     }
 
     /// Whether it was fresh when it was told last.
@@ -82,7 +86,7 @@ mod tests {
 
     #[test]
     fn the_steady_time_begins_anew_after_every_gap_also_one_in_which_nothing_was_told() {
-        let mut leases = Leases::default();
+        let mut leases = Leases::new(10_000);
         let mut tell = |from_s: u64, to_s: u64, is_fresh| {
             (from_s..=to_s).for_each(|s| leases.told(records(&[("g1", 1)]), is_fresh, at(s * 1_000)));
             (leases.is_steady(at(to_s * 1_000)), leases.is_steady(at(to_s * 1_000 + 3_001)))
@@ -97,8 +101,20 @@ mod tests {
     }
 
     #[test]
+    fn the_steady_time_is_a_lease_and_the_margin() {
+        for ttl_ms in [2_000, 60_000] {
+            let mut leases = Leases::new(ttl_ms);
+            let mut is_steady = |after_ms| {
+                (0..=after_ms / 1_000).for_each(|s| leases.told(records(&[]), true, at(s * 1_000)));
+                leases.is_steady(at(after_ms))
+            };
+            assert_eq!([ttl_ms + 1_999, ttl_ms + 2_000].map(&mut is_steady), [false, true]);
+        }
+    }
+
+    #[test]
     fn a_record_is_as_old_as_its_incarnation_and_what_is_not_fresh_changes_none() {
-        let mut leases = Leases::default();
+        let mut leases = Leases::new(10_000);
         for (s, incarnation) in [(1, 0), (2, 7), (3, 7)] {
             leases.told(records(&[("g1", incarnation)]), true, at(s * 1_000));
         }
@@ -111,7 +127,7 @@ mod tests {
 
     #[test]
     fn those_that_write_come_before_those_that_do_not() {
-        let mut leases = Leases::default();
+        let mut leases = Leases::new(10_000);
         leases.told(records(&[("a", 0), ("b", 1), ("c", 1), ("d", 0)]), true, at(0));
         assert_eq!(["a", "b", "c", "d", "e"].map(|name| leases.rank(name)), [Some(2), Some(0), Some(1), Some(3), None]);
     }

@@ -2,8 +2,8 @@
 //! nodes, or if the record has long named a later incarnation. Trouble of this gateway is nobody's death: after any gap
 //! in etcd, and where it hears nothing itself, it judges nobody.
 //!
-//! From a crash until the rows are taken away: at most 10 s until the lease ends (its TTL), then 5 s of silence, measured
-//! from the moment the canary is listened for, while margin and landing pass; and until the next tick.
+//! From a crash until the rows are taken away: at most a lease's life until it ends, then 5 s of silence, measured from the
+//! moment the canary is listened for, while margin and landing pass; and until the next tick.
 
 use super::{
     leases::{Held, Leases, MARGIN_MS},
@@ -140,10 +140,10 @@ pub struct Reaper {
 }
 
 impl Reaper {
-    /// Knows nothing yet. `me`: this gateway.
+    /// Knows nothing yet. `me`: this gateway; `lease_ttl_ms`: how long a gateway's lease lives.
     #[must_use]
-    pub fn new(me: Arc<str>) -> Reaper {
-        let (leases, silence) = (Leases::default(), Silence::default());
+    pub fn new(me: Arc<str>, lease_ttl_ms: u64) -> Reaper {
+        let (leases, silence) = (Leases::new(lease_ttl_ms), Silence::default());
         let (owners, suspects, called_dead) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
         Reaper { me, leases, silence, owners, suspects, called_dead, ignored: 0, ticked_ms: 0, settled_ms: 0 }
     }

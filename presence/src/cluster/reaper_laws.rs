@@ -2,21 +2,30 @@
 
 use super::{
     reaper::{Input, OVERDUE_MS, OWNERS_MAX, Output, REPEAT_MS, Reaper},
-    reaper_world::{GATEWAYS, REAP_MS, STEP_MS, State, Step, TTL_MS, World, steps},
+    reaper_world::{GATEWAYS, REAP_MS, STEP_MS, State, Step, TTLS_MS, World, steps},
     row::OwnerId,
 };
 use proptest::prelude::*;
 use protocol::time::Now;
 use std::{collections::BTreeSet, sync::Arc};
 
+/// The default.
+const TTL_MS: u64 = TTLS_MS[1];
+
 /// From the last renewal until everybody knows: the lease, the silence (margin and landing pass meanwhile), and three
 /// steps: etcd is heard, the canary is listened for, and the tick comes.
-const JUDGED_MS: u64 = TTL_MS + 5_000 + 3 * STEP_MS;
+fn judged_ms(ttl_ms: u64) -> u64 {
+    ttl_ms + 5_000 + 3 * STEP_MS
+}
+
+fn ttl_ms() -> impl Strategy<Value = u64> {
+    prop::sample::select(TTLS_MS.to_vec())
+}
 
 proptest! {
     #[test]
-    fn no_living_writer_is_called_dead_and_in_the_end_all_that_is_registered_lives(steps in steps()) {
-        let mut world = World::new();
+    fn no_living_writer_is_called_dead_and_in_the_end_all_that_is_registered_lives(steps in steps(), ttl_ms in ttl_ms()) {
+        let mut world = World::new(ttl_ms);
         for step in steps {
             world.step(step);
             prop_assert_eq!(&world.wronged, &[]);
@@ -32,8 +41,9 @@ proptest! {
     #[test]
     fn who_crashes_is_gone_after_the_lease_and_the_silence_also_if_the_first_one_crashes(
         crashes in prop::collection::btree_map(0..GATEWAYS, 0..20_000_u64, 1..GATEWAYS),
+        ttl_ms in ttl_ms(),
     ) {
-        let mut world = World::new();
+        let mut world = World::new(ttl_ms);
         let mut order: Vec<_> = crashes.into_iter().map(|(index, at_ms)| (at_ms / STEP_MS * STEP_MS, index)).collect();
         order.sort_unstable();
         let began_ms = world.now_ms;
@@ -45,7 +55,7 @@ proptest! {
             }
             world.step(Step::Crash(index));
             dead.push(world.gateways[index].owner());
-            bound_ms = world.now_ms + JUDGED_MS + REAP_MS;
+            bound_ms = world.now_ms + judged_ms(ttl_ms) + REAP_MS;
         }
         while world.now_ms < bound_ms {
             world.wait(STEP_MS);
@@ -59,23 +69,26 @@ proptest! {
 }
 
 #[test]
-fn a_crash_is_over_for_all_within_seventeen_seconds() {
-    const { assert!(JUDGED_MS + REAP_MS <= 17_000) };
-    let mut world = World::new();
-    world.step(Step::Crash(2));
-    world.wait(JUDGED_MS + REAP_MS);
-    assert_eq!(world.registered(), world.living());
+fn a_crash_is_over_for_all_within_a_lease_and_seven_seconds() {
+    for ttl_ms in TTLS_MS {
+        let bound_ms = judged_ms(ttl_ms) + REAP_MS;
+        assert!(bound_ms <= ttl_ms + 7_000);
+        let mut world = World::new(ttl_ms);
+        world.step(Step::Crash(2));
+        world.wait(bound_ms);
+        assert_eq!(world.registered(), world.living(), "{ttl_ms}");
+    }
 }
 
 #[test]
 fn an_etcd_that_lost_all_leases_at_once_kills_nobody() {
-    for stopped_ms in [6_000, 9_800, 12_000, 40_000] {
-        let mut world = World::new();
+    for (stopped_ms, ttl_ms) in [6_000, 9_800, 12_000, 40_000].into_iter().flat_map(|ms| TTLS_MS.map(|ttl_ms| (ms, ttl_ms))) {
+        let mut world = World::new(ttl_ms);
         let living = world.living();
         for step in [Step::Etcd(false), Step::Wait(stopped_ms), Step::Etcd(true), Step::Wait(60_000)] {
             world.step(step);
         }
-        assert_eq!((world.wronged.as_slice(), world.registered()), (&[][..], living), "{stopped_ms}");
+        assert_eq!((world.wronged.as_slice(), world.registered()), (&[][..], living), "{stopped_ms} {ttl_ms}");
     }
 }
 
@@ -89,7 +102,7 @@ struct Bench {
 impl Bench {
     /// It judges since long.
     fn new(etcd: &[(&'static str, u64)], owners: &[(&str, u64)]) -> Bench {
-        let mut bench = Bench { reaper: Reaper::new("g1".into()), now_ms: 0, etcd: etcd.to_vec() };
+        let mut bench = Bench { reaper: Reaper::new("g1".into(), TTL_MS), now_ms: 0, etcd: etcd.to_vec() };
         bench.tell(Input::Nodes(["a".into(), "b".into()].into()));
         bench.tell(Input::Owners { node: "a".into(), owners: owners.iter().map(|(name, number)| owner(name, *number)).collect() });
         bench.pass(20_000);
@@ -235,7 +248,7 @@ fn an_owner_that_is_known_by_retained_rows_only_is_called_dead() {
 
 #[test]
 fn nobody_is_suspected_before_etcd_was_there() {
-    let mut bench = Bench { reaper: Reaper::new("g1".into()), now_ms: 0, etcd: vec![] };
+    let mut bench = Bench { reaper: Reaper::new("g1".into(), TTL_MS), now_ms: 0, etcd: vec![] };
     bench.tell(Input::Nodes(["a".into()].into()));
     bench.tell(Input::Etcd { gateways: [].into(), is_fresh: false });
     assert_eq!(bench.tell(Input::Owners { node: "a".into(), owners: [owner("g2", 1)].into() }), []);
@@ -261,7 +274,7 @@ fn owners_beyond_the_bound_wait_until_others_are_gone() {
 
 #[test]
 fn who_has_stood_still_hears_what_came_meanwhile_before_it_judges() {
-    let mut world = World::new();
+    let mut world = World::new(TTL_MS);
     // The first one comes back from the dead, and its canary with it, while the second one stands still.
     for step in [Step::Wait(4_001), Step::Pause(0), Step::Wait(13_601), Step::Pause(1), Step::Resume(0), Step::Wait(1_201)] {
         world.step(step);

@@ -15,8 +15,10 @@ use std::{
 pub(super) const GATEWAYS: usize = 4;
 const NODES: [&str; 2] = ["a", "b"];
 pub(super) const STEP_MS: u64 = 200;
-pub(super) const TTL_MS: u64 = 10_000;
-const RENEW_MS: u64 = 3_000;
+/// How long a lease lives, as it may be configured: as short as etcd lets it, and the default.
+pub(super) const TTLS_MS: [u64; 2] = [2_000, 10_000];
+/// In this part of its life it is renewed.
+const RENEW_PERCENT: u64 = 30;
 /// A mirror notices so late that etcd is not there.
 const NOTICED_MS: u64 = 10_000;
 /// Taking one owner's rows away takes so long.
@@ -86,9 +88,9 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    fn new(index: usize, incarnation: u64, now_ms: u64) -> Gateway {
+    fn new(index: usize, incarnation: u64, ttl_ms: u64, now_ms: u64) -> Gateway {
         let name: Arc<str> = format!("g{index}").into();
-        let (reaper, is_cut, contact_ms, told_ms, state) = (Reaper::new(name.clone()), false, None, None, State::Runs);
+        let (reaper, is_cut, contact_ms, told_ms, state) = (Reaper::new(name.clone(), ttl_ms), false, None, None, State::Runs);
         let (deaf, listens, heard_at) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let (view, inbox, reaping, dead, since_ms) = (BTreeMap::new(), vec![], BTreeMap::new(), BTreeMap::new(), now_ms);
         #[rustfmt::skip]
@@ -113,6 +115,7 @@ pub(super) struct World {
     pub(super) now_ms: u64,
     pub(super) gateways: Vec<Gateway>,
     nodes: [Node; NODES.len()],
+    ttl_ms: u64,
     etcd_runs: bool,
     /// By gateway: the incarnation, when the lease ends, and when it was renewed.
     leases: BTreeMap<Arc<str>, (u64, u64)>,
@@ -122,10 +125,10 @@ pub(super) struct World {
 
 impl World {
     /// It has run for so long that everybody judges.
-    pub(super) fn new() -> World {
-        let gateways = (0..GATEWAYS).map(|index| Gateway::new(index, 1_000, 0)).collect();
+    pub(super) fn new(ttl_ms: u64) -> World {
+        let gateways = (0..GATEWAYS).map(|index| Gateway::new(index, 1_000, ttl_ms, 0)).collect();
         let nodes = Default::default();
-        let mut world = World { now_ms: 1_000, gateways, nodes, etcd_runs: true, leases: BTreeMap::new(), wronged: vec![] };
+        let mut world = World { now_ms: 1_000, gateways, nodes, ttl_ms, etcd_runs: true, leases: BTreeMap::new(), wronged: vec![] };
         world.wait(20_000);
         world
     }
@@ -167,7 +170,7 @@ impl World {
             Step::Boot(index, back) => {
                 if self.gateways[index].state == State::Crashed {
                     let incarnation = if back { self.gateways[index].incarnation - 1 } else { now_ms };
-                    self.gateways[index] = Gateway::new(index, incarnation, now_ms);
+                    self.gateways[index] = Gateway::new(index, incarnation, self.ttl_ms, now_ms);
                 }
             }
             Step::Cut(index, is_cut) => self.gateways[index].is_cut = is_cut,
@@ -245,9 +248,9 @@ impl World {
         if !self.etcd_runs || *is_cut {
             return;
         }
-        let until_ms = self.now_ms + TTL_MS;
-        let is_held =
-            self.leases.get(name).is_some_and(|(held, until_ms)| held == incarnation && *until_ms > self.now_ms + TTL_MS - RENEW_MS);
+        let until_ms = self.now_ms + self.ttl_ms;
+        let fresh_ms = until_ms - self.ttl_ms * RENEW_PERCENT / 100;
+        let is_held = self.leases.get(name).is_some_and(|(held, until_ms)| held == incarnation && *until_ms > fresh_ms);
         if !is_held && self.is_time(index, 600) {
             self.leases.insert(name.clone(), (*incarnation, until_ms));
         }

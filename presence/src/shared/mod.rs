@@ -79,6 +79,8 @@ pub struct SharedConfig {
     pub nodes: Nodes,
     /// Who is there, by etcd.
     pub mirror: Mirror,
+    /// How long a gateway's lease lives, in milliseconds.
+    pub lease_ttl_ms: u64,
     /// The time.
     pub clock: Clock,
     /// Chance, for jitter.
@@ -94,6 +96,7 @@ pub struct Shared {
     rules: Arc<Rules>,
     nodes: Nodes,
     mirror: Mirror,
+    lease_ttl_ms: u64,
     view: ArcSwapOption<View>,
     clock: Clock,
     random_u64: fn() -> u64,
@@ -111,7 +114,7 @@ pub struct Shared {
 impl Shared {
     /// Nothing is written or read before [`Shared::apply`] and [`Shared::run`]. An error means that a metric's name is taken.
     pub fn new(config: SharedConfig, registry: &Registry) -> prometheus::Result<Shared> {
-        let SharedConfig { gateway, rules, nodes, mirror, clock, random_u64, hooks } = config;
+        let SharedConfig { gateway, rules, nodes, mirror, lease_ttl_ms, clock, random_u64, hooks } = config;
         // Later lives of a gateway of this name begin later; a clock that was set back is found out by the fences.
         let owner = Owner::new(gateway.clone(), clock().wall_ms.max(1), rules.grace_ms);
         Ok(Shared {
@@ -119,6 +122,7 @@ impl Shared {
             rules: Arc::new(Rules { grace_ms: 0, ..rules }),
             nodes,
             mirror,
+            lease_ttl_ms,
             view: ArcSwapOption::empty(),
             clock,
             random_u64,

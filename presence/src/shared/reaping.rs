@@ -92,7 +92,7 @@ impl Shared {
     /// Reaps for ever.
     pub(super) async fn reap(self: &Arc<Shared>) {
         let Some(mut heard) = self.canaries.waiting.lock().take() else { return std::future::pending().await };
-        let mut reaper = Reaper::new(self.gateway.clone());
+        let mut reaper = Reaper::new(self.gateway.clone(), self.lease_ttl_ms);
         let mut jobs: JoinSet<Done> = JoinSet::new();
         let mut under_way: BTreeSet<(Arc<str>, OwnerId)> = BTreeSet::new();
         let mut snapshots = self.mirror.changes();

@@ -40,10 +40,12 @@ fn shared(server: &RedisServer) -> Arc<Shared> {
     let (nodes, _) = Nodes::new(nodes_config, &registry).unwrap();
     nodes.apply(&ring(server, 1));
     let access = etcd::Access { endpoints: vec!["http://127.0.0.1:1".to_owned()], ..etcd::Access::default() };
-    let etcd = Etcd::new(EtcdConfig { access, region: "local".to_owned(), clock: now, random_u64: || 7 }, &registry).unwrap();
+    let etcd = Etcd::new(EtcdConfig { access, region: "local".to_owned(), clock: now, random_u64: || 7, lease_ttl_ms: 10_000 }, &registry)
+        .unwrap();
     let rules = Rules { region: "local".into(), grace_ms: 0, tiers: Tiers::default() };
     let mirror = etcd.mirror().clone();
-    let config = SharedConfig { gateway: "g1".into(), rules, nodes, mirror, clock: now, random_u64: || 7, hooks: false };
+    let config =
+        SharedConfig { gateway: "g1".into(), rules, nodes, mirror, clock: now, random_u64: || 7, hooks: false, lease_ttl_ms: 10_000 };
     let shared = Arc::new(Shared::new(config, &registry).unwrap());
     shared.apply(&Arc::new(View::new(ring(server, 1))));
     shared

@@ -1,7 +1,7 @@
 //! One gateway: the pure parts as the driver ties them together, and its connections.
 
 use crate::{
-    etcd::Mirror,
+    etcd::{Mirror, TTL_MS},
     reaping::{Listened, Reaping},
     telling::Answer,
     truth::Client,
@@ -172,7 +172,7 @@ impl Gateway {
             told_incarnation: incarnation,
             rooms: (0..ROOMS.len()).map(|room| Followed::new(incarnation + room as u64)).collect(),
             fetches: Vec::new(),
-            reaper: Reaper::new(name.clone()),
+            reaper: Reaper::new(name.clone(), TTL_MS),
             mirror: Mirror::default(),
             renew_ms: 0,
             listened: BTreeMap::new(),

@@ -12,7 +12,7 @@ use prometheus::Registry;
 use protocol::{name::Channel, time::Now};
 use ring_coordinator::{
     document::{Document, Layout, Node},
-    etcd::{self, Etcd, EtcdConfig},
+    etcd::{self, Etcd, EtcdConfig, lease::LEASE_TTL_MS},
     redis::{Access, Link, Nodes, NodesConfig},
     view::View,
 };
@@ -139,13 +139,18 @@ impl Gateway {
         let registry = Registry::new();
         let access = etcd::Access { endpoints: vec!["http://127.0.0.1:1".to_owned()], ..etcd::Access::default() };
         // Who is dead is not asked here.
-        let etcd = Etcd::new(EtcdConfig { access, region: "local".to_owned(), clock: now, random_u64: || 7 }, &registry).unwrap();
+        let etcd = Etcd::new(
+            EtcdConfig { access, region: "local".to_owned(), clock: now, random_u64: || 7, lease_ttl_ms: LEASE_TTL_MS },
+            &registry,
+        )
+        .unwrap();
         let (nodes, mut hearing) = Nodes::new(nodes_config(name), &registry).unwrap();
         let config = SharedConfig {
             gateway: name.into(),
             rules: Rules { region: "local".into(), grace_ms: GRACE_MS, tiers: Tiers::default() },
             nodes: nodes.clone(),
             mirror: etcd.mirror().clone(),
+            lease_ttl_ms: LEASE_TTL_MS,
             clock: now,
             random_u64: || 7,
             hooks,

@@ -59,7 +59,13 @@ async fn told(gateway: &Gateway, count: usize) -> BTreeMap<String, Vec<HookKind>
 }
 
 fn member(client: &str, user: &str) -> Member {
-    Member { client: client.into(), user: user.into(), conn_info: bytes::Bytes::new(), chan_info: bytes::Bytes::new() }
+    Member {
+        client: client.into(),
+        user: user.into(),
+        conn_info: bytes::Bytes::new(),
+        chan_info: bytes::Bytes::new(),
+        status: bytes::Bytes::new(),
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,10 @@
 //! Pure: how long the coordinator waits for what. All in milliseconds.
 
+use crate::etcd::lease::LEASE_TTL_MS;
+
+/// A gateway's part is not done sooner because its lease is short.
+const ACK_MIN_MS: u64 = 20_000;
+
 /// The times, with the reasons for their defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
@@ -8,7 +13,7 @@ pub struct Timing {
     /// After a gap, what is missing in etcd counts as missing only once it was seen fresh for a lease's life and this:
     /// until then a gateway may be well and not have been able to say so.
     pub margin_ms: u64,
-    /// A gateway that has not done its part for so long is expelled: two lives of a lease.
+    /// A gateway that has not done its part for so long is expelled: two lives of a lease, and time enough to do it.
     pub ack_max_ms: u64,
     /// So long a majority must say that a node is down.
     pub down_ms: u64,
@@ -41,9 +46,9 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Timing {
         Timing {
-            lease_ttl_ms: 10_000,
+            lease_ttl_ms: LEASE_TTL_MS,
             margin_ms: 2_000,
-            ack_max_ms: 20_000,
+            ack_max_ms: ACK_MIN_MS,
             down_ms: 2_000,
             down_alone_ms: 10_000,
             removal_every_ms: 60_000,
@@ -57,6 +62,27 @@ impl Default for Timing {
             probe_every_ms: 1_000,
             tick_ms: 100,
             again_ms: 2_000,
+        }
+    }
+}
+
+impl Timing {
+    /// The same where gateways' leases live so long.
+    #[must_use]
+    pub fn with_leases(lease_ttl_ms: u64) -> Timing {
+        Timing { lease_ttl_ms, ack_max_ms: ACK_MIN_MS.max(2 * lease_ttl_ms), ..Timing::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_has_two_lives_of_its_lease_and_twenty_seconds_at_least_for_its_part() {
+        assert_eq!(Timing::with_leases(LEASE_TTL_MS), Timing::default());
+        for (lease_ttl_ms, ack_max_ms) in [(2_000, 20_000), (60_000, 120_000)] {
+            assert_eq!(Timing::with_leases(lease_ttl_ms), Timing { lease_ttl_ms, ack_max_ms, ..Timing::default() });
         }
     }
 }

@@ -7,7 +7,7 @@ use protocol::time::Clock;
 use std::{error::Error as _, fs, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{sync::Mutex, time::timeout};
 
-/// How long one call may take. Longer than etcd needs to elect a leader, shorter than half a lease.
+/// How long one call may take. Longer than etcd needs to elect a leader, shorter than half a lease of the usual length.
 pub const CALL: Duration = Duration::from_millis(2_500);
 /// How often a connection is asked whether it is there …
 const KEEP_ALIVE: Duration = Duration::from_secs(3);
@@ -27,6 +27,10 @@ pub struct EtcdConfig {
     pub clock: Clock,
     /// Random numbers, for waits.
     pub random_u64: fn() -> u64,
+    /// How long this node's keys stay after its last sign of life, in milliseconds: at least [`LEASE_TTL_MIN_MS`].
+    ///
+    /// [`LEASE_TTL_MIN_MS`]: super::lease::LEASE_TTL_MIN_MS
+    pub lease_ttl_ms: u64,
 }
 
 /// Why etcd cannot be used as it is configured. Nothing was tried.
@@ -105,8 +109,18 @@ impl Connection {
         op: &'static str,
         call: impl AsyncFnOnce(&mut Client) -> Result<T, etcd_client::Error>,
     ) -> Result<T, CallError> {
+        self.call_within(CALL, op, call).await
+    }
+
+    /// The same within less.
+    pub(super) async fn call_within<T>(
+        &self,
+        patience: Duration,
+        op: &'static str,
+        call: impl AsyncFnOnce(&mut Client) -> Result<T, etcd_client::Error>,
+    ) -> Result<T, CallError> {
         let timer = self.inner.metrics.requests.with_label_values(&[op]).start_timer();
-        let outcome = timeout(CALL, async {
+        let outcome = timeout(patience, async {
             let mut client = self.client().await?;
             call(&mut client).await
         })
@@ -115,7 +129,7 @@ impl Connection {
         let error = match outcome {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => self.explained(stream_error(op, &error)),
-            Err(_) => CallError { op, code: "deadline", text: format!("no answer within {CALL:?}") },
+            Err(_) => CallError { op, code: "deadline", text: format!("no answer within {patience:?}") },
         };
         self.failed(&error);
         Err(error)

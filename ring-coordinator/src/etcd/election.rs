@@ -14,8 +14,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long a leader that is gone stays leader.
-pub const ELECTION_TTL: Duration = Duration::from_secs(5);
+/// How long a leader that is gone stays leader, in milliseconds.
+pub const ELECTION_TTL_MS: u64 = 5_000;
 /// A leader that was not heard of for so long steps down.
 const STEP_DOWN_MS: u64 = 2_500;
 /// How often a candidate renews its lease.
@@ -82,7 +82,7 @@ impl Election {
         let mut before = None;
         loop {
             let outcome = async {
-                let mut renewal = Renewal::grant(&self.connection, ELECTION_TTL).await?;
+                let mut renewal = Renewal::grant(&self.connection, ELECTION_TTL_MS).await?;
                 *lease = Some(renewal.id);
                 if let Some(old) = before
                     && Renewal::revoke(&self.connection, old).await
@@ -115,10 +115,9 @@ impl Election {
     /// Waits until this node is elected, leads, and returns when that is over.
     async fn lead(&self, renewal: &mut Renewal) -> Result<Lost, CallError> {
         let lease = renewal.id;
-        let ttl_ms = u64::try_from(ELECTION_TTL.as_millis()).unwrap_or(u64::MAX);
         let leadership = tokio::select! {
             elected = self.campaign(lease) => elected?,
-            lost = self.renew(renewal, ttl_ms, None) => return Ok(lost),
+            lost = self.renew(renewal, ELECTION_TTL_MS, None) => return Ok(lost),
         };
         // Between the two the lease may have aged.
         if self.connection.mono_ms() >= renewal.renewed_ms + STEP_DOWN_MS {

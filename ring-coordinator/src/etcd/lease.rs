@@ -20,12 +20,15 @@ use tokio::{
     time::sleep,
 };
 
-/// How long the keys stay after the last sign of life.
-pub const LEASE_TTL: Duration = Duration::from_secs(10);
-/// How often the lease is renewed.
+/// How long the keys stay after the last sign of life, in milliseconds, if nothing else is wanted.
+pub const LEASE_TTL_MS: u64 = 10_000;
+/// etcd grants no lease that is shorter: it lasts through an election among its members.
+pub const LEASE_TTL_MIN_MS: u64 = 2_000;
+/// How often a lease is renewed, and a short one in this part of its life: it may then fail twice in a row.
 const RENEW_MS: u64 = 3_000;
-/// How often the age of the lease is looked at.
-const LOOK: Duration = Duration::from_millis(500);
+const RENEW_PERCENT: u64 = 30;
+/// How often the age of the lease is looked at, at least twice between two renewals.
+const LOOK_MS: u64 = 500;
 
 /// What this node has of its lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,7 +100,7 @@ impl Lease {
         let mut backoff = Backoff::default();
         let mut said = String::new();
         loop {
-            match Renewal::grant(&self.connection, LEASE_TTL).await {
+            match Renewal::grant(&self.connection, self.connection.config().lease_ttl_ms).await {
                 Ok(renewal) => {
                     said.clear();
                     backoff.worked();
@@ -126,12 +129,14 @@ impl Lease {
     async fn hold(&self, mut renewal: Renewal) {
         let mut mirrored = self.mirror.changes();
         let (mut backoff, mut said) = (Backoff::default(), String::new());
+        let renew_every_ms = renew_every_ms(self.connection.config().lease_ttl_ms);
+        let look = Duration::from_millis(LOOK_MS.min(renew_every_ms / 2));
         let mut retry_ms = 0;
         loop {
             let now_ms = self.connection.mono_ms();
             if now_ms >= retry_ms {
                 let outcome = async {
-                    if now_ms >= renewal.renewed_ms + RENEW_MS {
+                    if now_ms >= renewal.renewed_ms + renew_every_ms {
                         renewal.renew().await?;
                         self.look_after(&renewal).await?;
                     }
@@ -165,7 +170,7 @@ impl Lease {
                         }
                     }
                 }
-                () = sleep(LOOK) => {}
+                () = sleep(look) => {}
             }
         }
     }
@@ -235,5 +240,20 @@ impl Lease {
             Renewal::revoke(&self.connection, lease).await;
             self.tenure.send_modify(|tenure| (tenure.lease, tenure.until_ms, tenure.is_settled) = (0, 0, false));
         }
+    }
+}
+
+/// Milliseconds between two renewals of a lease that lives so long.
+fn renew_every_ms(ttl_ms: u64) -> u64 {
+    RENEW_MS.min(ttl_ms * RENEW_PERCENT / 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_renewed_every_three_seconds_and_a_shorter_one_three_times_in_its_life() {
+        assert_eq!([LEASE_TTL_MIN_MS, 5_000, LEASE_TTL_MS, 60_000].map(renew_every_ms), [600, 1_500, 3_000, 3_000]);
     }
 }

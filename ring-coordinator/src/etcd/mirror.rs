@@ -77,7 +77,7 @@ impl Mirror {
 
     /// Keeps the snapshot for ever.
     pub(super) async fn keep(&self) {
-        let mut watching = Watching::default();
+        let mut watching = Watching::new(self.connection.config().lease_ttl_ms);
         let mut said = String::new();
         let mut after_ms = 0;
         loop {

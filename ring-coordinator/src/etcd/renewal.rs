@@ -1,6 +1,6 @@
 //! I/O: one lease: had, renewed, given back.
 
-use super::connection::{CallError, Connection};
+use super::connection::{CALL, CallError, Connection};
 use etcd_client::LeaseTimeToLiveOptions;
 use std::time::Duration;
 
@@ -24,13 +24,12 @@ pub(super) enum NotRenewed {
 }
 
 impl Renewal {
-    /// A new lease that lasts `ttl` after each renewal.
-    pub(super) async fn grant(connection: &Connection, ttl: Duration) -> Result<Renewal, CallError> {
+    /// A new lease that lasts `ttl_ms` after each renewal; etcd counts in whole seconds.
+    pub(super) async fn grant(connection: &Connection, ttl_ms: u64) -> Result<Renewal, CallError> {
         let renewed_ms = connection.mono_ms();
-        let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
+        let seconds = i64::try_from(ttl_ms.div_ceil(1_000)).unwrap_or(i64::MAX);
         let granted = connection.call("lease_grant", async |client| client.lease_grant(seconds, None).await).await?;
         // A server may grant more than was asked for, and that would be known to it alone.
-        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         Ok(Renewal { connection: connection.clone(), id: granted.id(), ttl_ms, renewed_ms })
     }
 
@@ -44,7 +43,9 @@ impl Renewal {
     pub(super) async fn renew(&mut self) -> Result<(), NotRenewed> {
         let asked_ms = self.connection.mono_ms();
         let id = self.id;
-        match self.connection.call("lease_keep_alive", async |client| client.lease_keep_alive(id).await).await {
+        // Whoever waited longer for one answer would have no time left for another try.
+        let patience = CALL.min(Duration::from_millis(self.ttl_ms / 2));
+        match self.connection.call_within(patience, "lease_keep_alive", async |client| client.lease_keep_alive(id).await).await {
             Ok(_) => {
                 self.renewed_ms = asked_ms;
                 Ok(())

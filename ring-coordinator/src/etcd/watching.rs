@@ -4,10 +4,14 @@
 
 use crate::backoff::Backoff;
 
-/// How often the server is asked how far it is.
+/// How often the server is asked how far it is, …
 const ASK_MS: u64 = 5_000;
-/// How long it may take to answer.
+/// … and how long it may take to answer. Where leases are short, these parts of a lease's life. Together with the time since
+/// it was renewed they are less than that: a server that hangs is noticed before a lease can have run out, so that nothing
+/// is concluded from all those that are gone when it goes on.
 const ANSWER_MS: u64 = 5_000;
+const ASK_PERCENT: u64 = 25;
+const ANSWER_PERCENT: u64 = 30;
 /// Everything is read anew after so long at the earliest, whatever the watch says, …
 const RELIST_MIN_MS: u64 = 30_000;
 /// … and after so long at the latest.
@@ -114,8 +118,10 @@ impl Why {
 }
 
 /// The watch, as far as it has to be judged.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Watching {
+    ask_every_ms: u64,
+    answer_ms: u64,
     backoff: Backoff,
     watch: Option<Watch>,
     freshness: Freshness,
@@ -142,6 +148,14 @@ struct Watch {
 }
 
 impl Watching {
+    /// Nothing was read yet. `lease_ttl_ms`: how long the leases live whose end must not be misunderstood.
+    #[must_use]
+    pub fn new(lease_ttl_ms: u64) -> Watching {
+        let [ask_every_ms, answer_ms] =
+            [(ASK_MS, ASK_PERCENT), (ANSWER_MS, ANSWER_PERCENT)].map(|(most_ms, percent)| most_ms.min(lease_ttl_ms * percent / 100));
+        Watching { ask_every_ms, answer_ms, backoff: Backoff::default(), watch: None, freshness: Freshness::default() }
+    }
+
     /// Judges what has happened. `random` is any number.
     pub fn handle(&mut self, input: Input, mono_ms: u64, random: u64) -> Option<Order> {
         match input {
@@ -149,7 +163,7 @@ impl Watching {
                 self.freshness.fresh_ms = Some(asked_ms);
                 self.freshness.steady_since_ms.get_or_insert(asked_ms);
                 let relist_ms = mono_ms + RELIST_MIN_MS + random % (RELIST_MAX_MS - RELIST_MIN_MS);
-                self.watch = Some(Watch { cluster_id, revision, ask_ms: mono_ms + ASK_MS, is_asked: false, relist_ms });
+                self.watch = Some(Watch { cluster_id, revision, ask_ms: mono_ms + self.ask_every_ms, is_asked: false, relist_ms });
                 Some(Order::Watch { from: revision + 1 })
             }
             Input::Failed => Some(self.list(Why::Failed, random)),
@@ -175,7 +189,7 @@ impl Watching {
                 // Whatever it says is an answer.
                 if std::mem::take(&mut watch.is_asked) {
                     self.freshness.fresh_ms = Some(watch.ask_ms);
-                    watch.ask_ms = mono_ms + ASK_MS;
+                    watch.ask_ms = mono_ms + self.ask_every_ms;
                     self.backoff.worked();
                 }
                 (said.changes > 0).then_some(Order::Take)
@@ -183,7 +197,7 @@ impl Watching {
             Input::Tick => {
                 let watch = self.watch.as_mut()?;
                 if watch.is_asked {
-                    return (mono_ms >= watch.ask_ms + ANSWER_MS).then(|| self.list(Why::Silent, random));
+                    return (mono_ms >= watch.ask_ms + self.answer_ms).then(|| self.list(Why::Silent, random));
                 }
                 if mono_ms >= watch.relist_ms {
                     self.watch = None;
@@ -215,11 +229,13 @@ impl Watching {
 mod tests {
     use super::*;
 
+    /// Long leases.
+    const TTL_MS: u64 = 60_000;
     const LISTED: Input = Input::Listed { cluster_id: 7, revision: 100, asked_ms: 0 };
     const FINE: Said = Said { cluster_id: 7, revision: 100, canceled: false, compact_revision: 0, changes: 0 };
 
     fn watching() -> Watching {
-        let mut watching = Watching::default();
+        let mut watching = Watching::new(TTL_MS);
         assert_eq!(watching.handle(LISTED, 0, 0), Some(Order::Watch { from: 101 }));
         watching
     }
@@ -273,8 +289,20 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_hangs_is_noticed_before_a_lease_can_have_run_out() {
+        for ttl_ms in [2_000, 5_000, 10_000, 20_000, 60_000] {
+            let mut watching = Watching::new(ttl_ms);
+            watching.handle(LISTED, 0, 0);
+            let noticed = (0..).step_by(250).find(|now_ms| why(watching.handle(Input::Tick, *now_ms, 0)) == Some(Why::Silent));
+            // It was renewed by then, and no later.
+            let renewed_ms = 3_000.min(ttl_ms * 30 / 100);
+            assert!(noticed.is_some_and(|now_ms| now_ms + renewed_ms <= ttl_ms + 250), "{ttl_ms}: {noticed:?}");
+        }
+    }
+
+    #[test]
     fn one_that_answers_is_asked_again_and_again_and_read_anew_now_and_then() {
-        let mut watching = Watching::default();
+        let mut watching = Watching::new(TTL_MS);
         watching.handle(LISTED, 0, 7_000);
         let (mut asked, mut now_ms) = (0, 0);
         let relisted_ms = loop {
@@ -293,7 +321,7 @@ mod tests {
 
     #[test]
     fn what_was_read_is_as_fresh_as_the_question_and_steady_since_the_last_gap() {
-        let mut watching = Watching::default();
+        let mut watching = Watching::new(TTL_MS);
         assert_eq!(watching.freshness(), Freshness::default());
         watching.handle(Input::Listed { cluster_id: 7, revision: 100, asked_ms: 10 }, 30, 0);
         assert_eq!(watching.freshness(), Freshness { fresh_ms: Some(10), steady_since_ms: Some(10) });
@@ -313,7 +341,7 @@ mod tests {
 
     #[test]
     fn what_fails_again_and_again_is_tried_less_and_less_often_until_a_watch_has_lasted() {
-        let mut watching = Watching::default();
+        let mut watching = Watching::new(TTL_MS);
         let mut wait_ms = |input, now_ms| match watching.handle(input, now_ms, 0) {
             Some(Order::List { after_ms, .. }) => after_ms,
             _ => 0,

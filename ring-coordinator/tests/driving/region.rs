@@ -10,7 +10,7 @@ use ring_coordinator::{
         timing::Timing,
     },
     document::{Document, Layout, Node, NodeState},
-    etcd::{self, Etcd, EtcdConfig, Snapshot},
+    etcd::{self, Etcd, EtcdConfig, Snapshot, lease::LEASE_TTL_MS},
     member::{Member, MemberConfig, Progress, Riding},
     redis::{Access, Nodes, NodesConfig, Opinion, Vote},
     slot::Slot,
@@ -78,7 +78,7 @@ pub(crate) struct Station {
 impl Station {
     fn new(server: &EtcdServer) -> Station {
         let access = etcd::Access { endpoints: vec![server.url()], ..etcd::Access::default() };
-        let config = EtcdConfig { access, region: "eu".to_owned(), clock: now, random_u64 };
+        let config = EtcdConfig { access, region: "eu".to_owned(), clock: now, random_u64, lease_ttl_ms: LEASE_TTL_MS };
         let etcd = Etcd::new(config, &Registry::new()).unwrap();
         let running = tokio::spawn(etcd.clone().run(std::future::pending()));
         Station { etcd, _running: Task(running) }

@@ -1,8 +1,8 @@
 //! A node's own keys: there while it is, and its own business who takes them away.
 
-use crate::station::{Station, etcd as only_etcd};
+use crate::station::{Station, config, etcd as only_etcd};
 use ring_coordinator::etcd::{
-    Key,
+    EtcdConfig, Key,
     record::{Gateway, Opinion, Vote},
 };
 use std::time::Duration;
@@ -44,6 +44,22 @@ async fn the_keys_of_a_node_that_dies_run_out() {
     other.sees(|snapshot| snapshot.gateways.contains_key("g1")).await;
     drop(station);
     other.sees(|snapshot| snapshot.gateways.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_lease_lives_as_long_as_is_wanted_and_a_short_one_is_held() {
+    let etcd = EtcdServer::start().await;
+    for lease_ttl_ms in [2_000, 7_000] {
+        let station = Station::start_with(EtcdConfig { lease_ttl_ms, ..config(vec![etcd.url()]) });
+        station.etcd.lease().set(g1(), &acked(1)).unwrap();
+        let first = station.has(|tenure| tenure.is_settled && tenure.lease != 0).await;
+        let granted = etcd.ctl(&["lease", "timetolive", &format!("{:x}", first.lease)]).await.unwrap();
+        assert!(granted.contains(&format!("granted with TTL({}s)", lease_ttl_ms / 1_000)), "{granted}");
+        // Renewed again and again, so that it is the first one still.
+        let later = station.has(|tenure| tenure.until_ms >= first.until_ms + 2 * lease_ttl_ms || tenure.terms > 1).await;
+        assert_eq!((later.lease, later.terms), (first.lease, 1));
+        station.shutdown().await;
+    }
 }
 
 #[tokio::test]

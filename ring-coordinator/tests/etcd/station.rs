@@ -4,7 +4,10 @@ use prometheus::Registry;
 use protocol::time::Now;
 use ring_coordinator::{
     document::Document,
-    etcd::{Access, Etcd, EtcdConfig, Leadership, Snapshot, lease::Tenure},
+    etcd::{
+        Access, Etcd, EtcdConfig, Leadership, Snapshot,
+        lease::{LEASE_TTL_MS, Tenure},
+    },
 };
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -64,7 +67,8 @@ pub(crate) fn config(endpoints: Vec<String>) -> EtcdConfig {
 }
 
 pub(crate) fn with(access: Access) -> EtcdConfig {
-    EtcdConfig { access, region: "eu".to_owned(), clock: now, random_u64: || RandomState::new().build_hasher().finish() }
+    let random_u64 = || RandomState::new().build_hasher().finish();
+    EtcdConfig { access, region: "eu".to_owned(), clock: now, random_u64, lease_ttl_ms: LEASE_TTL_MS }
 }
 
 pub(crate) fn etcd(endpoint: String) -> Etcd {
