@@ -56,7 +56,7 @@ impl Node {
     /// Starts a node and waits until it is ready. Panics with its log if it does not become so.
     pub async fn start(options: NodeOptions) -> Node {
         let mut node = Node::launch(options);
-        node.wait_until_ready().await;
+        node.until_ready().await;
         node
     }
 
@@ -151,6 +151,12 @@ impl Node {
 
     /// Starts the node again, killing it first if it still runs: same directory, configuration and addresses.
     pub async fn restart(&mut self) {
+        self.restart_unready().await;
+        self.until_ready().await;
+    }
+
+    /// The same without waiting until it is ready: what it needs may not be there yet.
+    pub async fn restart_unready(&mut self) {
         self.child.kill().await.expect("killing the node");
         let mut options = self.options.clone();
         options.env.push(listen("CLIENT", self.client));
@@ -159,7 +165,6 @@ impl Node {
         options.env.extend(self.resp.map(|address| listen("RESP", address)));
         options.env.extend(self.peer.map(|address| listen("PEER", address)));
         self.child = spawn(self.scratch.path(), &self.data_dir, &options).expect("starting the node again");
-        self.wait_until_ready().await;
     }
 
     /// The status and the body of `/readyz`.
@@ -168,7 +173,8 @@ impl Node {
         Ok((answer.status, answer.json()))
     }
 
-    async fn wait_until_ready(&mut self) {
+    /// Waits until it is ready. Panics with its log if it ends.
+    pub async fn until_ready(&mut self) {
         self.wait_until(|answer| answer.status == 200).await;
     }
 

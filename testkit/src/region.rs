@@ -124,18 +124,26 @@ impl Region {
 
     /// `headcount ring …`, as an operator runs it.
     pub async fn ring(&self, args: &[&str]) -> Result<String> {
-        let mut command = Command::new(binary()?);
-        command.env("HEADCOUNT_ETCD__ENDPOINTS", self.etcd_urls().join(",")).env("HEADCOUNT_NODE__REGION", "local");
-        if self.options.etcd_login {
-            command.env("HEADCOUNT_ETCD__USERNAME", LOGIN.0).env("HEADCOUNT_ETCD__PASSWORD", LOGIN.1);
-        }
-        command.arg("ring").args(args);
-        let output = command.kill_on_drop(true).output().await?;
+        let output = self.ring_command(args)?.output().await?;
         let (told, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         if !output.status.success() {
             bail!("headcount ring {args:?} ended with {}: {told}{complained}", output.status);
         }
         Ok(told.into_owned())
+    }
+
+    /// The same, to be run whenever it is wanted.
+    pub fn ring_command(&self, args: &[&str]) -> Result<Command> {
+        let mut command = Command::new(binary()?);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HEADCOUNT_")) {
+            command.env_remove(name);
+        }
+        command.env("HEADCOUNT_ETCD__ENDPOINTS", self.etcd_urls().join(",")).env("HEADCOUNT_NODE__REGION", "local");
+        if self.options.etcd_login {
+            command.env("HEADCOUNT_ETCD__USERNAME", LOGIN.0).env("HEADCOUNT_ETCD__PASSWORD", LOGIN.1);
+        }
+        command.arg("ring").args(args).kill_on_drop(true);
+        Ok(command)
     }
 
     /// `headcount ring status --json`.

@@ -14,7 +14,7 @@ cargo xtask bench [BENCHMARK …]
 cargo xtask faults [--minutes N] [--seed S] [--lost-disks N]
                        replicas of the released binary under whatever may go wrong; without arguments for ten minutes, and
                        a thousand lost disks, then changes of the ring under heavy traffic, into benches/reports/, and
-                       the long tests of a region
+                       the long tests of a region, fifty random runs of presence among them
 cargo xtask soak       long runs
 
 Steps of `test`:

@@ -80,14 +80,17 @@ pub(crate) fn bench(options: &[&str]) -> Result<(), String> {
 }
 
 /// The same with the nemesis of `headcount-bench faults`; without options, also with changes of the ring under heavy traffic,
-/// and the faults of a region for which the tests have no time.
+/// the faults of a region for which the tests have no time, and fifty random runs of its presence.
 pub(crate) fn faults(options: &[&str]) -> Result<(), String> {
     if !options.is_empty() {
         return bench(&[&["faults"][..], options].concat());
     }
     bench(&["faults", "--minutes", "10", "--lost-disks", "1000", "--report", "benches/reports/faults.md"])?;
     bench(&["moves", "--report", "benches/reports/ring-moves.md"])?;
-    cargo(&["test", "--package", "headcount-node", "--test", "region", "--", "--ignored"])
+    let region = ["--package", "headcount-node", "--test", "region"];
+    cargo(&[&["test"], &region[..], &["--", "--ignored", "--skip", "presence_random"]].concat())?;
+    // One line for each run.
+    cargo(&[&["test", "--release"], &region[..], &["presence_random", "--", "--ignored", "--nocapture"]].concat())
 }
 
 fn cargo(arguments: &[&str]) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! Channels full of guests in a region, and watchers at every gateway: what they are told, what services read, and what is
 //! true.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -55,9 +55,9 @@ impl Lobby {
     }
 
     /// The same with a way to etcd for each gateway.
-    pub(crate) async fn start_by_proxies(gateways: usize, redis_nodes: usize, channels: usize) -> Lobby {
-        let options =
-            RegionOptions { redis_nodes, gateways, config_toml: config_toml(""), etcd_by_proxy: true, ..RegionOptions::default() };
+    pub(crate) async fn start_by_proxies(gateways: usize, redis_nodes: usize, channels: usize, more_toml: &str) -> Lobby {
+        let config_toml = config_toml(more_toml);
+        let options = RegionOptions { redis_nodes, gateways, config_toml, etcd_by_proxy: true, ..RegionOptions::default() };
         Lobby::watch(Region::start(options).await, channels).await
     }
 
@@ -157,6 +157,33 @@ impl Lobby {
         })
         .await;
         println!("{what}: rosters exact after {:?}", since.elapsed());
+    }
+
+    /// Waits until every gateway knows each client by its id, as clients ask.
+    pub(crate) async fn until_clients_are_exact(&self, guests: &[Guest], patience: Duration) {
+        for gateway in self.doors() {
+            let wish = Wish { user: "reader".to_owned(), channels: vec!["lounge".to_owned()], gateway };
+            let reader = eventually(patience, async || Guest::enter(wish.clone()).await).await;
+            eventually(patience, async || {
+                for channel in &self.channels {
+                    let answer = reader.ask(json!({ "presence": { "channel": channel } })).await.map_err(|error| error.to_string())?;
+                    let clients = answer["presence"]["presence"].as_object().ok_or_else(|| answer.to_string())?;
+                    let user = |info: &Value| info["user"].as_str().unwrap_or_default().to_owned();
+                    let clients: BTreeMap<String, String> = clients.iter().map(|(client, info)| (client.clone(), user(info))).collect();
+                    let guests = guests.iter().filter(|guest| guest.wish.channels.contains(channel));
+                    let guests = guests.map(|guest| (guest.client.clone(), guest.wish.user.clone()));
+                    let watchers = self.watchers.iter().filter(|watcher| watcher.channel == *channel);
+                    let watchers = watchers.map(|watcher| (watcher.client.clone(), watcher.user.clone()));
+                    let truth: BTreeMap<String, String> = guests.chain(watchers).collect();
+                    if clients != truth {
+                        return Err(format!("{gateway} has {clients:?} in {channel}; in truth {truth:?}"));
+                    }
+                }
+                Ok(())
+            })
+            .await;
+            reader.leave().await;
+        }
     }
 
     /// The gateways that are watched from.

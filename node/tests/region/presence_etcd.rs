@@ -97,7 +97,7 @@ async fn clients_of_a_gateway_that_stands_still_are_told_gone_and_here_again_whe
 }
 
 async fn full(gateways: usize) -> (Lobby, Vec<Guest>) {
-    let lobby = Lobby::start_by_proxies(gateways, 2, 4).await;
+    let lobby = Lobby::start_by_proxies(gateways, 2, 4, "").await;
     let doors: Vec<usize> = (0..gateways).collect();
     let guests = lobby.enter(GUESTS, &doors).await;
     lobby.until_exact("all in", &guests, PATIENCE).await;

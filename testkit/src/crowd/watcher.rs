@@ -60,6 +60,8 @@ pub struct Watched {
 pub struct Watcher {
     /// The user as whom it is here.
     pub user: String,
+    /// The id that the gateway gave it.
+    pub client: String,
     /// The channel.
     pub channel: String,
     /// Where.
@@ -81,7 +83,7 @@ impl Watcher {
     }
 
     async fn begin(gateway: SocketAddr, user: &str, channel: &str, mut subscribe: Vec<Value>) -> Result<Watcher> {
-        let (mut socket, _) = connect(gateway, user).await?;
+        let (mut socket, client) = connect(gateway, user).await?;
         let roster = format!("presence:{channel}");
         subscribe.push(json!({ "id": 3, "subscribe": { "channel": roster } }));
         socket.send(Message::text(subscribe.iter().map(Value::to_string).collect::<Vec<_>>().join("\n"))).await?;
@@ -108,7 +110,7 @@ impl Watcher {
                 }
             }
         });
-        Ok(Watcher { user: user.to_owned(), channel: channel.to_owned(), gateway, noted, task })
+        Ok(Watcher { user: user.to_owned(), client, channel: channel.to_owned(), gateway, noted, task })
     }
 
     /// Everything so far.
