@@ -1,12 +1,11 @@
 //! I/O: presence as a gateway uses it: in its own memory, or shared with all gateways through the ring's Redis nodes.
 
 use crate::{
-    contacts::ContactsError,
     diff::Since,
     embedded::Embedded,
-    hook::HookBatch,
+    failure::{PageError, SetContactsError, Unavailable},
     member::{Departure, Member, Stats},
-    page::{BadCursor, Page},
+    page::Page,
     read::Read,
     shared::Shared,
     users::{Erased, UserPresence},
@@ -21,34 +20,6 @@ pub enum Presence {
     Embedded(Box<Embedded>),
     /// Gateways of a cluster.
     Shared(Arc<Shared>),
-}
-
-/// The Redis node that would know does not answer, and nothing that is known here will do. Retry. The text says which node, and
-/// why.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("presence cannot be read now: {0}")]
-pub struct Unavailable(pub Arc<str>);
-
-/// Why there is no page.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PageError {
-    /// Retrying does not help.
-    #[error(transparent)]
-    BadCursor(#[from] BadCursor),
-    /// Retry.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
-
-/// Why a list of contacts was not replaced.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SetContactsError {
-    /// Nothing changed.
-    #[error(transparent)]
-    Refused(#[from] ContactsError),
-    /// Some of it may have been replaced. Retry.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
 }
 
 impl Presence {
@@ -214,35 +185,6 @@ impl Presence {
         match self {
             Presence::Embedded(store) => Ok(store.erase(user, now)),
             Presence::Shared(store) => store.erase(user).await,
-        }
-    }
-
-    /// Waits for the next events that services are to be told. Several may be waited for and be under way at once, each of another
-    /// queue; every one is to be given back by [`Presence::hooks_done`].
-    pub async fn next_hooks(&self) -> HookBatch {
-        match self {
-            Presence::Embedded(store) => match store.hooks() {
-                Some(hooks) => hooks.next().await,
-                None => std::future::pending().await,
-            },
-            Presence::Shared(store) => store.next_hooks().await,
-        }
-    }
-
-    /// Whether it is still for this gateway to tell them: otherwise another one does, and the batch may be given back untold.
-    #[must_use]
-    pub fn are_hooks_ours(&self, batch: &HookBatch) -> bool {
-        match self {
-            Presence::Embedded(_) => true,
-            Presence::Shared(store) => store.are_hooks_ours(batch),
-        }
-    }
-
-    /// The batch `is_told`, and is forgotten; or is not, and comes again.
-    pub async fn hooks_done(&self, batch: HookBatch, is_told: bool) {
-        match self {
-            Presence::Embedded(store) => store.hooks().into_iter().for_each(|hooks| hooks.done(&batch, is_told)),
-            Presence::Shared(store) => store.hooks_done(batch, is_told).await,
         }
     }
 

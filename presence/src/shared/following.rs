@@ -8,9 +8,9 @@ use crate::{
         replica::{Input, Output, Replica},
     },
     event::Event,
+    failure::Unavailable,
     redis,
     roster::Output as Told,
-    store::Unavailable,
 };
 use bytes::Bytes;
 use parking_lot::Mutex;

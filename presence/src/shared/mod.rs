@@ -32,10 +32,10 @@ mod writing;
 use crate::{
     cluster::{OwnerId, RoomId, owner::Owner, replica::Input},
     event::{Event, Sink},
+    failure::Unavailable,
     member::{Departure, Member},
     redis::Place,
     roster::Rules,
-    store::Unavailable,
 };
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;

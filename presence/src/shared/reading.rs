@@ -7,11 +7,11 @@ use super::Shared;
 use crate::{
     cluster::{RoomId, replica::Replica},
     diff::Since,
+    failure::{PageError, Unavailable},
     member::{Member, Stats},
     page::{Page, parse_cursor},
     read::Read,
     redis,
-    store::{PageError, Unavailable},
     version::Stamp,
 };
 use protocol::name::Channel;

@@ -6,9 +6,9 @@ use super::Shared;
 use crate::{
     cluster::{RoomId, USER_PARTITIONS},
     contacts::checked,
+    failure::{SetContactsError, Unavailable},
     member::{Departure, Member, Stats},
     redis::{self, ListChange},
-    store::{SetContactsError, Unavailable},
     users::{Erased, UserPresence},
 };
 use bytes::Bytes;

@@ -7,9 +7,9 @@
 use super::{Shared, watched::Watched};
 use crate::{
     cluster::{RoomId, USER_PARTITIONS, replica::Replica},
+    failure::Unavailable,
     redis::{self, LIST_CHANGES, ListChange},
     roster::Output as Told,
-    store::Unavailable,
 };
 use bytes::Bytes;
 use futures_util::future::{join_all, try_join_all};
