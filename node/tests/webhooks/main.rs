@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // All of this is a test, also what stands outside of #[test] functions.
 
+mod cluster;
 mod down;
 mod receiver;
 
