@@ -64,9 +64,11 @@ impl Leases {
         self.held.get(gateway).copied()
     }
 
-    /// How many gateways are before this one: those that write first, then by name. `None`: it has no record.
-    pub(super) fn rank(&self, gateway: &str) -> Option<u64> {
-        let place = |name: &str, held: &Held| (held.incarnation == 0, name.to_owned());
+    /// How many gateways are before this one: those that write first, and not only since a moment, for they may not judge yet;
+    /// then by name. `None`: it has no record.
+    pub(super) fn rank(&self, gateway: &str, now: Now) -> Option<u64> {
+        let is_new = |held: &Held| held.incarnation == 0 || now.mono_ms < held.since.mono_ms + self.steady_ms;
+        let place = |name: &str, held: &Held| (is_new(held), held.incarnation == 0, name.to_owned());
         let own = place(gateway, self.held.get(gateway)?);
         Some(self.held.iter().map(|(name, held)| u64::from(place(name, held) < own)).sum())
     }
@@ -126,9 +128,16 @@ mod tests {
     }
 
     #[test]
-    fn those_that_write_come_before_those_that_do_not() {
+    fn those_that_write_come_before_those_that_do_not_and_those_that_have_just_begun() {
         let mut leases = Leases::new(10_000);
         leases.told(records(&[("a", 0), ("b", 1), ("c", 1), ("d", 0)]), true, at(0));
-        assert_eq!(["a", "b", "c", "d", "e"].map(|name| leases.rank(name)), [Some(2), Some(0), Some(1), Some(3), None]);
+        let ranks = |leases: &Leases, ms| ["a", "b", "c", "d", "e"].map(|name| leases.rank(name, at(ms)));
+        for ms in [0, 60_000] {
+            assert_eq!(ranks(&leases, ms), [Some(2), Some(0), Some(1), Some(3), None]);
+        }
+        // One is another one now.
+        leases.told(records(&[("a", 0), ("b", 2), ("c", 1), ("d", 0)]), true, at(60_000));
+        assert_eq!(ranks(&leases, 71_999), [Some(2), Some(1), Some(0), Some(3), None]);
+        assert_eq!(ranks(&leases, 72_000), [Some(2), Some(0), Some(1), Some(3), None]);
     }
 }

@@ -274,7 +274,7 @@ impl Reaper {
             return;
         }
         let verdicts: Vec<_> = self.owners.keys().map(|owner| self.gone(owner, now)).collect();
-        let overdue_ms = self.leases.rank(&self.me).map(|rank| rank * OVERDUE_MS);
+        let overdue_ms = self.leases.rank(&self.me, now).map(|rank| rank * OVERDUE_MS);
         let mut back = BTreeSet::new();
         for ((owner, known), gone) in self.owners.iter_mut().zip(verdicts) {
             let Some(gone) = gone else {

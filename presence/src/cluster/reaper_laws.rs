@@ -177,6 +177,14 @@ fn others_say_who_is_dead_and_reap_what_the_first_one_leaves_lying() {
 }
 
 #[test]
+fn a_first_one_that_has_just_begun_is_not_waited_for() {
+    let mut bench = Bench::new(&[("g0", 1), ("g1", 1), ("g2", 1)], &[("g0", 1), ("g2", 1)]);
+    bench.etcd = vec![("g0", 2), ("g1", 1)];
+    let reaped = bench.pass(5_500).into_iter().filter(|(_, output)| matches!(output, Output::Reap { .. }));
+    assert_eq!(reaped.collect::<Vec<_>>(), [(23_500, reap("g0", 1, 1_020_500)), (25_500, reap("g2", 1, 1_020_500))]);
+}
+
+#[test]
 fn an_earlier_life_is_dead_once_the_later_one_was_there_for_a_while_and_a_later_one_than_the_records_is_not() {
     let mut bench = Bench::new(&[("g1", 1), ("g2", 0)], &[("g2", 5), ("g2", 7)]);
     assert_eq!(bench.pass(20_000), [], "a gateway that writes nothing yet kills nobody");
