@@ -108,6 +108,9 @@ pub enum Output {
     /// It is not, after all: it stood still, or could not be heard, and goes on under the same name. What is held for it from now
     /// on is held until it is called dead again.
     Alive(OwnerId),
+    /// Register the owner at every node: its gateway goes by a lower incarnation, no node knows of this one, and so nobody would
+    /// tell it to go on under a higher one. Given again until a node does.
+    Enter(OwnerId),
     /// An owner of this gateway's name is registered with this incarnation, and its record names a lower one or none. If
     /// what is written under is lower too, a clock went back: go on under a higher one, as if fenced by it.
     Surpass(u64),
@@ -192,7 +195,11 @@ impl Reaper {
                 }
             }
             Input::Retained(owners) => {
-                owners.into_iter().for_each(|owner| _ = self.known(owner));
+                for owner in owners {
+                    let is_surpassed = self.leases.get(&owner.gateway).is_some_and(|held| held.incarnation < owner.incarnation);
+                    let is_nowhere = self.known(owner.clone()).is_some_and(|known| known.nodes.is_empty());
+                    out.extend((is_surpassed && is_nowhere && self.leases.is_fresh()).then_some(Output::Enter(owner)));
+                }
                 self.suspect(now, out);
             }
             Input::Reaped { node, owner } => self.owners.get_mut(&owner).into_iter().for_each(|known| _ = known.nodes.remove(&node)),

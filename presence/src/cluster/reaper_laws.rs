@@ -255,6 +255,18 @@ fn an_owner_that_is_known_by_retained_rows_only_is_called_dead() {
 }
 
 #[test]
+fn an_owner_above_its_gateways_record_that_no_node_knows_is_entered_until_one_does() {
+    let mut bench = Bench::new(&[("g1", 1), ("g3", 5)], &[]);
+    let retained = || Input::Retained([owner("g3", 7), owner("g3", 5), owner("g3", 4), owner("g4", 9)].into());
+    let entered = |out: Vec<Output>| out.into_iter().filter(|output| matches!(output, Output::Enter(_))).collect::<Vec<_>>();
+    for _ in 0..2 {
+        assert_eq!(entered(bench.tell(retained())), [Output::Enter(owner("g3", 7))]);
+    }
+    bench.tell(Input::Owners { node: "a".into(), owners: [owner("g3", 7)].into() });
+    assert_eq!(entered(bench.tell(retained())), []);
+}
+
+#[test]
 fn nobody_is_suspected_before_etcd_was_there() {
     let mut bench = Bench { reaper: Reaper::new("g1".into(), TTL_MS), now_ms: 0, etcd: vec![] };
     bench.tell(Input::Nodes(["a".into()].into()));

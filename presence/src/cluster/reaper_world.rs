@@ -351,6 +351,7 @@ impl World {
                 }
                 Output::Dead(owner) => *gateway.dead.entry(owner).or_default() += 1,
                 Output::Alive(_) => {}
+                Output::Enter(owner) => self.nodes.iter_mut().for_each(|node| _ = node.owners.insert(owner.clone())),
                 Output::Reap { node, owner, .. } => {
                     let node = NODES.iter().position(|name| **name == *node).unwrap();
                     gateway.reaping.entry((node, owner)).or_insert(self.now_ms + REAP_MS);

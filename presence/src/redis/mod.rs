@@ -67,7 +67,7 @@ mod users;
 mod writing;
 
 pub use hooks::{HOOK_CHANGES, Logged, hooks, hooks_done, pending};
-pub use owners::{forget_owner, owned_rooms, owned_slots, owners, register};
+pub use owners::{enter_owner, forget_owner, owned_rooms, owned_slots, owners, register};
 pub use reading::{Snapshot, log, ready_generation, ready_owners, snapshot, stats};
 pub use scripts::{Place, WriteError, changes, scripts};
 pub use telling::{answer, hold, mark, passed, question, question_asked, settle, strays};

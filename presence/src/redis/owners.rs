@@ -20,6 +20,11 @@ pub async fn register(link: &Link, owner: &OwnerId, slot: Slot) -> Result<(), Ca
     link.command(redis::cmd("SADD").arg(OWNERS).arg(owner.to_string())).await.map(|_| ())
 }
 
+/// Enters an owner as one of whom rows were there that the node has lost.
+pub async fn enter_owner(link: &Link, owner: &OwnerId) -> Result<(), CallError> {
+    link.command(redis::cmd("SADD").arg(OWNERS).arg(owner.to_string())).await.map(|_| ())
+}
+
 /// All owners that may have rows at this node.
 pub async fn owners(link: &Link) -> Result<Vec<OwnerId>, CallError> {
     Ok(members(link, OWNERS).await?.iter().filter_map(|owner| owner.parse().ok()).collect())

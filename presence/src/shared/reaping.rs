@@ -137,6 +137,16 @@ impl Shared {
                     Output::Unlisten(gateway) => self.listen_no_more(&gateway),
                     Output::Dead(owner) => self.tell_of_owner(&owner, true),
                     Output::Alive(owner) => self.tell_of_owner(&owner, false),
+                    Output::Enter(owner) => {
+                        for link in self.nodes_of_ring().iter().filter_map(|node| self.nodes.link(node).ok()) {
+                            let owner = owner.clone();
+                            jobs.spawn(async move {
+                                let entered = redis::enter_owner(&link, &owner).await;
+                                _ = entered.inspect_err(|error| tracing::debug!(%owner, %error, "presence: not entered yet"));
+                                Done::default()
+                            });
+                        }
+                    }
                     Output::Surpass(least) => self.writing.surpass(least, now),
                     Output::Reap { node, owner, seen_ms } => {
                         if under_way.insert((node.clone(), owner.clone())) {

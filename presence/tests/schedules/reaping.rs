@@ -11,7 +11,7 @@ use presence::{
         reaper::{Input, Output},
         replica,
     },
-    redis::{Place, forget_owner, owned_rooms, owned_slots, owners, question_asked, reap, retire},
+    redis::{Place, enter_owner, forget_owner, owned_rooms, owned_slots, owners, question_asked, reap, retire},
 };
 use ring_coordinator::{redis::Link, slot::Slot};
 use std::{collections::BTreeSet, sync::Arc};
@@ -199,6 +199,13 @@ impl World<'_> {
                     self.gateways[index].owner.surpass(least, now);
                 }
                 Output::Surpass(_) => {}
+                Output::Enter(owner) => {
+                    for site in 0..SITES.len() {
+                        if let Some(link) = self.link(index, site).await {
+                            enter_owner(&link, &owner).await.unwrap_or_default();
+                        }
+                    }
+                }
                 Output::Reap { node, owner, seen_ms } => {
                     let is_under_way = self.gateways[index].reaps.iter().any(|job| job.node == node && job.owner == owner);
                     let site = SITES.iter().position(|site| **site == *node).unwrap();
