@@ -1,5 +1,4 @@
-//! I/O: a client that speaks just enough of the protocol: connect, subscribe, publish, whatever else is asked, and a check of
-//! every offset.
+//! I/O: a client that speaks just enough of the protocol: connect, subscribe, and whatever else is asked.
 
 use anyhow::{Context, bail, ensure};
 use futures_util::{SinkExt, StreamExt};
@@ -18,30 +17,34 @@ pub(crate) struct Client {
     pub(crate) id: String,
     /// Bytes of the messages received so far, without the frames around them.
     pub(crate) received_bytes: u64,
-    /// Offset of the last publication.
-    offset: u64,
     next_id: u64,
 }
 
 impl Client {
     /// Connects and subscribes in one frame, as the JavaScript SDK does.
     pub(crate) async fn subscribe(address: SocketAddr, channel: &str) -> anyhow::Result<Client> {
-        Client::begin(address, Some(channel)).await
+        Client::begin(address, Some(channel), None).await
+    }
+
+    /// The same, as the user whose token this is.
+    pub(crate) async fn subscribe_as(address: SocketAddr, channel: &str, token: &str) -> anyhow::Result<Client> {
+        Client::begin(address, Some(channel), Some(token)).await
     }
 
     /// Connects.
     pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Client> {
-        Client::begin(address, None).await
+        Client::begin(address, None, None).await
     }
 
-    async fn begin(address: SocketAddr, channel: Option<&str>) -> anyhow::Result<Client> {
+    async fn begin(address: SocketAddr, channel: Option<&str>, token: Option<&str>) -> anyhow::Result<Client> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(0);
         let url = format!("ws://{address}/connection/websocket");
         let (socket, _) = client_async_with_config(url, stream, Some(config)).await?;
-        let mut client = Client { socket, id: String::new(), received_bytes: 0, offset: 0, next_id: 3 };
-        let mut commands = vec![json!({ "id": 1, "connect": {} }).to_string()];
+        let mut client = Client { socket, id: String::new(), received_bytes: 0, next_id: 3 };
+        let connect = token.map_or_else(|| json!({}), |token| json!({ "token": token }));
+        let mut commands = vec![json!({ "id": 1, "connect": connect }).to_string()];
         commands.extend(channel.map(|channel| json!({ "id": 2, "subscribe": { "channel": channel } }).to_string()));
         client.socket.send(Message::text(commands.join("\n"))).await?;
         let mut left = commands.len();
@@ -52,17 +55,9 @@ impl Client {
                 if let Some(result) = reply.get("connect") {
                     client.id = result["client"].as_str().unwrap_or_default().to_owned();
                 }
-                if let Some(result) = reply.get("subscribe") {
-                    client.offset = result["offset"].as_u64().unwrap_or(0);
-                }
             }
         }
         Ok(client)
-    }
-
-    /// Publishes and waits for the answer.
-    pub(crate) async fn publish(&mut self, channel: &str, data: &Value) -> anyhow::Result<()> {
-        self.ask(json!({ "publish": { "channel": channel, "data": data } })).await.map(|_| ())
     }
 
     /// Sends a command, and waits for its reply; what is pushed before that is lost.
@@ -79,21 +74,6 @@ impl Client {
                 }
             }
         }
-    }
-
-    /// Receives `count` publications; an error unless each follows the one before it.
-    pub(crate) async fn expect(&mut self, count: usize) -> anyhow::Result<()> {
-        let mut seen = 0;
-        while seen < count {
-            for reply in self.receive().await? {
-                if let Some(offset) = reply["push"]["pub"]["offset"].as_u64() {
-                    ensure!(offset == self.offset + 1, "offset {offset} after {}", self.offset);
-                    self.offset = offset;
-                    seen += 1;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Answers pings for as long as the connection lives, which is to outlive the caller.

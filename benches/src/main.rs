@@ -4,7 +4,7 @@ mod bus;
 mod client;
 mod clock;
 mod counters;
-mod crowd;
+mod fanout;
 mod faults;
 mod growth;
 mod latency;
@@ -38,10 +38,14 @@ enum Benchmark {
     ///
     /// Needs redis-server and redis-benchmark on the PATH; takes some ten minutes. For trying: --quick.
     Bus(bus::Options),
-    /// Many WebSocket clients in one channel: memory of each, CPU of each delivery, and that all get all in order.
-    Crowd(crowd::Options),
     /// Additions over RESP beside Redis: rates, server CPU, memory of a counter, recovery.
     Counters(counters::Options),
+    /// Connections and deliveries beside other servers, and beside the practical limit: memory, CPU, latency, and that all get all in
+    /// order.
+    ///
+    /// Needs 20,000 open files (`ulimit -n`); node and npm for ws and socket.io, and nginx with nchan: what is not there is left
+    /// out. All of it takes an hour and a half. For trying: --quick.
+    Fanout(fanout::Options),
     /// What an addition and a counter cost as the number of counters grows: rates and CPU beside Redis, memory, disk,
     /// recovery, and the pauses of a snapshot.
     ///
@@ -73,6 +77,9 @@ enum Benchmark {
     Moves(moves::Options),
     /// Counters of several regions under killed, stopped, cut, full, failing and lost everything: that the sums are exact.
     Faults(faults::Options),
+    /// A server that `fanout` starts.
+    #[command(hide = true)]
+    Serve(fanout::Server),
 }
 
 #[tokio::main]
@@ -80,14 +87,15 @@ async fn main() -> anyhow::Result<()> {
     let benchmark = async {
         match Arguments::parse().benchmark {
             Benchmark::Bus(options) => bus::run(&options).await,
-            Benchmark::Crowd(options) => crowd::run(&options).await,
             Benchmark::Counters(options) => counters::run(&options).await,
+            Benchmark::Fanout(options) => fanout::run(&options).await,
             Benchmark::Faults(options) => faults::run(&options).await,
             Benchmark::Growth(options) => growth::run(&options).await,
             Benchmark::Moves(options) => moves::run(&options).await,
             Benchmark::Presence(options) => presence::run(&options).await,
             Benchmark::Ring(options) => ring::run(options).await,
             Benchmark::Replication(options) => replication::run(&options).await,
+            Benchmark::Serve(server) => fanout::serve(&server).await,
         }
     };
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

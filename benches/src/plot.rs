@@ -1,4 +1,4 @@
-//! Pure: charts of lines as SVG, one below the other, on a white ground so that they can be read on any page.
+//! Pure: charts of lines or of bars as SVG, one below the other, on a white ground so that they can be read on any page.
 
 use std::fmt::{self, Write};
 
@@ -39,6 +39,21 @@ pub(crate) struct Chart {
     pub(crate) series: Vec<Series>,
 }
 
+/// A chart of one figure of several things: a bar for each, from 0, with the figure at its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Bars {
+    pub(crate) title: String,
+    /// What is not a number has no bar.
+    pub(crate) bars: Vec<(String, f64)>,
+}
+
+/// Height of a bar with the space around it, and of what stands above the bars of a chart.
+const BAR_HEIGHT: f64 = 24.0;
+const BARS_TOP: f64 = 34.0;
+/// Where bars begin and how long the longest one is.
+const BARS_LEFT: f64 = 110.0;
+const BAR_LENGTH: f64 = 540.0;
+
 /// An axis with its range on paper.
 struct Axis {
     scale: Scale,
@@ -57,18 +72,51 @@ pub(crate) fn svg(charts: &[Chart]) -> String {
     out
 }
 
+/// Charts of bars as a document.
+pub(crate) fn bars_svg(charts: &[Bars]) -> String {
+    let mut out = String::new();
+    _ = draw_bars(charts, &mut out);
+    out
+}
+
 #[allow(clippy::cast_precision_loss)] // a few charts
 fn draw_all(charts: &[Chart], out: &mut String) -> fmt::Result {
-    let height = HEIGHT * charts.len() as f64;
-    writeln!(
-        out,
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="12">"#
-    )?;
-    writeln!(out, r#"<rect width="100%" height="100%" fill="white"/>"#)?;
+    begin(HEIGHT * charts.len() as f64, out)?;
     for (number, chart) in charts.iter().enumerate() {
         writeln!(out, r#"<g transform="translate(0 {})">"#, HEIGHT * number as f64)?;
         draw(chart, out)?;
         writeln!(out, "</g>")?;
+    }
+    writeln!(out, "</svg>")
+}
+
+fn begin(height: f64, out: &mut String) -> fmt::Result {
+    writeln!(
+        out,
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="12">"#
+    )?;
+    writeln!(out, r#"<rect width="100%" height="100%" fill="white"/>"#)
+}
+
+#[allow(clippy::cast_precision_loss)] // a few bars
+fn draw_bars(charts: &[Bars], out: &mut String) -> fmt::Result {
+    let heights = || charts.iter().map(|chart| BARS_TOP + BAR_HEIGHT * (chart.bars.len() as f64 + 0.5));
+    begin(heights().sum(), out)?;
+    let mut top = 0.0;
+    for (Bars { title, bars }, height) in charts.iter().zip(heights()) {
+        writeln!(out, r#"<text x="10" y="{:.1}" font-weight="bold">{}</text>"#, top + 20.0, escaped(title))?;
+        let longest = bars.iter().map(|bar| bar.1).filter(|value| value.is_finite()).fold(0.0, f64::max);
+        for (number, (name, value)) in bars.iter().enumerate() {
+            let (at, colour) = (top + BARS_TOP + BAR_HEIGHT * number as f64, COLOURS[number % COLOURS.len()]);
+            writeln!(out, r#"<text x="{}" y="{:.1}" text-anchor="end">{}</text>"#, BARS_LEFT - 6.0, at + 12.0, escaped(name))?;
+            let length = if longest > 0.0 { (value / longest * BAR_LENGTH).max(0.0) } else { 0.0 };
+            if !value.is_finite() {
+                continue;
+            }
+            writeln!(out, r#"<rect x="{BARS_LEFT}" y="{at:.1}" width="{length:.1}" height="{}" fill="{colour}"/>"#, BAR_HEIGHT - 8.0)?;
+            writeln!(out, r#"<text x="{:.1}" y="{:.1}">{}</text>"#, BARS_LEFT + length + 6.0, at + 12.0, short(*value))?;
+        }
+        top += height;
     }
     writeln!(out, "</svg>")
 }
@@ -196,6 +244,16 @@ mod tests {
         let text = svg(&[chart(Scale::Log, &[(1e4, 0.0), (1e5, f64::NAN), (1e6, 5.0)]), chart(Scale::Linear, &[])]);
         assert_eq!((text.matches("<circle").count(), text.matches("<polyline").count()), (1, 2));
         assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+    }
+
+    #[test]
+    fn a_bar_is_as_long_as_its_share_of_the_largest() {
+        let bars = [("a", 10.0), ("b", 2.5), ("c", f64::NAN)].map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let text = bars_svg(&[Bars { title: "cost".to_owned(), bars }]);
+        for needle in [r#"width="540.0""#, r#"width="135.0""#, ">2.5</text>", ">c</text>"] {
+            assert!(text.contains(needle), "{needle} is not in {text}");
+        }
+        assert_eq!(text.matches("<rect x=").count(), 2);
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct NodeOptions {
     pub data_dir: Option<PathBuf>,
     /// A disk of its own for `data_dir`, which is taken from there.
     pub disk: Option<Arc<SmallDisk>>,
+    /// `None`: the one that [`binary()`] finds.
+    pub binary: Option<PathBuf>,
 }
 
 /// A running node. Dropping it kills it, and prints its log if the test is failing.
@@ -236,9 +238,10 @@ const LOG_FILE: &str = "log";
 
 fn spawn(scratch: &Path, data_dir: &Path, options: &NodeOptions) -> Result<Child> {
     let log = fs::File::options().create(true).append(true).open(scratch.join(LOG_FILE))?;
+    let binary = options.binary.clone().map_or_else(binary, |path| Ok(std::path::absolute(path)?))?;
     let mut command = match &options.disk {
-        Some(disk) => disk.run(&binary()?),
-        None => Command::new(binary()?),
+        Some(disk) => disk.run(&binary),
+        None => Command::new(binary),
     };
     let data_dir = options.disk.as_ref().map_or(data_dir, |disk| disk.path());
     for (name, _) in std::env::vars_os() {

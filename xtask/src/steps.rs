@@ -30,8 +30,8 @@ pub(crate) const ALL: [Step; 10] = [
 /// Every benchmark with the report that it writes.
 const BENCHMARKS: [[&str; 2]; 7] = [
     ["bus", "benches/reports/bus.md"],
-    ["crowd", "benches/reports/crowd.md"],
     ["counters", "benches/reports/counters.md"],
+    ["fanout", "benches/reports/fanout.md"],
     ["growth", "benches/reports/growth.md"],
     ["presence", "benches/reports/presence.md"],
     ["replication", "benches/reports/replication.md"],
