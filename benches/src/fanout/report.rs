@@ -10,13 +10,14 @@ ratios within rounds. The load generator is one thread that shares the machine w
 number and order. Connections come from 50 addresses of the loopback interface; there is no TLS. A message is 128 bytes of JSON.
 
 - Memory is the growth of resident memory over the server without clients. What the kernel keeps for a socket is not in it.
-- CPU is that of all processes of the server as the kernel counts it, without what they spend doing nothing. On loopback the
-  kernel's work to receive a message is charged to the one who sends it.
+- CPU is that of all processes of the server as the kernel counts it; of a delivery, without what they spend doing nothing. On
+  loopback the kernel's work to receive a message is charged to the one who sends it.
 - Latency is from the time at which a message should have been sent, to the time at which a subscriber has read it.
 - With more than one message a read, several messages have come together, and a delivery costs less than by itself.
 - One connection publishes: over WebSocket in each server's own way, at nchan by HTTP.
-- headcount checks a token of each client, keeps presence of each channel, and pings; its history is off, as the others have none.
-  ws, naive and raw know no tokens, presence or limits; raw sends no pings either.
+- headcount checks a token of each client, keeps presence of each channel, and pings; its history is off. None of the others checks
+  a token or keeps presence, and of them only socket.io pings. nchan keeps the last 64 messages of a channel, for it delivers from
+  there.
 ";
 
 /// The title, how it was measured, and what.
