@@ -52,6 +52,8 @@ test('Python', async () => {
   for (const line of [/^message \d+ \{'text': 'hello from Python'\}$/m, /^after my like: \d+$/m]) assert.match(said, line);
 });
 
+// A region that has just begun tells services when it is sure that everybody is there: a lease's life later.
+const TOLD_MS = 60_000;
 const SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
 for (const [name, program, file] of [
   ['Python', process.env.HEADCOUNT_PYTHON ?? 'python3', 'python/webhooks.py'],
@@ -63,11 +65,12 @@ for (const [name, program, file] of [
     const url = await eventually(`it listens: ${receiver.log}`, () => receiver.log.match(/^listening on (\S+)$/m)?.[1]);
     const told = await startNode(t, { 'webhooks.url': url, 'webhooks.secrets': [SECRET] });
     const socket = new WebSocket(`${told.ws}/connection/websocket`);
+    socket.addEventListener('message', ({ data }) => data === '{}' && socket.send('{}'));
     await new Promise((resolve) => socket.addEventListener('open', resolve));
     socket.send('{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"lobby"}}');
-    await eventually('somebody came', () => /^occupied lobby$/m.test(receiver.log));
+    await eventually('somebody came', () => /^occupied lobby$/m.test(receiver.log), TOLD_MS);
     socket.send('{"id":3,"unsubscribe":{"channel":"lobby"}}');
-    await eventually('and went', () => /^vacated lobby$/m.test(receiver.log));
+    await eventually('and went', () => /^vacated lobby$/m.test(receiver.log), TOLD_MS);
     socket.close();
 
     const forged = { events: [{ id: 'x', type: 'occupied', channel: 'forged' }] };
