@@ -123,6 +123,8 @@ struct Known {
     nodes: BTreeMap<Arc<str>, Option<u64>>,
     /// Since when it is dead.
     dead_ms: Option<u64>,
+    /// Since when its gateway was without a record, before it had one of a later life.
+    gone: Option<Now>,
 }
 
 /// The judge.
@@ -242,7 +244,10 @@ impl Reaper {
         let gateways = self.owners.keys().map(|owner| &owner.gateway);
         let gone: BTreeSet<Arc<str>> =
             gateways.filter(|gateway| **gateway != self.me && self.leases.get(gateway).is_none()).cloned().collect();
-        for gateway in self.suspects.extract_if(.., |gateway, _| !gone.contains(gateway)).map(|(gateway, _)| gateway) {
+        for (gateway, since) in self.suspects.extract_if(.., |gateway, _| !gone.contains(gateway)) {
+            let later = self.leases.get(&gateway).map_or(0, |held| held.incarnation);
+            let before = self.owners.iter_mut().filter(|(owner, _)| owner.gateway == gateway && owner.incarnation < later);
+            before.for_each(|(_, known)| known.gone = Some(since));
             self.silence.unlisten(&gateway);
             out.push(Output::Unlisten(gateway));
         }
@@ -256,10 +261,12 @@ impl Reaper {
     }
 
     /// When the owner was found to be gone, if it is dead now.
-    fn gone(&self, owner: &OwnerId, now: Now) -> Option<Now> {
+    fn gone(&self, owner: &OwnerId, known: &Known, now: Now) -> Option<Now> {
         match self.leases.get(&owner.gateway) {
-            // A higher one than the record's is what the record will say soon: it writes already.
+            // A higher one than the record's is what the record will say soon: it writes already. Who was gone before had as long to
+            // land.
             Some(Held { incarnation, since }) => {
+                let since = known.gone.unwrap_or(since);
                 (incarnation > owner.incarnation && now.mono_ms >= since.mono_ms + LANDING_MS).then_some(since)
             }
             None => {
@@ -280,7 +287,7 @@ impl Reaper {
         if now.mono_ms < self.settled_ms || !self.leases.is_steady(now) {
             return;
         }
-        let verdicts: Vec<_> = self.owners.keys().map(|owner| self.gone(owner, now)).collect();
+        let verdicts: Vec<_> = self.owners.iter().map(|(owner, known)| self.gone(owner, known, now)).collect();
         let overdue_ms = self.leases.rank(&self.me, now).map(|rank| rank * OVERDUE_MS);
         let mut back = BTreeSet::new();
         for ((owner, known), gone) in self.owners.iter_mut().zip(verdicts) {

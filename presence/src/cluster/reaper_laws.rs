@@ -195,6 +195,16 @@ fn an_earlier_life_is_dead_once_the_later_one_was_there_for_a_while_and_a_later_
 }
 
 #[test]
+fn an_earlier_life_of_a_gateway_that_was_gone_before_it_came_back_is_not_waited_for_again() {
+    let mut bench = Bench::new(&[("g1", 1), ("g2", 1)], &[("g2", 1)]);
+    bench.etcd = vec![("g1", 1)];
+    assert_eq!(bench.pass(4_000).len(), 1, "it is listened for");
+    bench.etcd.push(("g2", 2));
+    let out = bench.pass(3_000);
+    assert_eq!(out[1..], [(24_500, Output::Dead(owner("g2", 1))), (24_500, reap("g2", 1, 1_020_500))]);
+}
+
+#[test]
 fn a_gateway_hears_of_a_life_of_its_own_that_is_later_than_its_record_says() {
     let mut bench = Bench::new(&[("g1", 5)], &[]);
     let mut told = |incarnation| bench.tell(Input::Owners { node: "a".into(), owners: [owner("g1", incarnation)].into() });
