@@ -50,7 +50,7 @@ async fn etcd_is_compacted_while_the_ring_changes_and_its_leader_is_lost() {
         loop {
             tokio::select! {
                 _ = &mut changed => break,
-                () = sleep(Duration::from_millis(100)) => {}
+                () = sleep(Duration::from_millis(10)) => {}
             }
             // Each phase is one revision, so every one is compacted away soon. What is compacted already is refused.
             compacted += u32::from(service.region.etcd.compact().await.is_ok());

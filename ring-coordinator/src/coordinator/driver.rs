@@ -16,6 +16,7 @@ use crate::{
     redis::{Access, Life, Nodes, NodesConfig, handover_scripts},
     wanted::{Answer, Outcome, Wanted, Wish},
 };
+use bytes::Bytes;
 use prometheus::Registry;
 use protocol::time::Clock;
 use std::{
@@ -71,8 +72,8 @@ pub struct Driver {
     /// Who waits for an answer.
     askers: BTreeMap<u64, Asker>,
     next_asker: u64,
-    /// The revision of the wish in etcd that was told last.
-    told: i64,
+    /// The wish in etcd that was told last, with its revision: a restored etcd may give the same one to another wish.
+    told: Option<(i64, Bytes)>,
     asked: mpsc::Receiver<Asked>,
     resigns: bool,
     wake: Duration,
@@ -106,7 +107,7 @@ impl Driver {
             step: (None, 0),
             askers: BTreeMap::new(),
             next_asker: 1,
-            told: 0,
+            told: None,
             asked,
             resigns: false,
             wake: IDLE,
@@ -177,7 +178,7 @@ impl Driver {
             self.tell(Input::Deposed);
         }
         self.leadership = leadership;
-        (self.told, self.wake) = (0, IDLE);
+        (self.told, self.wake) = (None, IDLE);
         if leads {
             self.metrics.leader_changes.inc();
             self.tell(Input::Elected);
@@ -227,19 +228,19 @@ impl Driver {
     }
 
     fn tell_wanted(&mut self, snapshot: &Snapshot) {
-        let Some(held) = snapshot.wanted.as_ref().filter(|held| self.leadership.is_some() && held.mod_revision != self.told) else {
+        let Some(held) = snapshot.wanted.as_ref().filter(|_| self.leadership.is_some()) else { return };
+        let wish = Some((held.mod_revision, held.value.clone()));
+        if std::mem::replace(&mut self.told, wish.clone()) == wish {
             return;
-        };
-        self.told = held.mod_revision;
+        }
         let id = self.next_asker();
         // What stood there before was taken back, or has its answer.
         self.askers.retain(|_, asker| matches!(asker, Asker::Desk(_)));
         match serde_json::from_slice::<Wanted>(&held.value) {
             Ok(wanted) => {
                 tracing::info!(by = wanted.by, wish = ?wanted.wish, "coordinator: something is wanted");
-                let input = told(wanted.wish.clone(), id);
-                self.askers.insert(id, Asker::Etcd(held.mod_revision, wanted));
-                self.tell(input);
+                self.askers.insert(id, Asker::Etcd(held.mod_revision, wanted.clone()));
+                self.tell(told(wanted.wish, id));
             }
             Err(error) => {
                 let wanted = Wanted { wish: Wish::Abort, by: String::new(), asked_ms: 0, instead_of: None };
@@ -285,7 +286,7 @@ impl Driver {
                     self.tell(Input::NotWritten);
                 }
             }
-            Back::Unanswered => self.told = 0,
+            Back::Unanswered => self.told = None,
             Back::Nothing => {}
         }
     }
@@ -375,7 +376,7 @@ impl Driver {
     fn answer(&mut self, wanted: u64, result: Result<u64, Refusal>) {
         match self.askers.remove(&wanted) {
             Some(Asker::Desk(asker)) => _ = asker.send(result),
-            Some(Asker::Etcd(_, wanted)) if is_too_early(&wanted.wish, &result) => self.told = 0,
+            Some(Asker::Etcd(_, wanted)) if is_too_early(&wanted.wish, &result) => self.told = None,
             Some(Asker::Etcd(asked, wanted)) => {
                 let (outcome, reason) = result.map_or_else(|why| (Outcome::Refused, why.to_string()), |_| (Outcome::Done, String::new()));
                 self.write_answer(asked, &wanted, outcome, reason);
