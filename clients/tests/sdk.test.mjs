@@ -59,12 +59,16 @@ for (const transport of TRANSPORTS) {
     });
 
     test('an unsubscribed client hears nothing more, and may subscribe again', async (t) => {
-      const [ann, bob] = [person(t, 'ann'), person(t, 'bob')];
+      // Two who stay, so that in a region one of them is at Bob's gateway: what she has heard, that gateway has handed out.
+      const people = ['ann', 'bob', 'cat', 'dan'].map((user) => person(t, user));
       const channel = room('fleeting');
-      const [annRoom, bobRoom] = await Promise.all([join(ann, channel), join(bob, channel)]);
+      const [annRoom, bobRoom, ...others] = await Promise.all(people.map((client) => join(client, channel)));
+      const present = async (count) => (await annRoom.presenceStats()).numClients === count;
+      await eventually('all are in', () => present(4));
       bobRoom.unsubscribe();
-      await eventually('bob is out', async () => (await annRoom.presenceStats()).numClients === 1);
+      await eventually('bob is out', () => present(3));
       await annRoom.say('unheard');
+      for (const { messages } of others) assert.deepEqual(await messages.take(1), ['unheard']);
       bobRoom.subscribe();
       await bobRoom.ready();
       await annRoom.say('heard');
