@@ -69,8 +69,8 @@ pub(crate) async fn run<T: Transport>(gateway: Arc<Gateway>, mut transport: T, o
         native_ping: opening.native_ping,
         random,
     };
-    let wire = transport.wire();
-    let outbox = Arc::new(Outbox::new(wire, gateway.settings.outbox_bytes_max));
+    let outbox = transport.outbox().clone();
+    let wire = outbox.wire();
     let id = gateway.next_connection_id();
     let handle = Handle {
         outbox: outbox.clone(),
@@ -97,9 +97,7 @@ pub(crate) async fn run<T: Transport>(gateway: Arc<Gateway>, mut transport: T, o
         task: None,
         closing: None,
         verdict: opening.verdict,
-        orders: Vec::new(),
         native_ping: opening.native_ping,
-        native_ping_due: false,
         unsettled: Unsettled::default(),
     };
     let departure = connection.drive(&mut transport).await;
@@ -119,30 +117,29 @@ struct Connection {
     task: Option<RunningTask>,
     closing: Option<Disconnect>,
     verdict: Option<oneshot::Sender<Verdict>>,
-    /// Reused between calls of the session.
-    orders: Vec<Order>,
     native_ping: bool,
-    native_ping_due: bool,
     /// What comes after is said when everybody can see it.
     unsettled: Unsettled,
 }
 
 impl Connection {
+    /// What happens seldom is boxed, and nothing is kept for the next time: idle connections are most of what there is.
     async fn drive<T: Transport>(&mut self, transport: &mut T) -> Departure {
-        let mut batch = Vec::new();
         loop {
             self.read_frame();
-            self.settle().await;
+            if !self.unsettled.is_empty() {
+                Box::pin(self.settle()).await;
+            }
+            let mut batch = Vec::new();
             // What is queued goes out before a close, so that the client learns why.
             for control in self.outbox.take(&mut batch, BATCH_BYTES) {
                 self.control(control);
             }
             if !batch.is_empty() {
                 self.fill_snapshots(&mut batch);
-                if let Err(departure) = self.write(transport, &batch).await {
+                if let Err(departure) = Box::pin(self.write(transport, &batch)).await {
                     return departure;
                 }
-                batch.clear();
                 continue;
             }
             if let Some(code) = self.closing {
@@ -150,21 +147,21 @@ impl Connection {
                 self.outbox.take(&mut batch, BATCH_BYTES);
                 self.fill_snapshots(&mut batch);
                 if !batch.is_empty()
-                    && let Err(departure) = self.write(transport, &batch).await
+                    && let Err(departure) = Box::pin(self.write(transport, &batch)).await
                 {
                     return departure;
                 }
-                return self.close(transport, code).await;
+                return Box::pin(self.close(transport, code)).await;
             }
-            if std::mem::take(&mut self.native_ping_due) && transport.ping().await.is_err() {
-                return Departure::Dropped;
-            }
+            drop(batch);
             let deadline = self.session.deadline();
             let is_idle = self.task.is_none() && self.frames.is_none();
             tokio::select! {
                 biased;
                 outcome = running(&mut self.task) => {
                     self.task = None;
+                    // What comes of it goes out once others can see it, and in one piece.
+                    self.outbox.hold();
                     self.feed(Input::Done(outcome));
                 }
                 () = self.outbox.ready() => {}
@@ -173,7 +170,10 @@ impl Connection {
                     Received::Frame(bytes) => {
                         self.gateway.metrics.bytes_in.inc_by(bytes.len() as u64);
                         self.frames = Some(frame::commands(self.wire.format(), bytes));
+                        // What it is answered goes out in one piece.
+                        self.outbox.hold();
                     }
+                    Received::Asked(answer) => self.outbox.push(Item::Own(answer)),
                     Received::Pong => self.feed(Input::Pong),
                     Received::Gone(departure) => return departure,
                 },
@@ -226,12 +226,9 @@ impl Connection {
     }
 
     fn feed(&mut self, input: Input) {
-        let mut orders = std::mem::take(&mut self.orders);
+        let mut orders = Vec::new();
         self.session.handle(input, (self.gateway.clock)(), &mut orders);
-        for order in orders.drain(..) {
-            self.carry_out(order);
-        }
-        self.orders = orders;
+        orders.into_iter().for_each(|order| self.carry_out(order));
     }
 
     fn carry_out(&mut self, order: Order) {
@@ -245,8 +242,7 @@ impl Connection {
             Order::State { channel, data } => {
                 self.outbox.push(Item::Broadcast(Broadcast::state(channel, Kind::Roster, &StreamPosition::default(), data)));
             }
-            Order::Ping if self.native_ping => self.native_ping_due = true,
-            Order::Ping => self.outbox.push(Item::Own(replies::ping(self.wire))),
+            Order::Ping => self.outbox.push(Item::Own(replies::ping(self.wire, self.native_ping))),
             Order::Begin(task) => {
                 let (gateway, id, outbox) = (self.gateway.clone(), self.id, self.outbox.clone());
                 self.task = Some(Box::pin(async move { gateway.perform(task, id, &outbox).await }));
@@ -317,7 +313,7 @@ impl Connection {
 
     fn end(mut self, departure: Departure) {
         self.give_verdict(Verdict::Closed(Disconnect::ConnectionClosed));
-        self.outbox.close();
+        _ = self.outbox.close();
         for (channel, is_shown) in self.session.channels() {
             self.gateway.unsubscribe(channel, self.id);
             if is_shown {

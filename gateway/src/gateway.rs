@@ -15,12 +15,15 @@ use protocol::{code::Disconnect, time::Clock};
 use ring_coordinator::member::outlook::Outlook;
 use std::{
     future::Future,
+    num::NonZero,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    thread::available_parallelism,
     time::Duration,
 };
+use tokio::task::JoinSet;
 
 /// Connections told to leave in one wave of a drain.
 const DRAIN_WAVE: usize = 500;
@@ -142,6 +145,11 @@ impl Gateway {
 
     /// Runs what needs no caller: graces, live counters, expiry, orders of other gateways, webhooks. Ends with `shutdown`.
     pub async fn run(self: Arc<Gateway>, shutdown: impl Future<Output = ()>) {
+        let mut writers = JoinSet::new();
+        for _ in 0..available_parallelism().map_or(1, NonZero::get) {
+            let hub = self.hub.clone();
+            writers.spawn(async move { hub.run().await });
+        }
         tokio::select! {
             () = shutdown => {}
             () = self.tick_presence() => {}

@@ -1,6 +1,6 @@
 //! I/O: what the gateway counts. Labels come from closed sets, never from channels or users.
 
-use crate::hub::broadcast::Wire;
+use crate::hub::{broadcast::Wire, outbox::Sent};
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 use protocol::code::{Disconnect, ErrorCode};
 
@@ -29,6 +29,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// What is counted where messages are written.
+    pub(crate) fn sent(&self) -> Sent {
+        Sent { messages: self.messages_out.clone(), bytes: self.bytes_out.clone() }
+    }
+
     /// Registers all of them; an error means that a name is taken.
     pub fn register(registry: &Registry) -> Result<Metrics, prometheus::Error> {
         let [connections, commands, errors, disconnects, bytes_in, bytes_out, messages_out, publications] =

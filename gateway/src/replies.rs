@@ -4,6 +4,7 @@ use crate::hub::{
     broadcast::{Broadcast, Wire},
     outbox::Item,
 };
+use crate::transport::websocket::frames;
 use bytes::Bytes;
 use protocol::{
     frame::{self, Format},
@@ -14,7 +15,9 @@ use protocol::{
 /// A reply. Unidirectional wires have none but the connect result.
 pub(crate) fn of_reply(wire: Wire, reply: Reply) -> Vec<Item> {
     match (wire, reply.connect) {
-        (Wire::Json | Wire::Protobuf, connect) => vec![Item::Own(frame::encode(wire.format(), &Reply { connect, ..reply }))],
+        (Wire::Json | Wire::Protobuf | Wire::JsonFrames | Wire::ProtobufFrames, connect) => {
+            vec![Item::Own(wire.envelope(frame::encode(wire.format(), &Reply { connect, ..reply })))]
+        }
         (Wire::BareJson, Some(result)) => {
             let push = Push { connect: Some(connect_push(result)), ..Push::default() };
             vec![Item::Own(frame::encode(Format::Json, &push))]
@@ -27,16 +30,21 @@ pub(crate) fn of_reply(wire: Wire, reply: Reply) -> Vec<Item> {
 /// A push for one client.
 pub(crate) fn of_push(wire: Wire, push: Push) -> Option<Item> {
     match wire {
-        Wire::Json | Wire::Protobuf => Some(Item::Own(frame::encode_push(wire.format(), push))),
+        Wire::Json | Wire::Protobuf | Wire::JsonFrames | Wire::ProtobufFrames => {
+            Some(Item::Own(wire.envelope(frame::encode_push(wire.format(), push))))
+        }
         Wire::BareJson => Some(Item::Own(frame::encode(Format::Json, &push))),
         Wire::Event => None,
     }
 }
 
-/// A ping: the empty reply, on EventSource streams a comment.
-pub(crate) fn ping(wire: Wire) -> Bytes {
+/// A ping: the empty reply, or WebSocket's own; on EventSource streams a comment.
+pub(crate) fn ping(wire: Wire, is_native: bool) -> Bytes {
     match wire {
-        Wire::Json | Wire::Protobuf => frame::encode(wire.format(), &Reply::default()),
+        _ if is_native => frames::ping(),
+        Wire::Json | Wire::Protobuf | Wire::JsonFrames | Wire::ProtobufFrames => {
+            wire.envelope(frame::encode(wire.format(), &Reply::default()))
+        }
         Wire::BareJson => Bytes::from_static(b"{}"),
         Wire::Event => Bytes::from_static(b":\n\n"),
     }

@@ -130,13 +130,14 @@ async fn publish(servers: &[Redis], kept: usize, publications: usize) -> anyhow:
         (0..CHANNELS).map(|index| Channel::parse(&format!("room{index}"))).collect::<Result<_, _>>().context("a name")?;
     let mut outboxes = Vec::new();
     for (connection, channel) in channels.iter().enumerate() {
-        let outbox = Arc::new(Outbox::new(Wire::Json, OUTBOX_BYTES));
+        let outbox = Arc::new(Outbox::new(Wire::Json, OUTBOX_BYTES, None));
         hub.add(channel, connection as u64, outbox.clone(), false);
         listener.join(channel, &namespace).await?;
         let top = if kept > 0 { listener.recover(channel, None).await?.top } else { StreamPosition::default() };
         hub.open(channel, connection as u64, top)?;
         outboxes.push(outbox);
     }
+    tasks.spawn(async move { hub.run().await });
     let delivered = Arc::new(AtomicUsize::new(0));
     tasks.spawn({
         let delivered = delivered.clone();

@@ -15,6 +15,12 @@ pub(super) struct Unsettled {
     is_online: bool,
 }
 
+impl Unsettled {
+    pub(super) fn is_empty(&self) -> bool {
+        self.channels.is_empty() && !self.is_online
+    }
+}
+
 impl Connection {
     /// Waits until everybody can see what was written.
     pub(super) async fn settle(&mut self) {

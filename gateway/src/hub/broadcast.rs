@@ -1,5 +1,6 @@
 //! Pure: one push on its way to many clients, encoded at most once for each wire format.
 
+use crate::transport::websocket::frames;
 use bytes::Bytes;
 use protocol::{
     frame::{self, Format},
@@ -11,10 +12,14 @@ use std::sync::{Arc, OnceLock};
 /// How a transport writes pushes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
-    /// Replies in JSON: WebSocket, http_stream, SSE emulation.
+    /// Replies in JSON: http_stream, SSE emulation.
     Json,
     /// Replies in Protobuf, behind their lengths.
     Protobuf,
+    /// The same over WebSocket, each in a frame.
+    JsonFrames,
+    /// The same over WebSocket, each in a frame.
+    ProtobufFrames,
     /// Bare pushes in JSON: unidirectional transports.
     BareJson,
     /// The `event:` and `data:` lines of an EventSource stream; the `id:` differs by client.
@@ -23,14 +28,14 @@ pub enum Wire {
 
 impl Wire {
     /// Every wire.
-    pub const ALL: [Wire; 4] = [Wire::Json, Wire::Protobuf, Wire::BareJson, Wire::Event];
+    pub const ALL: [Wire; 6] = [Wire::Json, Wire::Protobuf, Wire::JsonFrames, Wire::ProtobufFrames, Wire::BareJson, Wire::Event];
 
     /// Its name in metrics.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
-            Wire::Json => "json",
-            Wire::Protobuf => "protobuf",
+            Wire::Json | Wire::JsonFrames => "json",
+            Wire::Protobuf | Wire::ProtobufFrames => "protobuf",
             Wire::BareJson => "uni_json",
             Wire::Event => "event",
         }
@@ -39,7 +44,18 @@ impl Wire {
     /// The form of messages on this wire.
     #[must_use]
     pub fn format(self) -> Format {
-        if self == Wire::Protobuf { Format::Protobuf } else { Format::Json }
+        if matches!(self, Wire::Protobuf | Wire::ProtobufFrames) { Format::Protobuf } else { Format::Json }
+    }
+
+    /// A message as it is written: over WebSocket in a frame of its own, so that many are written by writing one after the
+    /// other.
+    #[must_use]
+    pub fn envelope(self, message: Bytes) -> Bytes {
+        match self {
+            Wire::JsonFrames => frames::text(&message),
+            Wire::ProtobufFrames => frames::binary(&message),
+            _ => message,
+        }
     }
 }
 
@@ -99,7 +115,7 @@ pub struct Broadcast {
     /// Its offset in the stream, or in the roster's generation, which is its epoch then; 0 for pushes without a place.
     pub offset: u64,
     push: Push,
-    encoded: [OnceLock<Bytes>; 4],
+    encoded: [OnceLock<Bytes>; Wire::ALL.len()],
 }
 
 impl Broadcast {
@@ -153,7 +169,9 @@ impl Broadcast {
     /// The bytes for `wire`, made at the first call and shared by all clients.
     pub fn encoded(&self, wire: Wire) -> &Bytes {
         self.encoded[wire as usize].get_or_init(|| match wire {
-            Wire::Json | Wire::Protobuf => frame::encode_push(wire.format(), self.push.clone()),
+            Wire::Json | Wire::Protobuf | Wire::JsonFrames | Wire::ProtobufFrames => {
+                wire.envelope(frame::encode_push(wire.format(), self.push.clone()))
+            }
             Wire::BareJson => frame::encode(Format::Json, &self.push),
             Wire::Event => event_lines(self.kind, &self.push),
         })

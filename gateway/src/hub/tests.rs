@@ -30,7 +30,7 @@ mod outbox {
 
     #[test]
     fn a_client_that_does_not_read_is_closed_with_3008_and_holds_nothing() {
-        let outbox = Outbox::new(Wire::Json, 100);
+        let outbox = Outbox::new(Wire::Json, 100, None);
         outbox.push(own(60));
         outbox.push(own(60));
         outbox.push(own(1));
@@ -42,7 +42,7 @@ mod outbox {
 
     #[test]
     fn of_a_counter_only_the_newest_value_waits() {
-        let outbox = Outbox::new(Wire::Json, 1000);
+        let outbox = Outbox::new(Wire::Json, 1000, None);
         outbox.push(own(1));
         for value in 0..10_000 {
             outbox.push_latest(&state("counter:likes", Kind::Counter, &value.to_string()));
@@ -57,7 +57,7 @@ mod outbox {
 
     #[test]
     fn changes_of_a_roster_that_pile_up_become_one_snapshot() {
-        let outbox = Outbox::new(Wire::Json, 1000);
+        let outbox = Outbox::new(Wire::Json, 1000, None);
         for change in 0..10_000 {
             outbox.push_latest(&state("presence:room", Kind::Roster, &format!("{change:05}")));
         }
@@ -66,7 +66,7 @@ mod outbox {
 
     #[test]
     fn a_state_that_was_taken_is_not_replaced() {
-        let outbox = Outbox::new(Wire::Json, 1000);
+        let outbox = Outbox::new(Wire::Json, 1000, None);
         outbox.push_latest(&state("counter:a", Kind::Counter, "1"));
         outbox.push(own(1));
         let mut batch = Vec::new();
@@ -78,6 +78,7 @@ mod outbox {
 
 mod topic {
     use crate::hub::{
+        batch::Batch,
         broadcast::{Broadcast, Kind, Wire},
         outbox::{Control, Item, Outbox},
         topic::{HELD_MAX, HoldOverflow, Topic},
@@ -98,6 +99,10 @@ mod topic {
         Broadcast::publication(Channel::parse("a").unwrap(), "e".into(), publication)
     }
 
+    fn deliver(topic: &mut Topic, push: Arc<Broadcast>) {
+        assert_eq!(topic.deliver(&Batch::new(vec![push]), 0, 100), None);
+    }
+
     fn offsets(outbox: &Outbox) -> Vec<u64> {
         let mut batch = Vec::new();
         outbox.take(&mut batch, usize::MAX);
@@ -106,22 +111,22 @@ mod topic {
 
     #[test]
     fn nothing_is_delivered_before_the_reply_and_nothing_twice_or_never_after_it() {
-        let (mut topic, outbox) = (Topic::default(), Arc::new(Outbox::new(Wire::Json, 10_000)));
+        let (mut topic, outbox) = (Topic::default(), Arc::new(Outbox::new(Wire::Json, 10_000, None)));
         topic.add(1, outbox.clone(), false);
         for offset in 5..=8 {
-            topic.deliver(&publication(offset));
+            deliver(&mut topic, publication(offset));
         }
         assert!(offsets(&outbox).is_empty());
         assert_eq!(topic.open(1, at(6)), Ok(()));
         // What was read from history may arrive after it was read.
-        topic.deliver(&publication(6));
-        topic.deliver(&publication(9));
+        deliver(&mut topic, publication(6));
+        deliver(&mut topic, publication(9));
         assert_eq!(offsets(&outbox), [7, 8, 9]);
     }
 
     #[test]
     fn whoever_is_told_of_a_loss_hears_nothing_more_but_an_event_source_goes_on() {
-        let of = |wire| Arc::new(Outbox::new(wire, 10_000));
+        let of = |wire| Arc::new(Outbox::new(wire, 10_000, None));
         let (mut topic, open, beginning, events) = (Topic::default(), of(Wire::Json), of(Wire::Json), of(Wire::Event));
         let channel = Channel::parse("a").unwrap();
         for (connection, outbox) in [(1, &open), (2, &beginning), (3, &events)] {
@@ -130,7 +135,7 @@ mod topic {
         topic.open(1, at(5)).unwrap();
         topic.open(3, at(5)).unwrap();
         topic.lose(&channel, &at(8));
-        topic.deliver(&publication(9));
+        deliver(&mut topic, publication(9));
         let mut batch = Vec::new();
         assert_eq!(open.take(&mut batch, usize::MAX), [Control::Unsubscribe(channel, UnsubscribeCode::InsufficientState)]);
         assert!(batch.is_empty());
@@ -140,10 +145,10 @@ mod topic {
 
     #[test]
     fn a_flood_during_subscribe_fails_it_instead_of_growing() {
-        let (mut topic, outbox) = (Topic::default(), Arc::new(Outbox::new(Wire::Json, 10_000)));
+        let (mut topic, outbox) = (Topic::default(), Arc::new(Outbox::new(Wire::Json, 10_000, None)));
         topic.add(1, outbox.clone(), false);
         for offset in 1..=HELD_MAX as u64 + 1 {
-            topic.deliver(&publication(offset));
+            deliver(&mut topic, publication(offset));
         }
         assert_eq!(topic.open(1, at(0)), Err(HoldOverflow));
         assert!(offsets(&outbox).is_empty());
@@ -152,24 +157,24 @@ mod topic {
     #[test]
     fn join_and_leave_reach_those_who_asked() {
         let (mut topic, asked, not) =
-            (Topic::default(), Arc::new(Outbox::new(Wire::Json, 10_000)), Arc::new(Outbox::new(Wire::Json, 10_000)));
+            (Topic::default(), Arc::new(Outbox::new(Wire::Json, 10_000, None)), Arc::new(Outbox::new(Wire::Json, 10_000, None)));
         topic.add(1, asked.clone(), true);
         topic.add(2, not.clone(), false);
         topic.open(1, at(0)).unwrap();
         topic.open(2, at(0)).unwrap();
-        topic.deliver(&Broadcast::join(Channel::parse("a").unwrap(), Default::default()));
+        deliver(&mut topic, Broadcast::join(Channel::parse("a").unwrap(), Default::default()));
         assert_eq!((offsets(&asked).len(), offsets(&not).len()), (1, 0));
     }
     #[test]
     fn a_word_that_a_roster_may_be_old_is_part_of_no_snapshot_and_keeps_its_place_among_the_changes() {
-        let (mut topic, outbox) = (Topic::default(), Arc::new(Outbox::new(Wire::Json, 10_000)));
+        let (mut topic, outbox) = (Topic::default(), Arc::new(Outbox::new(Wire::Json, 10_000, None)));
         let roster = || Channel::parse("presence:a").unwrap();
         topic.add(1, outbox.clone(), false);
-        topic.deliver(&Broadcast::stale(roster(), true));
+        deliver(&mut topic, Broadcast::stale(roster(), true));
         topic.open(1, at(9)).unwrap();
-        topic.deliver(&Broadcast::state(roster(), Kind::Roster, &at(10), "{}".into()));
-        topic.deliver(&Broadcast::stale(roster(), false));
-        topic.deliver(&Broadcast::state(roster(), Kind::Roster, &at(11), "{}".into()));
+        deliver(&mut topic, Broadcast::state(roster(), Kind::Roster, &at(10), "{}".into()));
+        deliver(&mut topic, Broadcast::stale(roster(), false));
+        deliver(&mut topic, Broadcast::state(roster(), Kind::Roster, &at(11), "{}".into()));
         let mut batch = Vec::new();
         outbox.take(&mut batch, usize::MAX);
         let text = |item: &Item| item.bytes(Wire::Json).map(|bytes| String::from_utf8_lossy(bytes).into_owned());

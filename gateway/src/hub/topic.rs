@@ -2,6 +2,7 @@
 //! publication overtakes the reply, and none is missed or doubled between history and the live stream.
 
 use super::{
+    batch::Batch,
     broadcast::{Broadcast, Kind, Wire},
     outbox::{Control, Item, Outbox},
 };
@@ -14,10 +15,15 @@ pub type ConnectionId = u64;
 /// Pushes held for one subscriber while its history is read; more fail the subscription, and the client tries again.
 pub(super) const HELD_MAX: usize = 1024;
 
-/// One channel's subscribers on this node.
+/// Free places that are left alone.
+const SPARSE_MIN: usize = 64;
+
+/// One channel's subscribers on this node. Each has a place, so that they can be gone through in steps.
 #[derive(Default)]
 pub struct Topic {
-    subscribers: HashMap<ConnectionId, Subscriber>,
+    places: HashMap<ConnectionId, usize>,
+    subscribers: Vec<Option<Subscriber>>,
+    free: Vec<usize>,
 }
 
 struct Subscriber {
@@ -32,7 +38,7 @@ enum Gate {
     /// More came than may be held.
     Overflown,
     /// Pushes go straight to the outbox, except those up to this place: they are part of the reply, and come late.
-    Open(StreamPosition),
+    Open(Option<Box<StreamPosition>>),
     /// Told that it has lost something: nothing more before it subscribes again, or it could take its place for sure.
     Lost,
 }
@@ -43,24 +49,28 @@ enum Gate {
 pub struct HoldOverflow;
 
 impl Topic {
-    /// Adds a subscriber behind a closed gate.
+    /// Adds a subscriber behind a closed gate. One that is there begins anew.
     pub fn add(&mut self, connection: ConnectionId, outbox: Arc<Outbox>, join_leave: bool) {
-        self.subscribers.insert(connection, Subscriber { outbox, join_leave, gate: Gate::Held(Vec::new()) });
+        self.remove(connection);
+        let subscriber = Some(Subscriber { outbox, join_leave, gate: Gate::Held(Vec::new()) });
+        let place = self.free.pop().unwrap_or(self.subscribers.len());
+        match self.subscribers.get_mut(place) {
+            Some(free) => *free = subscriber,
+            None => self.subscribers.push(subscriber),
+        }
+        self.places.insert(connection, place);
     }
 
     /// Opens a subscriber's gate: what was held and stands behind `after` follows. Nothing may await between the
     /// reply and this call.
     pub fn open(&mut self, connection: ConnectionId, after: StreamPosition) -> Result<(), HoldOverflow> {
-        let Some(subscriber) = self.subscribers.get_mut(&connection) else { return Ok(()) };
+        let Some(subscriber) = self.places.get(&connection).and_then(|place| self.subscribers[*place].as_mut()) else { return Ok(()) };
         match std::mem::replace(&mut subscriber.gate, Gate::Lost) {
             Gate::Held(held) => {
-                for broadcast in held.into_iter().filter(|held| !is_before(held, &after)) {
-                    match broadcast.kind {
-                        Kind::Counter => subscriber.outbox.push_latest(&broadcast),
-                        _ => subscriber.outbox.push(Item::Broadcast(broadcast)),
-                    }
+                for push in held.iter().filter(|held| !is_before(held, &after)) {
+                    subscriber.outbox.broadcast(push);
                 }
-                subscriber.gate = Gate::Open(after);
+                subscriber.gate = Gate::Open((after.offset > 0).then(|| Box::new(after)));
                 Ok(())
             }
             Gate::Overflown => Err(HoldOverflow),
@@ -74,7 +84,7 @@ impl Topic {
     /// Tells every subscriber that publications were lost, and that the stream goes on at `position`. An EventSource stream
     /// goes on from there; the others start anew.
     pub fn lose(&mut self, channel: &Channel, position: &StreamPosition) {
-        for subscriber in self.subscribers.values_mut() {
+        for subscriber in self.subscribers.iter_mut().flatten() {
             match subscriber.gate {
                 Gate::Held(_) => subscriber.gate = Gate::Overflown,
                 Gate::Open(_) if subscriber.outbox.wire() == Wire::Event => {
@@ -91,49 +101,79 @@ impl Topic {
 
     /// Removes a subscriber; says whether it was there.
     pub fn remove(&mut self, connection: ConnectionId) -> bool {
-        self.subscribers.remove(&connection).is_some()
+        let Some(place) = self.places.remove(&connection) else { return false };
+        self.subscribers[place] = None;
+        self.free.push(place);
+        true
     }
 
-    /// Hands a push to every subscriber that wants it.
-    pub fn deliver(&mut self, broadcast: &Arc<Broadcast>) {
-        for subscriber in self.subscribers.values_mut() {
-            if matches!(broadcast.kind, Kind::Join | Kind::Leave) && !subscriber.join_leave {
-                continue;
-            }
-            match &mut subscriber.gate {
-                Gate::Open(after) if is_before(broadcast, after) => {}
-                Gate::Open(after) => {
-                    // What comes later comes after this one: the place is of no more use, and a million of them take room.
-                    if broadcast.offset > 0 && after.offset > 0 {
-                        *after = StreamPosition::default();
-                    }
-                    if broadcast.kind.keeps_latest() {
-                        subscriber.outbox.push_latest(broadcast);
-                    } else {
-                        subscriber.outbox.push(Item::Broadcast(broadcast.clone()));
-                    }
-                }
-                Gate::Held(held) if held.len() < HELD_MAX => held.push(broadcast.clone()),
-                gate @ Gate::Held(_) => *gate = Gate::Overflown,
-                Gate::Overflown | Gate::Lost => {}
-            }
+    /// Hands a batch to the subscribers from place `from` on, at most `most` places; returns where to go on. One who comes
+    /// meanwhile has in its history what it is not handed.
+    pub fn deliver(&mut self, batch: &Batch, from: usize, most: usize) -> Option<usize> {
+        // In the midst of a batch somebody would get it twice, or not at all.
+        if from == 0 && self.free.len() > self.places.len().max(SPARSE_MIN) {
+            self.close_up();
         }
+        let to = (from + most).min(self.subscribers.len());
+        for subscriber in self.subscribers.get_mut(from..to).unwrap_or_default().iter_mut().flatten() {
+            subscriber.take(batch);
+        }
+        (to < self.subscribers.len()).then_some(to)
+    }
+
+    /// Gives everybody a place without gaps between them.
+    fn close_up(&mut self) {
+        let mut to = 0;
+        let mut places: Vec<_> = self.places.iter_mut().collect();
+        places.sort_unstable_by_key(|(_, place)| **place);
+        for (_, place) in places {
+            self.subscribers.swap(to, *place);
+            *place = to;
+            to += 1;
+        }
+        self.subscribers.truncate(to);
+        self.subscribers.shrink_to_fit();
+        self.free = Vec::new();
     }
 
     /// How many subscribers there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.subscribers.len()
+        self.places.len()
     }
 
     /// Whether nobody is subscribed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.subscribers.is_empty()
+        self.places.is_empty()
+    }
+}
+
+impl Subscriber {
+    fn take(&mut self, batch: &Batch) {
+        if matches!(self.gate, Gate::Open(None)) && (self.join_leave || !batch.has_join_leave()) {
+            return self.outbox.broadcast_all(batch);
+        }
+        for push in batch.pushes() {
+            if matches!(push.kind, Kind::Join | Kind::Leave) && !self.join_leave {
+                continue;
+            }
+            match &mut self.gate {
+                Gate::Open(Some(after)) if is_before(push, after) => {}
+                Gate::Open(after) => {
+                    // What comes later comes after this one: the place is of no more use, and a million of them take room.
+                    after.take_if(|_| push.offset > 0);
+                    self.outbox.broadcast(push);
+                }
+                Gate::Held(held) if held.len() < HELD_MAX => held.push(push.clone()),
+                gate @ Gate::Held(_) => *gate = Gate::Overflown,
+                Gate::Overflown | Gate::Lost => {}
+            }
+        }
     }
 }
 
 /// Whether a push is part of what a subscriber at `after` has. Pushes of another stream are not.
-fn is_before(broadcast: &Broadcast, after: &StreamPosition) -> bool {
-    broadcast.offset > 0 && broadcast.offset <= after.offset && *broadcast.epoch == *after.epoch
+fn is_before(push: &Broadcast, after: &StreamPosition) -> bool {
+    push.offset > 0 && push.offset <= after.offset && *push.epoch == *after.epoch
 }

@@ -72,7 +72,7 @@ pub(crate) async fn forward(State(gateway): State<Arc<Gateway>>, headers: Header
 
 fn emulated(gateway: Arc<Gateway>, framing: Framing, first: Bytes) -> Response<Body> {
     let (inbound, frames) = mpsc::channel(INBOUND_MAX);
-    let (stream, response) = Stream::new(framing, Some(frames));
+    let (stream, response) = Stream::new(&gateway, framing, Some(frames));
     tokio::spawn(connection::run(gateway, stream, Opening { inbound: Some(inbound), first: Some(first), ..Opening::default() }));
     response
 }
@@ -84,7 +84,7 @@ fn unidirectional(gateway: Arc<Gateway>, connect: &[u8]) -> Response<Body> {
         Err(error) => return (StatusCode::BAD_REQUEST, format!("malformed connect request: {error}\n")).into_response(),
     };
     let command = Command { id: 1, connect: Some(connect), ..Command::default() };
-    let (stream, response) = Stream::new(Framing::Data(Wire::BareJson), None);
+    let (stream, response) = Stream::new(&gateway, Framing::Data(Wire::BareJson), None);
     let first = Some(frame::encode(Format::Json, &command));
     tokio::spawn(connection::run(gateway, stream, Opening { unidirectional: true, first, ..Opening::default() }));
     response

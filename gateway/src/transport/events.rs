@@ -76,7 +76,7 @@ async fn events(gateway: Arc<Gateway>, names: Vec<String>, token: String, last_e
     let connect = ConnectRequest { token, subs: subs.collect(), ..ConnectRequest::default() };
     let command = Command { id: 1, connect: Some(connect), ..Command::default() };
     let positions = channels.into_iter().map(|channel| (channel, None)).collect();
-    let (stream, response) = Stream::new(Framing::Events(positions), None);
+    let (stream, response) = Stream::new(&gateway, Framing::Events(positions), None);
     let (verdict, heard) = oneshot::channel();
     let opening =
         Opening { unidirectional: true, first: Some(frame::encode(Format::Json, &command)), verdict: Some(verdict), ..Opening::default() };

@@ -6,17 +6,19 @@ pub mod guard;
 pub mod stream;
 pub mod websocket;
 
-use crate::hub::{broadcast::Wire, outbox::Item};
+use crate::hub::outbox::{Item, Outbox};
 use bytes::Bytes;
 use presence::Departure;
 use protocol::code::Disconnect;
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 /// What came from the client.
 #[derive(Debug, PartialEq)]
 pub enum Received {
     /// One frame of commands.
     Frame(Bytes),
+    /// Something that the transport itself answers, with these bytes.
+    Asked(Bytes),
     /// The answer to a native ping.
     Pong,
     /// The client is gone; whether it said goodbye.
@@ -29,17 +31,14 @@ pub struct Gone;
 
 /// One connection's bytes, in and out.
 pub trait Transport: Send {
-    /// How pushes are written.
-    fn wire(&self) -> Wire;
+    /// What waits to be written to it.
+    fn outbox(&self) -> &Arc<Outbox>;
 
     /// Waits for what the client says; may be dropped and called again without loss.
     fn receive(&mut self) -> impl Future<Output = Received> + Send;
 
     /// Writes `items`; may be dropped before it is done, and what was begun is then finished by [`Transport::close`].
     fn send(&mut self, items: &[Item]) -> impl Future<Output = Result<(), Gone>> + Send;
-
-    /// Pings outside the stream of messages; only where the profile says `native_ping`.
-    fn ping(&mut self) -> impl Future<Output = Result<(), Gone>> + Send;
 
     /// Says why, and ends.
     fn close(&mut self, code: Disconnect) -> impl Future<Output = ()> + Send;

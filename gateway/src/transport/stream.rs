@@ -2,9 +2,12 @@
 //! other requests through a bounded queue.
 
 use super::{Gone, Received, Transport};
-use crate::hub::{
-    broadcast::{Broadcast, Kind, Wire},
-    outbox::Item,
+use crate::{
+    gateway::Gateway,
+    hub::{
+        broadcast::{Broadcast, Kind, Wire},
+        outbox::{Item, Outbox},
+    },
 };
 use axum::{
     body::Body,
@@ -18,7 +21,7 @@ use protocol::{
     message::{Push, Reply},
     name::Channel,
 };
-use std::fmt::Write;
+use std::{fmt::Write, sync::Arc};
 use tokio::sync::mpsc;
 
 /// Chunks between the connection's task and the HTTP server; a full queue makes the connection wait.
@@ -44,13 +47,14 @@ pub(crate) enum Framing {
 /// The connection's side of a streaming response.
 pub(crate) struct Stream {
     framing: Framing,
+    outbox: Arc<Outbox>,
     body: mpsc::Sender<Bytes>,
     inbound: Option<mpsc::Receiver<Bytes>>,
 }
 
 impl Stream {
     /// The two ends of a stream: the transport and the response.
-    pub(crate) fn new(framing: Framing, inbound: Option<mpsc::Receiver<Bytes>>) -> (Stream, Response<Body>) {
+    pub(crate) fn new(gateway: &Gateway, framing: Framing, inbound: Option<mpsc::Receiver<Bytes>>) -> (Stream, Response<Body>) {
         let (body, chunks) = mpsc::channel(CHUNKS_MAX);
         let content_type = match framing {
             Framing::Lines => "application/json",
@@ -69,7 +73,8 @@ impl Stream {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, no-transform, must-revalidate"));
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-        (Stream { framing, body, inbound }, response)
+        let outbox = Arc::new(Outbox::new(framing.wire(), gateway.settings.outbox_bytes_max, None));
+        (Stream { framing, outbox, body, inbound }, response)
     }
 
     async fn write(&self, chunk: Bytes) -> Result<(), Gone> {
@@ -78,13 +83,8 @@ impl Stream {
 }
 
 impl Transport for Stream {
-    fn wire(&self) -> Wire {
-        match &self.framing {
-            Framing::Lines => Wire::Json,
-            Framing::Lengths => Wire::Protobuf,
-            Framing::Data(wire) => *wire,
-            Framing::Events(_) => Wire::Event,
-        }
+    fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
     }
 
     async fn receive(&mut self) -> Received {
@@ -101,16 +101,12 @@ impl Transport for Stream {
     }
 
     async fn send(&mut self, items: &[Item]) -> Result<(), Gone> {
-        let wire = self.wire();
+        let wire = self.framing.wire();
         let mut chunk = BytesMut::new();
         for item in items {
             self.framing.append(item, wire, &mut chunk);
         }
         self.write(chunk.freeze()).await
-    }
-
-    async fn ping(&mut self) -> Result<(), Gone> {
-        Ok(())
     }
 
     async fn close(&mut self, code: Disconnect) {
@@ -121,6 +117,15 @@ impl Transport for Stream {
 }
 
 impl Framing {
+    fn wire(&self) -> Wire {
+        match self {
+            Framing::Lines => Wire::Json,
+            Framing::Lengths => Wire::Protobuf,
+            Framing::Data(wire) => *wire,
+            Framing::Events(_) => Wire::Event,
+        }
+    }
+
     fn opening(&self) -> Option<Bytes> {
         match self {
             Framing::Lines | Framing::Lengths => None,

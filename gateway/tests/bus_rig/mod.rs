@@ -180,20 +180,22 @@ pub struct Subscriber {
     pub channel: Channel,
     pub connection: ConnectionId,
     pub recovery: Recovery,
+    hub: Arc<Hub>,
     outbox: Arc<Outbox>,
 }
 
 impl Subscriber {
     fn begin(rig: &Rig, channel: &Channel) -> Subscriber {
         static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
-        let (connection, outbox) = (CONNECTIONS.fetch_add(1, Ordering::Relaxed), Arc::new(Outbox::new(Wire::Json, OUTBOX_BYTES)));
+        let (connection, outbox) = (CONNECTIONS.fetch_add(1, Ordering::Relaxed), Arc::new(Outbox::new(Wire::Json, OUTBOX_BYTES, None)));
         rig.hub.add(channel, connection, outbox.clone(), false);
         let recovery = Recovery { recovered: false, publications: Vec::new(), top: StreamPosition::default() };
-        Subscriber { channel: channel.clone(), connection, recovery, outbox }
+        Subscriber { channel: channel.clone(), connection, recovery, hub: rig.hub.clone(), outbox }
     }
 
     /// What has come since the last look, and what the connection was asked for.
     pub fn look(&self) -> (Vec<Publication>, Vec<Control>) {
+        self.hub.flush();
         let mut batch = Vec::new();
         let controls = self.outbox.take(&mut batch, usize::MAX);
         let publication = |item: &Item| {
