@@ -22,9 +22,14 @@ use protocol::{
     frame::{self, Frames},
     message::{Command, Reply, StreamPosition},
     name::Channel,
-    time::Clock,
 };
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// Bytes written at once; what waits beyond it goes into the next frame.
@@ -58,50 +63,18 @@ pub(crate) enum Verdict {
     Closed(Disconnect),
 }
 
-/// Runs a connection to its end.
-pub(crate) async fn run<T: Transport>(gateway: Arc<Gateway>, mut transport: T, opening: Opening) {
-    let random = (gateway.random_u64)();
-    let profile = Profile {
-        client: gateway.fresh_id(),
-        session: gateway.fresh_id(),
-        unidirectional: opening.unidirectional,
-        emulated: opening.inbound.is_some(),
-        native_ping: opening.native_ping,
-        random,
-    };
-    let outbox = transport.outbox().clone();
-    let wire = outbox.wire();
-    let id = gateway.next_connection_id();
-    let handle = Handle {
-        outbox: outbox.clone(),
-        client: profile.client.as_str().into(),
-        session: profile.session.as_str().into(),
-        inbound: opening.inbound,
-    };
-    if !gateway.registry.add(id, handle, gateway.settings.connections_max) {
-        if let Some(verdict) = opening.verdict {
-            let _ = verdict.send(Verdict::Closed(Disconnect::ConnectionLimit));
+/// Runs a connection to its end. It begins at once, so that nothing that only the beginning needs is kept.
+pub(crate) fn run<T: Transport>(gateway: Arc<Gateway>, mut transport: T, opening: Opening) -> impl Future<Output = ()> + Send {
+    let mut connection = Connection::admit(gateway, &transport, opening);
+    async move {
+        match &mut connection {
+            Some(connection) => {
+                let departure = connection.drive(&mut transport).await;
+                connection.end(departure);
+            }
+            None => Box::pin(transport.close(Disconnect::ConnectionLimit)).await,
         }
-        return transport.close(Disconnect::ConnectionLimit).await;
     }
-    gateway.metrics.connections.with_label_values(&[wire.label()]).inc();
-    let session = Session::new(gateway.rules.clone(), profile, (gateway.clock)());
-    let frames = opening.first.map(|first| frame::commands(wire.format(), first));
-    let mut connection = Connection {
-        gateway,
-        id,
-        wire,
-        outbox,
-        session,
-        frames,
-        task: None,
-        closing: None,
-        verdict: opening.verdict,
-        native_ping: opening.native_ping,
-        unsettled: Unsettled::default(),
-    };
-    let departure = connection.drive(&mut transport).await;
-    connection.end(departure);
 }
 
 type RunningTask = Pin<Box<dyn Future<Output = Outcome> + Send>>;
@@ -110,75 +83,147 @@ struct Connection {
     gateway: Arc<Gateway>,
     id: ConnectionId,
     wire: Wire,
+    native_ping: bool,
+    closing: Option<Disconnect>,
     outbox: Arc<Outbox>,
     session: Session,
     /// The frame being read; the next one is not received before its end.
-    frames: Option<Frames<Command>>,
+    frames: Option<Box<Frames<Command>>>,
     task: Option<RunningTask>,
-    closing: Option<Disconnect>,
     verdict: Option<oneshot::Sender<Verdict>>,
-    native_ping: bool,
+    /// When it is woken, on the monotonic clock.
+    alarm_ms: Option<u64>,
     /// What comes after is said when everybody can see it.
-    unsettled: Unsettled,
+    unsettled: Option<Box<Unsettled>>,
 }
 
 impl Connection {
-    /// What happens seldom is boxed, and nothing is kept for the next time: idle connections are most of what there is.
+    /// `None` if there are too many.
+    fn admit<T: Transport>(gateway: Arc<Gateway>, transport: &T, opening: Opening) -> Option<Connection> {
+        let random = (gateway.random_u64)();
+        let profile = Profile {
+            client: gateway.fresh_id(),
+            session: gateway.fresh_id(),
+            unidirectional: opening.unidirectional,
+            emulated: opening.inbound.is_some(),
+            native_ping: opening.native_ping,
+            random,
+        };
+        let outbox = transport.outbox().clone();
+        let wire = outbox.wire();
+        let id = gateway.next_connection_id();
+        let handle = Handle {
+            outbox: outbox.clone(),
+            client: profile.client.as_str().into(),
+            session: profile.session.as_str().into(),
+            inbound: opening.inbound,
+        };
+        if !gateway.registry.add(id, handle, gateway.settings.connections_max) {
+            if let Some(verdict) = opening.verdict {
+                let _ = verdict.send(Verdict::Closed(Disconnect::ConnectionLimit));
+            }
+            return None;
+        }
+        gateway.metrics.connections.with_label_values(&[wire.label()]).inc();
+        let session = Session::new(gateway.rules.clone(), profile, (gateway.clock)());
+        Some(Connection {
+            gateway,
+            id,
+            wire,
+            native_ping: opening.native_ping,
+            closing: None,
+            outbox,
+            session,
+            frames: opening.first.map(|first| Box::new(frame::commands(wire.format(), first))),
+            task: None,
+            verdict: opening.verdict,
+            alarm_ms: None,
+            unsettled: None,
+        })
+    }
+
+    /// Idle connections are most of what there is: what happens between two waits is boxed and gone before the next one.
     async fn drive<T: Transport>(&mut self, transport: &mut T) -> Departure {
         loop {
             self.read_frame();
-            if !self.unsettled.is_empty() {
-                Box::pin(self.settle()).await;
+            if (self.unsettled.is_some() || self.closing.is_some() || self.outbox.has_turn())
+                && let Some(departure) = Box::pin(self.speak(transport)).await
+            {
+                return departure;
             }
+            if let Some(departure) = poll_fn(|context| self.poll_next(transport, context)).await {
+                Box::pin(transport.take_leave()).await;
+                return departure;
+            }
+        }
+    }
+
+    /// Says what there is to say.
+    async fn speak<T: Transport>(&mut self, transport: &mut T) -> Option<Departure> {
+        loop {
+            self.settle().await;
             let mut batch = Vec::new();
             // What is queued goes out before a close, so that the client learns why.
             for control in self.outbox.take(&mut batch, BATCH_BYTES) {
                 self.control(control);
             }
-            if !batch.is_empty() {
-                self.fill_snapshots(&mut batch);
-                if let Err(departure) = Box::pin(self.write(transport, &batch)).await {
-                    return departure;
-                }
-                continue;
-            }
-            if let Some(code) = self.closing {
+            let is_last = batch.is_empty() && self.closing.is_some();
+            if is_last {
                 // What the controls themselves queued, such as the push of an unsubscribe; no more, or a busy channel would keep us.
                 self.outbox.take(&mut batch, BATCH_BYTES);
-                self.fill_snapshots(&mut batch);
-                if !batch.is_empty()
-                    && let Err(departure) = Box::pin(self.write(transport, &batch)).await
-                {
-                    return departure;
-                }
-                return Box::pin(self.close(transport, code)).await;
             }
-            drop(batch);
-            let deadline = self.session.deadline();
-            let is_idle = self.task.is_none() && self.frames.is_none();
-            tokio::select! {
-                biased;
-                outcome = running(&mut self.task) => {
-                    self.task = None;
-                    // What comes of it goes out once others can see it, and in one piece.
-                    self.outbox.hold();
-                    self.feed(Input::Done(outcome));
+            if !batch.is_empty() {
+                self.fill_snapshots(&mut batch);
+                if let Err(departure) = self.write(transport, &batch).await {
+                    return Some(departure);
                 }
-                () = self.outbox.ready() => {}
-                () = until(deadline, self.gateway.clock) => self.feed(Input::WakeUp),
-                received = transport.receive(), if is_idle => match received {
-                    Received::Frame(bytes) => {
-                        self.gateway.metrics.bytes_in.inc_by(bytes.len() as u64);
-                        self.frames = Some(frame::commands(self.wire.format(), bytes));
-                        // What it is answered goes out in one piece.
-                        self.outbox.hold();
-                    }
-                    Received::Asked(answer) => self.outbox.push(Item::Own(answer)),
-                    Received::Pong => self.feed(Input::Pong),
-                    Received::Gone(departure) => return departure,
-                },
+            }
+            match self.closing {
+                Some(code) if is_last => return Some(self.close(transport, code).await),
+                _ if batch.is_empty() && !self.outbox.has_turn() => return None,
+                _ => {}
             }
         }
+    }
+
+    /// Waits until something has happened, and sees to it; says how the client has gone if it has.
+    fn poll_next<T: Transport>(&mut self, transport: &mut T, context: &mut Context<'_>) -> Poll<Option<Departure>> {
+        if let Some(task) = &mut self.task
+            && let Poll::Ready(outcome) = task.as_mut().poll(context)
+        {
+            self.task = None;
+            // What comes of it goes out once others can see it, and in one piece.
+            self.outbox.hold();
+            self.feed(Input::Done(outcome));
+            return Poll::Ready(None);
+        }
+        if !self.outbox.poll_empty(context) {
+            return Poll::Ready(None);
+        }
+        let deadline_ms = self.session.deadline();
+        if deadline_ms.is_some_and(|deadline_ms| deadline_ms <= (self.gateway.clock)().mono_ms) {
+            self.feed(Input::WakeUp);
+            return Poll::Ready(None);
+        }
+        if deadline_ms != self.alarm_ms {
+            self.gateway.alarms.change(self.id, self.alarm_ms, deadline_ms);
+            self.alarm_ms = deadline_ms;
+        }
+        if self.task.is_some() || self.frames.is_some() {
+            return Poll::Pending;
+        }
+        match ready!(transport.poll_receive(context)) {
+            Received::Frame(bytes) => {
+                self.gateway.metrics.bytes_in.inc_by(bytes.len() as u64);
+                self.frames = Some(Box::new(frame::commands(self.wire.format(), bytes)));
+                // What it is answered goes out in one piece.
+                self.outbox.hold();
+            }
+            Received::Asked(answer) => self.outbox.push(Item::Own(answer)),
+            Received::Pong => self.feed(Input::Pong),
+            Received::Gone(departure) => return Poll::Ready(Some(departure)),
+        }
+        Poll::Ready(None)
     }
 
     /// Feeds the commands of the frame at hand until one starts a task.
@@ -204,8 +249,8 @@ impl Connection {
 
     async fn write<T: Transport>(&mut self, transport: &mut T, batch: &[Item]) -> Result<(), Departure> {
         let bytes: usize = batch.iter().filter_map(|item| item.bytes(self.wire)).map(Bytes::len).sum();
-        self.gateway.metrics.bytes_out.inc_by(bytes as u64);
-        self.gateway.metrics.messages_out.inc_by(batch.len() as u64);
+        self.gateway.metrics.sent.bytes.inc_by(bytes as u64);
+        self.gateway.metrics.sent.messages.inc_by(batch.len() as u64);
         let code = tokio::select! {
             biased;
             sent = tokio::time::timeout(WRITE_TIMEOUT, transport.send(batch)) => match sent {
@@ -311,7 +356,8 @@ impl Connection {
         }
     }
 
-    fn end(mut self, departure: Departure) {
+    fn end(&mut self, departure: Departure) {
+        self.gateway.alarms.change(self.id, self.alarm_ms, None);
         self.give_verdict(Verdict::Closed(Disconnect::ConnectionClosed));
         _ = self.outbox.close();
         for (channel, is_shown) in self.session.channels() {
@@ -329,19 +375,5 @@ impl Connection {
         }
         self.gateway.registry.remove(self.id, self.session.user());
         self.gateway.metrics.connections.with_label_values(&[self.wire.label()]).dec();
-    }
-}
-
-async fn running(task: &mut Option<RunningTask>) -> Outcome {
-    match task {
-        Some(task) => task.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn until(deadline_ms: Option<u64>, clock: Clock) {
-    match deadline_ms {
-        Some(deadline_ms) => tokio::time::sleep(Duration::from_millis(deadline_ms.saturating_sub(clock().mono_ms))).await,
-        None => std::future::pending().await,
     }
 }

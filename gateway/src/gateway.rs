@@ -1,6 +1,7 @@
 //! I/O: what all connections and requests of this node share, and how it is put together.
 
 use crate::{
+    alarms::Alarms,
     auth::{Secret, Verifier},
     bus::Bus,
     hub::{Hub, topic::ConnectionId},
@@ -107,6 +108,7 @@ pub struct Gateway {
     pub clock: Clock,
     pub(crate) random_u64: fn() -> u64,
     pub(crate) metrics: Metrics,
+    pub(crate) alarms: Alarms,
     connection_ids: AtomicU64,
 }
 
@@ -139,6 +141,7 @@ impl Gateway {
             clock: parts.clock,
             random_u64: parts.random_u64,
             metrics: Metrics::register(registry)?,
+            alarms: Alarms::default(),
             connection_ids: AtomicU64::new(1),
         }))
     }
@@ -152,6 +155,7 @@ impl Gateway {
         }
         tokio::select! {
             () = shutdown => {}
+            () = self.alarms.run(self.clock, |connection| self.registry.wake(connection)) => {}
             () = self.tick_presence() => {}
             () = live::run_counters(&self) => {}
             () = self.sweep() => {}

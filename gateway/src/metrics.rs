@@ -3,6 +3,7 @@
 use crate::hub::{broadcast::Wire, outbox::Sent};
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 use protocol::code::{Disconnect, ErrorCode};
+use std::sync::Arc;
 
 /// Every metric of this crate: name, help.
 pub const METRICS: [(&str, &str); 8] = [
@@ -23,17 +24,11 @@ pub struct Metrics {
     pub(crate) errors: IntCounterVec,
     pub(crate) disconnects: IntCounterVec,
     pub(crate) bytes_in: IntCounter,
-    pub(crate) bytes_out: IntCounter,
-    pub(crate) messages_out: IntCounter,
+    pub(crate) sent: Arc<Sent>,
     pub(crate) publications: IntCounter,
 }
 
 impl Metrics {
-    /// What is counted where messages are written.
-    pub(crate) fn sent(&self) -> Sent {
-        Sent { messages: self.messages_out.clone(), bytes: self.bytes_out.clone() }
-    }
-
     /// Registers all of them; an error means that a name is taken.
     pub fn register(registry: &Registry) -> Result<Metrics, prometheus::Error> {
         let [connections, commands, errors, disconnects, bytes_in, bytes_out, messages_out, publications] =
@@ -59,8 +54,7 @@ impl Metrics {
             errors: counters(errors, "error", &mut ErrorCode::ALL.iter().map(|code| code.parts().1))?,
             disconnects: counters(disconnects, "reason", &mut Disconnect::ALL.iter().map(|code| code.parts().1))?,
             bytes_in: counter(bytes_in)?,
-            bytes_out: counter(bytes_out)?,
-            messages_out: counter(messages_out)?,
+            sent: Arc::new(Sent { bytes: counter(bytes_out)?, messages: counter(messages_out)? }),
             publications: counter(publications)?,
         })
     }

@@ -73,6 +73,13 @@ impl Registry {
         }
     }
 
+    /// Lets a connection's task look around.
+    pub fn wake(&self, id: ConnectionId) {
+        if let Some(handle) = self.tables.lock().connections.get(&id) {
+            handle.outbox.wake();
+        }
+    }
+
     /// The connection of an emulation session.
     #[must_use]
     pub fn of_session(&self, session: &str) -> Option<Handle> {

@@ -15,16 +15,11 @@ pub(super) struct Unsettled {
     is_online: bool,
 }
 
-impl Unsettled {
-    pub(super) fn is_empty(&self) -> bool {
-        self.channels.is_empty() && !self.is_online
-    }
-}
-
 impl Connection {
     /// Waits until everybody can see what was written.
     pub(super) async fn settle(&mut self) {
-        let Unsettled { channels, is_online } = std::mem::take(&mut self.unsettled);
+        let Some(unsettled) = self.unsettled.take() else { return };
+        let Unsettled { channels, is_online } = *unsettled;
         let rosters = join_all(channels.iter().map(|channel| self.gateway.presence.settled(channel)));
         let online = async {
             if is_online {
@@ -37,13 +32,13 @@ impl Connection {
     pub(super) fn show(&mut self, channels: Vec<Channel>) {
         self.come_online();
         channels.into_iter().for_each(|channel| self.enter(channel));
-        self.unsettled.is_online = true;
+        self.unsettled.get_or_insert_default().is_online = true;
     }
 
     pub(super) fn hide(&mut self, channels: Vec<Channel>) {
         channels.into_iter().for_each(|channel| self.withdraw(channel));
         self.go_offline(Departure::Clean);
-        self.unsettled.is_online = true;
+        self.unsettled.get_or_insert_default().is_online = true;
     }
 
     pub(super) fn enter(&mut self, channel: Channel) {
@@ -51,13 +46,13 @@ impl Connection {
         let (client, user) = (info.client.into(), info.user.into());
         let member = Member { client, user, conn_info: info.conn_info, chan_info: info.chan_info, status: Bytes::new() };
         self.gateway.presence.join(&channel, member, (self.gateway.clock)());
-        self.unsettled.channels.push(channel);
+        self.unsettled.get_or_insert_default().channels.push(channel);
     }
 
     /// Leaves a roster on purpose.
     pub(super) fn withdraw(&mut self, channel: Channel) {
         self.leave(&channel, Departure::Clean);
-        self.unsettled.channels.push(channel);
+        self.unsettled.get_or_insert_default().channels.push(channel);
     }
 
     pub(super) fn leave(&self, channel: &Channel, departure: Departure) {
@@ -66,7 +61,7 @@ impl Connection {
 
     pub(super) fn set_status(&mut self, channel: Channel, status: Bytes) {
         self.gateway.presence.set_status(&channel, self.session.client(), status, (self.gateway.clock)());
-        self.unsettled.channels.push(channel);
+        self.unsettled.get_or_insert_default().channels.push(channel);
     }
 
     /// The connect reply does not wait for it.

@@ -7,6 +7,7 @@ use super::{
     broadcast::{Broadcast, Kind, Wire},
 };
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use protocol::{
@@ -15,9 +16,11 @@ use protocol::{
 };
 use std::{
     collections::{HashMap, VecDeque},
+    future::poll_fn,
     sync::Arc,
+    task::{Context, Poll},
 };
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::net::TcpStream;
 
 /// One thing to write.
 #[derive(Clone, Debug)]
@@ -60,7 +63,7 @@ pub enum Control {
 /// Controls that wait for one connection; more end it, since each channel needs at most one.
 const CONTROLS_MAX: usize = 256;
 
-/// What has been written without the connection's task.
+/// What has been written without the connections' tasks.
 #[derive(Clone, Debug)]
 pub struct Sent {
     /// Messages.
@@ -73,8 +76,8 @@ pub struct Sent {
 pub struct Line {
     /// The socket.
     pub socket: TcpStream,
-    /// What was written.
-    pub sent: Sent,
+    /// What was written, to this client and to others.
+    pub sent: Arc<Sent>,
 }
 
 /// What stands between the hub and one client.
@@ -82,14 +85,22 @@ pub struct Outbox {
     wire: Wire,
     bytes_max: usize,
     line: Option<Line>,
-    queue: Mutex<Queue>,
-    ready: Notify,
+    state: Mutex<State>,
+    /// Of the connection's task.
+    waker: AtomicWaker,
+}
+
+#[derive(Default)]
+struct State {
+    /// The connection's task has the socket for itself: everything else waits.
+    is_held: bool,
+    is_closed: bool,
+    /// Nothing, most of the time and for most clients.
+    queue: Option<Box<Queue>>,
 }
 
 #[derive(Default)]
 struct Queue {
-    /// The connection's task has the socket for itself: everything else waits.
-    is_held: bool,
     items: VecDeque<Item>,
     /// Bytes of `items`.
     bytes: usize,
@@ -98,7 +109,6 @@ struct Queue {
     /// Where in the queue the unsent state of a live channel stands, counted from the first item ever.
     latest: HashMap<Channel, u64>,
     controls: Vec<Control>,
-    closed: bool,
 }
 
 impl Outbox {
@@ -106,7 +116,7 @@ impl Outbox {
     /// connection's task.
     #[must_use]
     pub fn new(wire: Wire, bytes_max: usize, line: Option<Line>) -> Outbox {
-        Outbox { wire, bytes_max, line, queue: Mutex::default(), ready: Notify::new() }
+        Outbox { wire, bytes_max, line, state: Mutex::default(), waker: AtomicWaker::new() }
     }
 
     /// The client's socket, for its task.
@@ -118,7 +128,7 @@ impl Outbox {
     /// From now on everything waits, until [`Outbox::take`] finds nothing: what the connection's task is about to say goes out
     /// in one piece.
     pub fn hold(&self) {
-        self.queue.lock().is_held = true;
+        self.state.lock().is_held = true;
     }
 
     /// How the client's transport writes.
@@ -130,14 +140,12 @@ impl Outbox {
     /// Writes one item, or appends it to what waits. At the bound everything that waits is dropped and the connection closed
     /// with 3008.
     pub fn push(&self, item: Item) {
-        let mut queue = self.queue.lock();
-        let Some(item) = self.write_now(&queue, item) else { return };
-        let size = item.size(self.wire);
-        if !queue.closed && queue.reserve(size, self.bytes_max) {
-            queue.items.push_back(item);
+        let mut state = self.state.lock();
+        if let Some(item) = self.write_now(&state, item) {
+            state.append(item, self);
+            drop(state);
+            self.wake();
         }
-        drop(queue);
-        self.ready.notify_one();
     }
 
     /// Writes a push, or appends it to what waits, as [`Outbox::push`] or [`Outbox::push_latest`].
@@ -153,8 +161,8 @@ impl Outbox {
     pub fn broadcast_all(&self, batch: &Batch) {
         let mut written = 0;
         if let Some(line) = &self.line {
-            let queue = self.queue.lock();
-            if queue.is_free() {
+            let state = self.state.lock();
+            if state.is_free() {
                 let bytes = batch.joined(self.wire);
                 written = line.socket.try_write(bytes).unwrap_or_default();
                 line.sent.bytes.inc_by(written as u64);
@@ -182,9 +190,9 @@ impl Outbox {
 
     /// Writes an item if nothing is before it; returns what has to wait. A socket that is broken makes it wait: the connection's
     /// task finds out.
-    fn write_now(&self, queue: &Queue, item: Item) -> Option<Item> {
+    fn write_now(&self, state: &State, item: Item) -> Option<Item> {
         let (Some(line), Some(bytes)) = (&self.line, item.bytes(self.wire)) else { return Some(item) };
-        if !queue.is_free() {
+        if !state.is_free() {
             return Some(item);
         }
         let Ok(written) = line.socket.try_write(bytes) else { return Some(item) };
@@ -198,105 +206,105 @@ impl Outbox {
 
     /// Appends the newest state of a live channel. One of the same channel that still waits gives way to it where it
     /// stands: a counter's to the newer value, a roster's to a snapshot, since a diff cannot follow a diff that was dropped.
-    pub fn push_latest(&self, state: &Arc<Broadcast>) {
-        let mut queue = self.queue.lock();
-        let Some(newest) = self.write_now(&queue, Item::Broadcast(state.clone())) else { return };
-        if queue.closed {
+    pub fn push_latest(&self, push: &Arc<Broadcast>) {
+        let mut state = self.state.lock();
+        let Some(newest) = self.write_now(&state, Item::Broadcast(push.clone())) else { return };
+        if state.is_closed {
             return;
         }
-        if let Item::Rest(_) = newest {
-            // It has begun, so nothing newer can take its place.
-            if queue.reserve(newest.size(self.wire), self.bytes_max) {
-                queue.items.push_back(newest);
-            }
-            drop(queue);
-            return self.ready.notify_one();
-        }
-        match queue.waiting(&state.channel) {
-            Some(index) => {
-                let newest = if state.kind == Kind::Counter { newest } else { Item::Snapshot(state.channel.clone()) };
+        // What has begun is not given way to.
+        let is_whole = !matches!(newest, Item::Rest(_));
+        let waiting = state.queue.as_ref().and_then(|queue| queue.waiting(&push.channel)).filter(|_| is_whole);
+        match (waiting, &mut state.queue) {
+            (Some(index), Some(queue)) => {
+                let newest = if push.kind == Kind::Counter { newest } else { Item::Snapshot(push.channel.clone()) };
                 queue.bytes -= queue.items[index].size(self.wire);
-                if queue.reserve(newest.size(self.wire), self.bytes_max) {
-                    queue.items[index] = newest;
+                queue.bytes += newest.size(self.wire);
+                queue.items[index] = newest;
+                if queue.bytes > self.bytes_max {
+                    state.close(Disconnect::Slow);
                 }
             }
-            None if queue.reserve(newest.size(self.wire), self.bytes_max) => {
-                let place = queue.taken + queue.items.len() as u64;
-                queue.latest.insert(state.channel.clone(), place);
-                queue.items.push_back(newest);
+            _ => {
+                state.append(newest, self);
+                if is_whole && let Some(queue) = &mut state.queue {
+                    queue.mark_latest(&push.channel);
+                }
             }
-            None => {}
         }
-        drop(queue);
-        self.ready.notify_one();
+        drop(state);
+        self.wake();
     }
 
     /// Asks something of the connection.
     pub fn control(&self, control: Control) {
-        let mut queue = self.queue.lock();
-        if queue.controls.len() < CONTROLS_MAX {
-            queue.controls.push(control);
+        let mut state = self.state.lock();
+        let controls = &mut state.queue.get_or_insert_default().controls;
+        if controls.len() < CONTROLS_MAX {
+            controls.push(control);
         } else {
-            queue.close(Disconnect::InsufficientState);
+            state.close(Disconnect::InsufficientState);
         }
-        drop(queue);
-        self.ready.notify_one();
+        drop(state);
+        self.wake();
     }
 
-    /// Waits until there is something to take.
-    pub async fn ready(&self) {
-        loop {
-            let notified = self.ready.notified();
-            if !self.queue.lock().is_empty() {
-                return;
-            }
-            notified.await;
-        }
+    /// Lets the connection's task look around.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Whether there is nothing to take; if so the task is woken when there is.
+    pub fn poll_empty(&self, context: &Context<'_>) -> bool {
+        self.waker.register(context.waker());
+        !self.state.lock().has_any()
+    }
+
+    /// Whether [`Outbox::take`] would find something, or let others write again.
+    #[must_use]
+    pub fn has_turn(&self) -> bool {
+        let state = self.state.lock();
+        state.is_held || state.has_any()
     }
 
     /// Waits until the connection is to end; used to interrupt a write that does not get on. Leaves the order in place.
     pub async fn closing(&self) -> Disconnect {
-        loop {
-            let notified = self.ready.notified();
-            let close = self.queue.lock().controls.iter().find_map(|control| match control {
+        poll_fn(|context| {
+            self.waker.register(context.waker());
+            let state = self.state.lock();
+            let mut controls = state.queue.iter().flat_map(|queue| &queue.controls);
+            let close = controls.find_map(|control| match control {
                 Control::Close(code) => Some(*code),
                 Control::Unsubscribe(..) => None,
             });
-            if let Some(code) = close {
-                return code;
-            }
-            notified.await;
-        }
+            close.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 
     /// Moves items of together about `bytes_wanted` bytes, at least one if there is one, to `batch`, and all controls out.
     pub fn take(&self, batch: &mut Vec<Item>, bytes_wanted: usize) -> Vec<Control> {
-        let mut queue = self.queue.lock();
-        let mut bytes = 0;
-        // What is left after the end belongs to [`Outbox::close`].
-        while bytes < bytes_wanted && !queue.closed {
-            let Some(item) = queue.items.pop_front() else { break };
-            let size = item.size(self.wire);
-            queue.taken += 1;
-            queue.bytes -= size;
-            bytes += size;
-            batch.push(item);
+        let mut state = self.state.lock();
+        let is_closed = state.is_closed;
+        let mut controls = Vec::new();
+        if let Some(queue) = &mut state.queue {
+            controls = std::mem::take(&mut queue.controls);
+            // What is left after the end belongs to [`Outbox::close`].
+            if !is_closed {
+                queue.take(batch, bytes_wanted, self.wire);
+            }
         }
-        if queue.items.is_empty() {
-            queue.latest.clear();
-        }
-        let controls = std::mem::take(&mut queue.controls);
-        queue.is_held = !batch.is_empty() || !controls.is_empty();
+        state.queue.take_if(|queue| queue.items.is_empty());
+        state.is_held = !batch.is_empty() || !controls.is_empty();
         controls
     }
 
     /// Drops everything and takes nothing more: the connection is over. Returns the rest of a message that was begun, without
     /// which nothing more can be said.
     pub fn close(&self) -> Option<Bytes> {
-        let mut queue = self.queue.lock();
-        queue.closed = true;
-        queue.drop_items();
-        match queue.items.pop_front() {
+        let mut state = self.state.lock();
+        state.is_closed = true;
+        match state.queue.take()?.items.pop_front() {
             Some(Item::Rest(rest)) => Some(rest),
             _ => None,
         }
@@ -305,47 +313,66 @@ impl Outbox {
     /// Bytes that wait.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
-        self.queue.lock().bytes
+        self.state.lock().queue.as_ref().map_or(0, |queue| queue.bytes)
     }
 }
 
-impl Queue {
-    fn is_empty(&self) -> bool {
-        self.items.is_empty() && self.controls.is_empty()
+impl State {
+    /// Whether something waits for the connection's task.
+    fn has_any(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| !queue.items.is_empty() || !queue.controls.is_empty())
     }
 
     /// Whether anybody may write.
     fn is_free(&self) -> bool {
-        !self.closed && !self.is_held && self.is_empty()
+        !self.is_closed && !self.is_held && !self.has_any()
     }
 
+    /// Appends an item, or closes with 3008 when it does not fit.
+    fn append(&mut self, item: Item, outbox: &Outbox) {
+        if self.is_closed {
+            return;
+        }
+        let queue = self.queue.get_or_insert_default();
+        queue.bytes += item.size(outbox.wire);
+        queue.items.push_back(item);
+        if queue.bytes > outbox.bytes_max {
+            self.close(Disconnect::Slow);
+        }
+    }
+
+    /// Orders the end, and drops all but the rest of a message that was begun.
+    fn close(&mut self, code: Disconnect) {
+        self.is_closed = true;
+        let begun = self.queue.take().and_then(|mut queue| queue.items.pop_front()).filter(|item| matches!(item, Item::Rest(_)));
+        let items = begun.into_iter().collect();
+        self.queue = Some(Box::new(Queue { items, controls: vec![Control::Close(code)], ..Queue::default() }));
+    }
+}
+
+impl Queue {
     /// Where the unsent state of a live channel stands.
     fn waiting(&self, channel: &Channel) -> Option<usize> {
         let place = self.latest.get(channel)?.checked_sub(self.taken)?;
         usize::try_from(place).ok().filter(|index| *index < self.items.len())
     }
 
-    /// Counts `size` bytes in, or closes with 3008 when they do not fit.
-    fn reserve(&mut self, size: usize, bytes_max: usize) -> bool {
-        if self.bytes + size > bytes_max {
-            self.close(Disconnect::Slow);
-            return false;
+    /// The last item is the newest state of a channel.
+    fn mark_latest(&mut self, channel: &Channel) {
+        if let Some(last) = self.items.len().checked_sub(1) {
+            self.latest.insert(channel.clone(), self.taken + last as u64);
         }
-        self.bytes += size;
-        true
     }
 
-    fn close(&mut self, code: Disconnect) {
-        self.closed = true;
-        self.drop_items();
-        self.controls = vec![Control::Close(code)];
-    }
-
-    /// Drops all but the rest of a message that was begun.
-    fn drop_items(&mut self) {
-        let rest = self.items.pop_front().filter(|item| matches!(item, Item::Rest(_)));
-        self.items = rest.into_iter().collect();
-        self.latest = HashMap::new();
-        self.bytes = 0;
+    fn take(&mut self, batch: &mut Vec<Item>, bytes_wanted: usize, wire: Wire) {
+        let mut bytes = 0;
+        while bytes < bytes_wanted {
+            let Some(item) = self.items.pop_front() else { break };
+            let size = item.size(wire);
+            self.taken += 1;
+            self.bytes -= size;
+            bytes += size;
+            batch.push(item);
+        }
     }
 }

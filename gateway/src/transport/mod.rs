@@ -10,7 +10,11 @@ use crate::hub::outbox::{Item, Outbox};
 use bytes::Bytes;
 use presence::Departure;
 use protocol::code::Disconnect;
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 /// What came from the client.
 #[derive(Debug, PartialEq)]
@@ -34,11 +38,14 @@ pub trait Transport: Send {
     /// What waits to be written to it.
     fn outbox(&self) -> &Arc<Outbox>;
 
-    /// Waits for what the client says; may be dropped and called again without loss.
-    fn receive(&mut self) -> impl Future<Output = Received> + Send;
+    /// Waits for what the client says.
+    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Received>;
 
     /// Writes `items`; may be dropped before it is done, and what was begun is then finished by [`Transport::close`].
     fn send(&mut self, items: &[Item]) -> impl Future<Output = Result<(), Gone>> + Send;
+
+    /// After [`Received::Gone`]: gives the answer that is owed, if one is.
+    fn take_leave(&mut self) -> impl Future<Output = ()> + Send;
 
     /// Says why, and ends.
     fn close(&mut self, code: Disconnect) -> impl Future<Output = ()> + Send;

@@ -21,7 +21,12 @@ use protocol::{
     message::{Push, Reply},
     name::Channel,
 };
-use std::{fmt::Write, sync::Arc};
+use std::{
+    fmt::Write,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 use tokio::sync::mpsc;
 
 /// Chunks between the connection's task and the HTTP server; a full queue makes the connection wait.
@@ -49,6 +54,7 @@ pub(crate) struct Stream {
     framing: Framing,
     outbox: Arc<Outbox>,
     body: mpsc::Sender<Bytes>,
+    gone: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     inbound: Option<mpsc::Receiver<Bytes>>,
 }
 
@@ -74,7 +80,9 @@ impl Stream {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, no-transform, must-revalidate"));
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         let outbox = Arc::new(Outbox::new(framing.wire(), gateway.settings.outbox_bytes_max, None));
-        (Stream { framing, outbox, body, inbound }, response)
+        let watched = body.clone();
+        let gone = Box::pin(async move { watched.closed().await });
+        (Stream { framing, outbox, body, gone, inbound }, response)
     }
 
     async fn write(&self, chunk: Bytes) -> Result<(), Gone> {
@@ -87,18 +95,15 @@ impl Transport for Stream {
         &self.outbox
     }
 
-    async fn receive(&mut self) -> Received {
-        let next = async {
-            match &mut self.inbound {
-                Some(inbound) => inbound.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = self.body.closed() => Received::Gone(Departure::Dropped),
-            frame = next => frame.map_or(Received::Gone(Departure::Dropped), Received::Frame),
+    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Received> {
+        if self.gone.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Received::Gone(Departure::Dropped));
         }
+        let Some(inbound) = &mut self.inbound else { return Poll::Pending };
+        inbound.poll_recv(context).map(|frame| frame.map_or(Received::Gone(Departure::Dropped), Received::Frame))
     }
+
+    async fn take_leave(&mut self) {}
 
     async fn send(&mut self, items: &[Item]) -> Result<(), Gone> {
         let wire = self.framing.wire();

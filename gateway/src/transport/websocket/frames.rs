@@ -92,7 +92,6 @@ impl Reader {
     }
 
     /// Whether nothing is kept.
-    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.rest.capacity() == 0 && self.message.is_none()
     }

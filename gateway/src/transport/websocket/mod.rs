@@ -24,7 +24,15 @@ use hyper_util::rt::TokioIo;
 use presence::Departure;
 use protocol::{code::Disconnect, frame::Format};
 use serde::Deserialize;
-use std::{cell::RefCell, collections::VecDeque, io::ErrorKind, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    future::poll_fn,
+    io::ErrorKind,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{handshake::server::create_response_with_body, protocol::frame::coding::CloseCode};
 
@@ -83,47 +91,70 @@ pub(crate) async fn upgrade(State(gateway): State<Arc<Gateway>>, Query(options):
 /// A connection over WebSocket. Between two messages it holds nothing.
 struct WebSocket {
     outbox: Arc<Outbox>,
-    reader: Reader,
-    /// What was read and not received yet.
-    said: VecDeque<Said>,
-    /// Received after that.
-    violation: Option<Violation>,
+    /// Bytes in one message.
+    message_bytes_max: usize,
+    /// While there is more than whole messages that were received.
+    input: Option<Box<Input>>,
     /// What is being written.
     unsent: Bytes,
+}
+
+/// What the client sent.
+struct Input {
+    reader: Reader,
+    /// Read and not received yet.
+    said: VecDeque<Said>,
+    /// What comes after that.
+    end: Option<End>,
+}
+
+/// Why nothing more is received.
+#[derive(Clone, Copy)]
+enum End {
+    /// The client said so, with this code.
+    Farewell(Option<u16>),
+    Violation(Violation),
 }
 
 impl WebSocket {
     fn new(gateway: &Gateway, socket: TcpStream, read_already: &[u8], format: Format) -> WebSocket {
         let wire = if format == Format::Protobuf { Wire::ProtobufFrames } else { Wire::JsonFrames };
-        let line = Line { socket, sent: gateway.metrics.sent() };
+        let line = Line { socket, sent: gateway.metrics.sent.clone() };
         let outbox = Arc::new(Outbox::new(wire, gateway.settings.outbox_bytes_max, Some(line)));
-        let reader = Reader::new(gateway.settings.message_bytes_max);
-        let mut transport = WebSocket { outbox, reader, said: VecDeque::new(), violation: None, unsent: Bytes::new() };
+        let mut transport = WebSocket { outbox, message_bytes_max: gateway.settings.message_bytes_max, input: None, unsent: Bytes::new() };
         transport.read(read_already);
         transport
     }
 
-    fn read(&mut self, input: &[u8]) {
-        if !input.is_empty() {
-            self.violation = self.reader.read(input, &mut self.said).err();
+    fn read(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let most = self.message_bytes_max;
+        let input = self.input.get_or_insert_with(|| Box::new(Input { reader: Reader::new(most), said: VecDeque::new(), end: None }));
+        if let Err(violation) = input.reader.read(bytes, &mut input.said) {
+            input.end = Some(End::Violation(violation));
         }
     }
 
-    /// Reads what is there; false at the end of the connection.
-    async fn read_some(&mut self) -> bool {
+    /// Reads what is there, or waits; false at the end of the connection.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         let outbox = self.outbox.clone();
-        let Some(socket) = outbox.socket() else { return false };
-        if socket.readable().await.is_err() {
-            return false;
-        }
-        BUFFER.with_borrow_mut(|buffer| match socket.try_read(buffer) {
-            Ok(0) => false,
-            Ok(read) => {
-                self.read(&buffer[..read]);
-                true
+        let Some(socket) = outbox.socket() else { return Poll::Ready(false) };
+        loop {
+            if ready!(socket.poll_read_ready(context)).is_err() {
+                return Poll::Ready(false);
             }
-            Err(error) => error.kind() == ErrorKind::WouldBlock,
-        })
+            let read = BUFFER.with_borrow_mut(|buffer| {
+                let read = socket.try_read(buffer);
+                self.read(&buffer[..*read.as_ref().unwrap_or(&0)]);
+                read
+            });
+            match read {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read.is_ok_and(|read| read > 0)),
+            }
+        }
     }
 
     async fn write(&mut self) -> Result<(), Gone> {
@@ -152,13 +183,18 @@ impl WebSocket {
     async fn close_with(&mut self, code: u16, reason: &'static str) {
         let closed = async {
             if self.say_last(frames::close(Some(code), reason)).await.is_ok() {
-                let is_answer = |said: &Said| matches!(said, Said::Close(_));
-                while self.violation.is_none() && !self.said.iter().any(is_answer) && self.read_some().await {
-                    self.said.retain(is_answer);
-                }
+                while !self.has_answered() && poll_fn(|context| self.poll_read(context)).await {}
             }
         };
         _ = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
+    }
+
+    /// Whether what the client said last has come; forgets what it said before.
+    fn has_answered(&mut self) -> bool {
+        let Some(input) = &mut self.input else { return false };
+        let is_over = input.end.is_some() || input.said.iter().any(|said| matches!(said, Said::Close(_)));
+        input.said.clear();
+        is_over
     }
 }
 
@@ -167,28 +203,39 @@ impl Transport for WebSocket {
         &self.outbox
     }
 
-    async fn receive(&mut self) -> Received {
+    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Received> {
         loop {
-            match self.said.pop_front() {
-                Some(Said::Message(message)) => return Received::Frame(message),
-                Some(Said::Ping(payload)) => return Received::Asked(frames::pong(&payload)),
-                Some(Said::Pong) => return Received::Pong,
-                Some(Said::Close(code)) => {
-                    let is_clean = code == Some(CloseCode::Normal.into());
-                    _ = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, self.say_last(frames::close(code, "")))).await;
-                    return Received::Gone(if is_clean { Departure::Clean } else { Departure::Dropped });
+            if let Some(input) = &mut self.input {
+                match input.said.pop_front() {
+                    Some(Said::Message(message)) => return Poll::Ready(Received::Frame(message)),
+                    Some(Said::Ping(payload)) => return Poll::Ready(Received::Asked(frames::pong(&payload))),
+                    Some(Said::Pong) => return Poll::Ready(Received::Pong),
+                    Some(Said::Close(code)) => {
+                        input.end = Some(End::Farewell(code));
+                        let is_clean = code == Some(CloseCode::Normal.into());
+                        return Poll::Ready(Received::Gone(if is_clean { Departure::Clean } else { Departure::Dropped }));
+                    }
+                    None if input.end.is_some() => return Poll::Ready(Received::Gone(Departure::Dropped)),
+                    None => {}
                 }
-                None => {}
+                self.input.take_if(|input| input.reader.is_empty());
             }
-            self.said.shrink_to_fit();
-            if let Some(violation) = self.violation {
+            if !ready!(self.poll_read(context)) {
+                return Poll::Ready(Received::Gone(Departure::Dropped));
+            }
+        }
+    }
+
+    async fn take_leave(&mut self) {
+        match self.input.as_ref().and_then(|input| input.end) {
+            Some(End::Farewell(code)) => {
+                _ = tokio::time::timeout(CLOSE_TIMEOUT, self.say_last(frames::close(code, ""))).await;
+            }
+            Some(End::Violation(violation)) => {
                 let (code, reason) = violation.parts();
-                Box::pin(self.close_with(code, reason)).await;
-                return Received::Gone(Departure::Dropped);
+                self.close_with(code, reason).await;
             }
-            if !self.read_some().await {
-                return Received::Gone(Departure::Dropped);
-            }
+            None => {}
         }
     }
 
