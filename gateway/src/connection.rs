@@ -9,7 +9,7 @@ use crate::{
         outbox::{Control, Item, Outbox},
         topic::ConnectionId,
     },
-    registry::Handle,
+    registry::{Emulated, Handle},
     replies,
     session::{Input, Order, Outcome, Profile, Session},
     transport::{Gone, Received, Transport},
@@ -103,7 +103,7 @@ impl Connection {
         let random = (gateway.random_u64)();
         let profile = Profile {
             client: gateway.fresh_id(),
-            session: gateway.fresh_id(),
+            session: (opening.inbound.is_some() || opening.unidirectional).then(|| gateway.fresh_id()),
             unidirectional: opening.unidirectional,
             emulated: opening.inbound.is_some(),
             native_ping: opening.native_ping,
@@ -112,13 +112,9 @@ impl Connection {
         let outbox = transport.outbox().clone();
         let wire = outbox.wire();
         let id = gateway.next_connection_id();
-        let handle = Handle {
-            outbox: outbox.clone(),
-            client: profile.client.as_str().into(),
-            session: profile.session.as_str().into(),
-            inbound: opening.inbound,
-        };
-        if !gateway.registry.add(id, handle, gateway.settings.connections_max) {
+        let handle = Handle { outbox: outbox.clone(), client: profile.client.clone() };
+        let emulated = profile.session.clone().map(|session| Emulated { session, inbound: opening.inbound });
+        if !gateway.registry.add(id, handle, emulated, gateway.settings.connections_max) {
             if let Some(verdict) = opening.verdict {
                 let _ = verdict.send(Verdict::Closed(Disconnect::ConnectionLimit));
             }
@@ -293,8 +289,9 @@ impl Connection {
                 self.task = Some(Box::pin(async move { gateway.perform(task, id, &outbox).await }));
             }
             Order::Connected => {
-                let user = self.session.user().unwrap_or_default();
-                self.gateway.registry.set_user(self.id, user);
+                if let Some(user) = self.session.user() {
+                    self.gateway.registry.set_user(self.id, user);
+                }
                 if self.session.is_visible() {
                     self.come_online();
                 }
@@ -373,7 +370,7 @@ impl Connection {
         if self.session.is_visible() {
             self.go_offline(departure);
         }
-        self.gateway.registry.remove(self.id, self.session.user());
+        self.gateway.registry.remove(self.id, self.session.user().map(|user| &**user), self.session.secret());
         self.gateway.metrics.connections.with_label_values(&[self.wire.label()]).dec();
     }
 }

@@ -171,9 +171,10 @@ impl Gateway {
 
     /// An id that nobody can guess, in the form of a UUID.
     #[must_use]
-    pub(crate) fn fresh_id(&self) -> String {
+    pub(crate) fn fresh_id(&self) -> Arc<str> {
         let random = (u128::from((self.random_u64)()) << 64) | u128::from((self.random_u64)());
-        uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid().to_string()
+        let id = uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid();
+        Arc::from(&*id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()))
     }
 
     pub(crate) fn next_connection_id(&self) -> ConnectionId {

@@ -143,8 +143,8 @@ pub(crate) fn info(member: &Member) -> ClientInfo {
     ClientInfo {
         user: member.user.as_ref().to_owned(),
         client: member.client.as_ref().to_owned(),
-        conn_info: member.conn_info.clone(),
-        chan_info: member.chan_info.clone(),
+        conn_info: member.about().conn_info.clone(),
+        chan_info: member.about().chan_info.clone(),
     }
 }
 

@@ -102,7 +102,7 @@ impl Gateway {
     }
 
     fn receive(&self, frame: Emulation) -> Result<(), Undelivered> {
-        let inbound = self.registry.of_session(&frame.session).and_then(|handle| handle.inbound).ok_or(Undelivered::UnknownSession)?;
+        let inbound = self.registry.inbound(&frame.session).ok_or(Undelivered::UnknownSession)?;
         inbound.try_send(frame.data).map_err(|error| match error {
             TrySendError::Full(_) => Undelivered::Full,
             TrySendError::Closed(_) => Undelivered::UnknownSession,

@@ -20,9 +20,13 @@ pub struct Handle {
     pub outbox: Arc<Outbox>,
     /// Its client id.
     pub client: Arc<str>,
-    /// Its emulation session.
+}
+
+/// What makes a connection out of requests, or names a stream.
+pub struct Emulated {
+    /// The secret that its client was told.
     pub session: Arc<str>,
-    /// Where `POST /emulation` leaves its frames.
+    /// Where `POST /emulation` leaves its frames; `None`: its client does not speak.
     pub inbound: Option<mpsc::Sender<Bytes>>,
 }
 
@@ -35,41 +39,48 @@ pub struct Registry {
 #[derive(Default)]
 struct Tables {
     connections: HashMap<ConnectionId, Handle>,
-    by_session: HashMap<Arc<str>, ConnectionId>,
-    by_user: HashMap<String, HashSet<ConnectionId>>,
+    /// Of the few whose clients were told a session.
+    by_session: HashMap<Arc<str>, (ConnectionId, Option<mpsc::Sender<Bytes>>)>,
+    by_user: HashMap<Arc<str>, Connections>,
+}
+
+/// The connections of one user, mostly one.
+enum Connections {
+    One(ConnectionId),
+    Many(Box<HashSet<ConnectionId>>),
 }
 
 impl Registry {
     /// Adds a connection, unless there are `most` already.
     #[must_use]
-    pub fn add(&self, id: ConnectionId, handle: Handle, most: usize) -> bool {
+    pub fn add(&self, id: ConnectionId, handle: Handle, emulated: Option<Emulated>, most: usize) -> bool {
         let mut tables = self.tables.lock();
         if tables.connections.len() >= most {
             return false;
         }
-        tables.by_session.insert(handle.session.clone(), id);
+        if let Some(Emulated { session, inbound }) = emulated {
+            tables.by_session.insert(session, (id, inbound));
+        }
         tables.connections.insert(id, handle);
         true
     }
 
     /// The connection has a user from now on.
-    pub fn set_user(&self, id: ConnectionId, user: &str) {
-        self.tables.lock().by_user.entry(user.to_owned()).or_default().insert(id);
+    pub fn set_user(&self, id: ConnectionId, user: &Arc<str>) {
+        self.tables.lock().by_user.entry(user.clone()).and_modify(|connections| connections.add(id)).or_insert(Connections::One(id));
     }
 
     /// Removes a connection; idempotent.
-    pub fn remove(&self, id: ConnectionId, user: Option<&str>) {
+    pub fn remove(&self, id: ConnectionId, user: Option<&str>, session: Option<&str>) {
         let mut tables = self.tables.lock();
-        if let Some(handle) = tables.connections.remove(&id) {
-            tables.by_session.remove(&handle.session);
+        tables.connections.remove(&id);
+        if let Some(session) = session {
+            tables.by_session.remove(session);
         }
         if let Some(user) = user
-            && let Some(ids) = tables.by_user.get_mut(user)
+            && tables.by_user.get_mut(user).is_some_and(|connections| connections.remove(id))
         {
-            ids.remove(&id);
-            if ids.is_empty() {
-                tables.by_user.remove(user);
-            }
+            tables.by_user.remove(user);
         }
     }
 
@@ -80,21 +91,21 @@ impl Registry {
         }
     }
 
-    /// The connection of an emulation session.
+    /// Where frames for an emulation session are left.
     #[must_use]
-    pub fn of_session(&self, session: &str) -> Option<Handle> {
-        let tables = self.tables.lock();
-        tables.by_session.get(session).and_then(|id| tables.connections.get(id)).cloned()
+    pub fn inbound(&self, session: &str) -> Option<mpsc::Sender<Bytes>> {
+        self.tables.lock().by_session.get(session).and_then(|(_, inbound)| inbound.clone())
     }
 
     /// The connections of a user, of only that client or session where one is named.
     #[must_use]
     pub fn of_user(&self, user: &str, client: Option<&str>, session: Option<&str>) -> Vec<Handle> {
         let tables = self.tables.lock();
-        let ids = tables.by_user.get(user).into_iter().flatten();
-        ids.filter_map(|id| tables.connections.get(id))
+        let of_session = session.map(|session| tables.by_session.get(session).map(|(id, _)| *id));
+        let ids = tables.by_user.get(user).map(Connections::ids).into_iter().flatten();
+        ids.filter(|id| of_session.is_none_or(|of_session| of_session == Some(*id)))
+            .filter_map(|id| tables.connections.get(&id))
             .filter(|handle| client.is_none_or(|client| *handle.client == *client))
-            .filter(|handle| session.is_none_or(|session| *handle.session == *session))
             .cloned()
             .collect()
     }
@@ -115,5 +126,53 @@ impl Registry {
     pub fn counts(&self) -> (usize, usize) {
         let tables = self.tables.lock();
         (tables.connections.len(), tables.by_user.len())
+    }
+}
+
+impl Connections {
+    fn add(&mut self, id: ConnectionId) {
+        match self {
+            Connections::One(one) if *one == id => {}
+            Connections::One(one) => *self = Connections::Many(Box::new(HashSet::from([*one, id]))),
+            Connections::Many(ids) => _ = ids.insert(id),
+        }
+    }
+
+    /// Whether none is left.
+    fn remove(&mut self, id: ConnectionId) -> bool {
+        match self {
+            Connections::One(one) => *one == id,
+            Connections::Many(ids) => {
+                ids.remove(&id);
+                ids.is_empty()
+            }
+        }
+    }
+
+    fn ids(&self) -> impl Iterator<Item = ConnectionId> {
+        let (one, many) = match self {
+            Connections::One(one) => (Some(*one), None),
+            Connections::Many(ids) => (None, Some(ids.iter().copied())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_has_the_connections_that_came_and_did_not_go() {
+        let mut connections = Connections::One(1);
+        let ids = |connections: &Connections| connections.ids().collect::<std::collections::BTreeSet<_>>();
+        connections.add(1);
+        assert_eq!(ids(&connections), [1].into());
+        assert!(!connections.remove(2), "another one is not here, and this one stays");
+        [2, 3, 2].into_iter().for_each(|id| connections.add(id));
+        assert_eq!(ids(&connections), [1, 2, 3].into());
+        assert!(!connections.remove(1) && !connections.remove(3) && !connections.remove(3));
+        assert_eq!(ids(&connections), [2].into());
+        assert!(connections.remove(2), "nobody is left");
     }
 }

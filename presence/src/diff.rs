@@ -86,6 +86,11 @@ impl Diff {
         }
     }
 
+    /// Gives back what the lists have room for and do not hold: many are kept, and for minutes.
+    pub(crate) fn shrink(&mut self) {
+        [&mut self.join, &mut self.leave, &mut self.update].into_iter().for_each(Vec::shrink_to_fit);
+    }
+
     /// Members that it names.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -109,13 +114,22 @@ struct Fate<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::version::Stamp;
+    use crate::{
+        member::{About, Member},
+        version::Stamp,
+    };
     use bytes::Bytes;
+    use std::sync::Arc;
 
     fn entry(user: &str, num_clients: u32) -> Entry {
         let (conn_info, chan_info) = (Bytes::from_static(b"{\"a\":\n1}"), Bytes::from_static(b"\xff"));
         let status = Bytes::from_static(b"\"away\"");
-        Entry { user: user.into(), client: format!("c-{user}").into(), num_clients, conn_info, chan_info, status }
+        of(user, num_clients, About { conn_info, chan_info, status })
+    }
+
+    fn of(user: &str, num_clients: u32, about: About) -> Entry {
+        let member = Arc::new(Member::new(format!("c-{user}").into(), user.into(), about));
+        Entry::new(member.clone(), num_clients, Some(member))
     }
 
     fn empty() -> Diff {
@@ -145,7 +159,7 @@ mod tests {
     fn the_json_of_diffs_and_pages_is_the_contract() {
         let mut diff = empty();
         diff.add(None, Some(entry("u", 1)));
-        diff.add(Some(Entry { conn_info: Bytes::new(), chan_info: Bytes::new(), status: Bytes::new(), ..entry("v", 2) }), None);
+        diff.add(Some(of("v", 2, About::default())), None);
         assert_eq!(
             serde_json::to_string(&Since::Diff(diff)).unwrap(),
             r#"{"version":"local=9f3a:17","join":[{"user":"u","client":"c-u","num_clients":1,"conn_info":{"a":1},"chan_info":{"b64":"/w=="},"status":"away"}],"leave":[{"user":"v","client":"c-v","num_clients":2}],"update":[],"count":3}"#

@@ -89,6 +89,7 @@ impl Journal {
         let to = self.reached.unwrap_or(Stamp { seq: known.seq + 1, ..known });
         (self.count, self.told_ms) = (diff.count, now_ms);
         diff.version = Version::of(&self.region, to);
+        diff.shrink();
         let diff = Arc::new(diff);
         let told = Told { at_ms: now_ms, from: self.known, to, passing, diff: diff.clone() };
         self.entries += told.len();

@@ -27,6 +27,7 @@
 
 #[cfg(test)]
 mod bounds;
+mod clients;
 pub mod cluster;
 mod contacts;
 mod deadlines;
@@ -69,7 +70,7 @@ pub use failure::{PageError, SetContactsError, Unavailable};
 pub use hook::{Hook, HookBatch, HookKind};
 pub use hook_log::{HOOKS_MAX, HOOKS_PER_BATCH_MAX};
 pub use journal::{RECENT_DIFFS_MAX, RECENT_ENTRIES_MAX, RECENT_MS};
-pub use member::{Departure, Entry, Member, MemberKey, Stats};
+pub use member::{About, Departure, Entry, Member, MemberKey, Stats};
 pub use metrics::{METRICS, Metrics};
 pub use page::{BadCursor, Page};
 pub use read::Read;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use protocol::payload;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::sync::Arc;
 
 /// One client in a channel.
@@ -12,25 +12,46 @@ pub struct Member {
     pub client: Arc<str>,
     /// The user, the same for the life of the client; empty if nobody in particular.
     pub user: Arc<str>,
-    /// What the connection token says about the client; empty if nothing.
+    /// `None` if nothing is said, as of most.
+    about: Option<Box<About>>,
+}
+
+/// What is said of one client in a channel; each is empty if nothing is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// What the connection token says about the client.
     pub conn_info: Bytes,
-    /// What the subscription token says about the client; empty if nothing.
+    /// What the subscription token says about the client.
     pub chan_info: Bytes,
-    /// What the client says about itself in the channel, as JSON; empty if nothing. It is gone when the client leaves.
+    /// What the client says about itself in the channel, as JSON. It is gone when the client leaves.
     pub status: Bytes,
 }
 
+static NOTHING: About = About { conn_info: Bytes::new(), chan_info: Bytes::new(), status: Bytes::new() };
+
 impl Member {
+    /// A client of `user`.
+    #[must_use]
+    pub fn new(client: Arc<str>, user: Arc<str>, about: About) -> Member {
+        Member { client, user, about: (about != NOTHING).then(|| Box::new(about)) }
+    }
+
+    /// The same client with another status, empty for none.
+    #[must_use]
+    pub fn with_status(&self, status: Bytes) -> Member {
+        Member::new(self.client.clone(), self.user.clone(), About { status, ..self.about().clone() })
+    }
+
+    /// What is said of it.
+    #[must_use]
+    pub fn about(&self) -> &About {
+        self.about.as_deref().unwrap_or(&NOTHING)
+    }
+
     /// What the client counts under.
     #[must_use]
     pub fn key(&self) -> MemberKey {
         MemberKey::of(&self.user, &self.client)
-    }
-
-    /// The entry of a member whose first client this is.
-    pub(crate) fn to_entry(&self, num_clients: u32) -> Entry {
-        let Member { client, user, conn_info, chan_info, status } = self.clone();
-        Entry { user, client, num_clients, conn_info, chan_info, status }
     }
 }
 
@@ -51,32 +72,87 @@ impl MemberKey {
     }
 }
 
-/// One member as readers of a roster see it: `{"user","client","num_clients","conn_info"?,"chan_info"?,"status"?}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// One member as readers of a roster see it: `{"user","client","num_clients","conn_info"?,"chan_info"?,"status"?}`. Two are
+/// equal if they look the same.
+#[derive(Clone, Debug)]
 pub struct Entry {
-    /// The user; empty for a client without one.
-    pub user: Arc<str>,
-    /// The longest present of the user's clients.
-    pub client: Arc<str>,
-    /// How many clients of the user are in the channel.
-    pub num_clients: u32,
-    /// Of that client.
-    #[serde(serialize_with = "payload::serialize", skip_serializing_if = "Bytes::is_empty")]
-    pub conn_info: Bytes,
-    /// Of that client.
-    #[serde(serialize_with = "payload::serialize", skip_serializing_if = "Bytes::is_empty")]
-    pub chan_info: Bytes,
-    /// Of the longest present of the user's clients that has one, which may be another: that a user is away, say, is true of
+    first: Arc<Member>,
+    num_clients: u32,
+    /// The longest present of the user's clients that has a status, which may be another: that a user is away, say, is true of
     /// the person, and must not be hidden by a second device that has never said anything.
+    spokesman: Option<Arc<Member>>,
+}
+
+/// What of an entry is seen.
+#[derive(PartialEq, Eq, Serialize)]
+struct Seen<'a> {
+    user: &'a str,
+    client: &'a str,
+    num_clients: u32,
     #[serde(serialize_with = "payload::serialize", skip_serializing_if = "Bytes::is_empty")]
-    pub status: Bytes,
+    conn_info: &'a Bytes,
+    #[serde(serialize_with = "payload::serialize", skip_serializing_if = "Bytes::is_empty")]
+    chan_info: &'a Bytes,
+    #[serde(serialize_with = "payload::serialize", skip_serializing_if = "Bytes::is_empty")]
+    status: &'a Bytes,
 }
 
 impl Entry {
+    /// A member of so many clients, whose longest present one is `first`, and of those with a status `spokesman`.
+    #[must_use]
+    pub fn new(first: Arc<Member>, num_clients: u32, spokesman: Option<Arc<Member>>) -> Entry {
+        Entry { first, num_clients, spokesman }
+    }
+
+    /// The user; empty for a client without one.
+    #[must_use]
+    pub fn user(&self) -> &Arc<str> {
+        &self.first.user
+    }
+
+    /// The longest present of the user's clients.
+    #[must_use]
+    pub fn client(&self) -> &Arc<str> {
+        &self.first.client
+    }
+
+    /// How many clients of the user are in the channel.
+    #[must_use]
+    pub fn num_clients(&self) -> u32 {
+        self.num_clients
+    }
+
+    /// The user's status; empty for none.
+    #[must_use]
+    pub fn status(&self) -> &Bytes {
+        let spokesman = self.spokesman.as_ref().map_or(&NOTHING, |spokesman| spokesman.about());
+        &spokesman.status
+    }
+
     /// What a replica of the roster files the entry under.
     #[must_use]
     pub fn key(&self) -> MemberKey {
-        MemberKey::of(&self.user, &self.client)
+        self.first.key()
+    }
+
+    fn seen(&self) -> Seen<'_> {
+        let About { conn_info, chan_info, .. } = self.first.about();
+        let (num_clients, status) = (self.num_clients, self.status());
+        Seen { user: self.user(), client: self.client(), num_clients, conn_info, chan_info, status }
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        self.seen() == other.seen()
+    }
+}
+
+impl Eq for Entry {}
+
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.seen().serialize(serializer)
     }
 }
 

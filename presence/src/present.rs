@@ -55,13 +55,13 @@ impl Present {
         let Some(at) = self.clients.iter().position(|(_, client)| **client == *member) else { return false };
         let Some(place) = place else { return self.held_until_ms.is_none() };
         // Of all clients the first is shown, and of those with a status the first one's.
-        self.keeps_first(at, place, |_| true) && self.keeps_first(at, place, |client| !client.status.is_empty())
+        self.keeps_first(at, place, |_| true) && self.keeps_first(at, place, has_status)
     }
 
     pub(crate) fn entry(&self) -> Option<Entry> {
-        let entry = self.first()?.to_entry(u32::try_from(self.clients.len()).unwrap_or(u32::MAX));
-        let status = self.clients().find(|client| !client.status.is_empty()).map(|client| client.status.clone());
-        Some(Entry { status: status.unwrap_or_default(), ..entry })
+        let num_clients = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
+        let spokesman = self.clients().find(|client| has_status(client));
+        Some(Entry::new(self.first()?.clone(), num_clients, spokesman.cloned()))
     }
 
     /// Whether the first of those who count is the same one after the client at `at` has moved to `place`.
@@ -74,6 +74,10 @@ impl Present {
             None => true,
         }
     }
+}
+
+fn has_status(client: &Member) -> bool {
+    !client.about().status.is_empty()
 }
 
 #[cfg(test)]
@@ -97,7 +101,7 @@ mod tests {
         fn an_entry_that_is_said_to_stay_the_same_does_and_no_other_one((clients, at, place) in moves()) {
             let client = |at: usize, has_status: bool| {
                 let status = if has_status { at.to_string() } else { String::new() };
-                Arc::new(Member { status: status.into(), ..member(&format!("c{at}"), "u", "") })
+                Arc::new(member(&format!("c{at}"), "u", "").with_status(status.into()))
             };
             let members: Vec<Arc<Member>> = clients.iter().enumerate().map(|(at, (_, has_status))| client(at, *has_status)).collect();
             let mut present = Present::of(members[0].clone(), Some(clients[0].0));

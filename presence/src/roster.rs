@@ -1,10 +1,11 @@
 //! Pure: one channel's roster: its clients, the members they make up, their graces, and when which change is told.
 
 use crate::{
+    clients::Clients,
     deadlines::{Deadlines, earliest},
     diff::{Diff, Since},
     journal::Journal,
-    member::{Departure, Member, MemberKey, Stats},
+    member::{Departure, Entry, Member, MemberKey, Stats},
     page::{Page, cursor_after},
     present::{Present, Untold},
     tier::{Tier, Tiers},
@@ -13,7 +14,7 @@ use crate::{
 use bytes::Bytes;
 use protocol::{limits::ROSTER_PAGE_MAX, time::Now};
 use std::{
-    collections::{BTreeMap, HashMap, btree_map},
+    collections::{BTreeMap, btree_map},
     ops::Bound,
     sync::Arc,
 };
@@ -87,7 +88,7 @@ pub enum Output {
 pub struct Roster {
     rules: Arc<Rules>,
     users: BTreeMap<MemberKey, Present>,
-    clients: HashMap<Arc<str>, Arc<Member>>,
+    clients: Clients,
     graces: Deadlines<MemberKey>,
     tier: Tier,
     journal: Journal,
@@ -118,7 +119,7 @@ impl Roster {
 
     fn at(rules: Arc<Rules>, stamp: Stamp) -> Roster {
         let journal = Journal::new(rules.region.clone(), stamp, 0);
-        let (users, clients, graces, untold) = (BTreeMap::new(), HashMap::new(), Deadlines::default(), BTreeMap::new());
+        let (users, clients, graces, untold) = (BTreeMap::new(), Clients::default(), Deadlines::default(), BTreeMap::new());
         Roster { rules, users, clients, graces, tier: Tier::AtOnce, journal, untold }
     }
 
@@ -158,7 +159,7 @@ impl Roster {
 
     /// The clients, those in grace included, in no order.
     pub fn clients(&self) -> impl Iterator<Item = &Arc<Member>> {
-        self.clients.values()
+        self.clients.iter()
     }
 
     /// Exact counts.
@@ -217,7 +218,7 @@ impl Roster {
         if !self.users.get(&key).is_some_and(|present| present.is_same_with(&member, place)) {
             self.keep_as_told(&key);
         }
-        self.clients.insert(member.client.clone(), member.clone());
+        self.clients.put(member.clone());
         match self.users.entry(key) {
             btree_map::Entry::Vacant(vacant) => {
                 vacant.insert(Present::of(member.clone(), place));
@@ -257,8 +258,8 @@ impl Roster {
         let Some(old) = self.clients.get(client).cloned() else { return };
         let key = old.key();
         self.keep_as_told(&key);
-        let new = Arc::new(Member { status, ..Member::clone(&old) });
-        self.clients.insert(new.client.clone(), new.clone());
+        let new = Arc::new(old.with_status(status));
+        self.clients.put(new.clone());
         if let Some(present) = self.users.get_mut(&key) {
             present.put(new, None);
         }
@@ -318,7 +319,7 @@ impl Roster {
             let entry = self.users.get(&key).and_then(Present::entry);
             match (&mut passing, &entry) {
                 (Some(passing), Some(same)) if untold.entry == entry => passing.update.push(same.clone()),
-                (Some(passing), None) => passing.leave.extend(untold.passed.map(|last| last.to_entry(1))),
+                (Some(passing), None) => passing.leave.extend(untold.passed.map(|last| Entry::new(last, 1, None))),
                 _ => {}
             }
             diff.add(untold.entry, entry);

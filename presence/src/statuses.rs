@@ -25,8 +25,8 @@ fn updates(world: &World) -> Vec<(String, String, String)> {
     let [Event::Changed { diff, .. }] = &said[..] else { panic!("{said:?}") };
     assert!(diff.join.is_empty() && diff.leave.is_empty(), "{diff:?}");
     let text = |entry: &Entry| {
-        let status = String::from_utf8(entry.status.to_vec()).unwrap();
-        (entry.user.to_string(), entry.client.to_string(), status)
+        let status = String::from_utf8(entry.status().to_vec()).unwrap();
+        (entry.user().to_string(), entry.client().to_string(), status)
     };
     diff.update.iter().map(text).collect()
 }
@@ -68,7 +68,7 @@ fn who_comes_back_within_the_grace_starts_without_a_status_and_keeps_it_meanwhil
     world.store.leave(&world.channel, "tablet", Departure::Dropped, world.now);
     world.wait(GRACE_MS - 1);
     assert_eq!(world.said(), []);
-    assert_eq!(roster(&world.store, &world.channel)[&MemberKey::User("bob".into())].status, "1");
+    assert_eq!(roster(&world.store, &world.channel)[&MemberKey::User("bob".into())].status(), "1");
     world.store.join(&world.channel, member("new", "bob", ""), world.now);
     assert_eq!(updates(&world), update("bob", "new", ""));
 }
@@ -92,7 +92,10 @@ fn many_changes_of_a_batch_are_told_as_the_last_one_and_a_big_room_tells_its_cou
     let said = counted.said();
     assert!(matches!(&said[..], [Event::Changed { diff, .. }] if diff.counts_only && diff.count == 2 && diff.is_empty()), "{said:?}");
     let Since::Diff(diff) = counted.store.since(&counted.channel, &known) else { panic!("it is remembered") };
-    assert_eq!(diff.update.iter().map(|entry| (&*entry.user, &entry.status[..])).collect::<Vec<_>>(), [("bob", &b"1"[..])]);
+    assert_eq!(diff.update.iter().map(|entry| (&**entry.user(), &entry.status()[..])).collect::<Vec<_>>(), [("bob", &b"1"[..])]);
     let page = counted.store.page(&counted.channel, None, 10).unwrap();
-    assert_eq!(page.snapshot.iter().map(|entry| (&*entry.user, &entry.status[..])).collect::<Vec<_>>(), [("ann", &b""[..]), ("bob", b"1")]);
+    assert_eq!(
+        page.snapshot.iter().map(|entry| (&**entry.user(), &entry.status()[..])).collect::<Vec<_>>(),
+        [("ann", &b""[..]), ("bob", b"1")]
+    );
 }

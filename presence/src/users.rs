@@ -73,8 +73,8 @@ impl Users {
             }
             hash_map::Entry::Occupied(mut occupied) => match *occupied.get() {
                 Online::Live(clients) => drop(occupied.insert(Online::Live(clients + 1))),
-                Online::Held { until_ms, .. } => {
-                    self.graces.cancel(until_ms, occupied.key());
+                Online::Held(ref held) => {
+                    self.graces.cancel(held.until_ms, occupied.key());
                     occupied.insert(Online::Live(1));
                 }
             },
@@ -91,7 +91,7 @@ impl Users {
             Some(Online::Live(clients)) if *clients > 1 => *clients -= 1,
             Some(online) if departure == Departure::Dropped && self.grace_ms > 0 => {
                 let until_ms = now.mono_ms.saturating_add(self.grace_ms);
-                *online = Online::Held { until_ms, seen_ms: now.wall_ms };
+                *online = Online::Held(Box::new(Held { until_ms, seen_ms: now.wall_ms }));
                 self.graces.set(until_ms, key);
             }
             _ => self.go_offline(&key, now.wall_ms, out),
@@ -102,8 +102,8 @@ impl Users {
     pub fn tick(&mut self, now: Now, out: &mut Vec<Event>) -> Option<u64> {
         for _ in 0..GRACES_PER_TICK_MAX {
             let Some(key) = self.graces.pop_due(now.mono_ms) else { break };
-            if let Some(Online::Held { seen_ms, .. }) = self.online.get(&key) {
-                self.go_offline(&key, *seen_ms, out);
+            if let Some(seen_ms) = self.held(&key).map(|held| held.seen_ms) {
+                self.go_offline(&key, seen_ms, out);
             }
         }
         self.graces.next_ms()
@@ -121,7 +121,7 @@ impl Users {
         let clients = match self.online.get(&MemberKey::User(user.into())) {
             None => 0,
             Some(Online::Live(clients)) => *clients,
-            Some(Online::Held { .. }) => 1,
+            Some(Online::Held(_)) => 1,
         };
         UserPresence { online: clients > 0, clients, last_seen_ms: self.last_seen.times_ms.get(user).copied() }
     }
@@ -144,7 +144,7 @@ impl Users {
     /// disconnect before erasing.
     pub fn erase(&mut self, user: &str, out: &mut Vec<Event>) -> Erased {
         let key = MemberKey::User(user.into());
-        if let Some(Online::Held { until_ms, seen_ms }) = self.online.get(&key).copied() {
+        if let Some(Held { until_ms, seen_ms }) = self.held(&key) {
             self.graces.cancel(until_ms, &key);
             self.go_offline(&key, seen_ms, out);
         }
@@ -153,6 +153,10 @@ impl Users {
             contacts: self.contacts.forget_list(user),
             watchers: self.contacts.forget_contact(user),
         }
+    }
+
+    fn held(&self, key: &MemberKey) -> Option<Held> {
+        if let Some(Online::Held(held)) = self.online.get(key) { Some(**held) } else { None }
     }
 
     fn go_offline(&mut self, key: &MemberKey, seen_ms: u64, out: &mut Vec<Event>) {
@@ -165,10 +169,18 @@ impl Users {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Online {
+    /// With so many connections.
     Live(usize),
-    Held { until_ms: u64, seen_ms: u64 },
+    /// Boxed: nearly all are live.
+    Held(Box<Held>),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    until_ms: u64,
+    seen_ms: u64,
 }
 
 /// Times by user, and in order of time.

@@ -78,7 +78,8 @@ pub(crate) fn world(tiers: Tiers) -> World {
 }
 
 pub(crate) fn member(client: &str, user: &str, chan_info: &str) -> Member {
-    Member { client: client.into(), user: user.into(), conn_info: "{}".into(), chan_info: chan_info.to_owned().into(), status: "".into() }
+    let (conn_info, chan_info) = ("{}".into(), chan_info.to_owned().into());
+    Member::new(client.into(), user.into(), About { conn_info, chan_info, status: "".into() })
 }
 
 impl World {
@@ -181,7 +182,8 @@ impl World {
             let num_clients = u32::try_from(presence.clients.len()).unwrap();
             let status = presence.clients.iter().map(|client| client.1.clone()).find(|status| !status.is_empty());
             let (conn_info, chan_info, status) = ("{}".into(), "0".into(), status.unwrap_or_default().into());
-            (key.clone(), Entry { user, client, num_clients, conn_info, chan_info, status })
+            let member = Arc::new(Member::new(client.into(), user, About { conn_info, chan_info, status }));
+            (key.clone(), Entry::new(member.clone(), num_clients, Some(member)))
         };
         self.members.iter().map(entry).collect()
     }

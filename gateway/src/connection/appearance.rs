@@ -3,8 +3,8 @@
 use super::Connection;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use presence::{Departure, Member};
-use protocol::name::Channel;
+use presence::{About, Departure, Member};
+use protocol::{message::ClientInfo, name::Channel};
 
 /// What was written of the client and may not be seen yet by those who ask elsewhere.
 #[derive(Default)]
@@ -23,7 +23,8 @@ impl Connection {
         let rosters = join_all(channels.iter().map(|channel| self.gateway.presence.settled(channel)));
         let online = async {
             if is_online {
-                self.gateway.presence.settled_online(self.session.user().unwrap_or_default(), self.session.client()).await;
+                let user = self.session.user().map_or("", |user| user);
+                self.gateway.presence.settled_online(user, self.session.client()).await;
             }
         };
         tokio::join!(rosters, online);
@@ -42,9 +43,10 @@ impl Connection {
     }
 
     pub(super) fn enter(&mut self, channel: Channel) {
-        let info = self.session.info(&channel);
-        let (client, user) = (info.client.into(), info.user.into());
-        let member = Member { client, user, conn_info: info.conn_info, chan_info: info.chan_info, status: Bytes::new() };
+        let Some(user) = self.session.user() else { return };
+        let ClientInfo { conn_info, chan_info, .. } = self.session.info(&channel);
+        let about = About { conn_info, chan_info, status: Bytes::new() };
+        let member = Member::new(self.session.client().clone(), user.clone(), about);
         self.gateway.presence.join(&channel, member, (self.gateway.clock)());
         self.unsettled.get_or_insert_default().channels.push(channel);
     }
@@ -66,12 +68,14 @@ impl Connection {
 
     /// The connect reply does not wait for it.
     pub(super) fn come_online(&self) {
-        let user = self.session.user().unwrap_or_default();
-        self.gateway.presence.connect(&user.into(), &self.session.client().into(), (self.gateway.clock)());
+        if let Some(user) = self.session.user() {
+            self.gateway.presence.connect(user, self.session.client(), (self.gateway.clock)());
+        }
     }
 
     pub(super) fn go_offline(&self, departure: Departure) {
-        let user = self.session.user().unwrap_or_default();
-        self.gateway.presence.disconnect(&user.into(), &self.session.client().into(), departure, (self.gateway.clock)());
+        if let Some(user) = self.session.user() {
+            self.gateway.presence.disconnect(user, self.session.client(), departure, (self.gateway.clock)());
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Pure: the first command of a connection, and the refresh of its token.
 
 use super::{
-    Order, Pending, Phase, Session, Start, Task, User,
-    lifetime::Validity,
+    Given, Order, Pending, Phase, Session, Start, Task, User,
+    lifetime::{Deadline, Validity},
     refusal,
     subscribe::{self, Wanted, first_state},
 };
@@ -38,8 +38,7 @@ impl Session {
         }
         let connecting = Connecting { id, requested: request.subs, result: ConnectResult::default(), wanted: Vec::new() };
         if !request.token.is_empty() {
-            self.pending = Some(Pending::Connect(Box::new(connecting)));
-            out.push(Order::Begin(Task::VerifyConnection(request.token)));
+            self.wait(Pending::Connect(connecting), Task::VerifyConnection(request.token), out);
         } else if self.rules.anonymous {
             self.connect_verified(connecting, Ok(ConnectionClaims::default()), now, out);
         } else {
@@ -65,12 +64,12 @@ impl Session {
             Err(code) => return self.refuse(connecting.id, code, out),
         };
         self.lifetime.connected(now, &self.rules, self.profile.random);
-        self.lifetime.set_expiry(validity.map(|validity| self.expiry(validity)));
+        self.lifetime.set_expiry(self.expiry(validity));
         let server_side = granted(&claims);
+        let given = Given { info: claims.info, channels: server_side.keys().cloned().collect() };
         self.phase = Phase::Connected(User {
-            id: claims.user,
-            info: claims.info,
-            granted: server_side.clone(),
+            id: claims.user.into(),
+            given: (given != Given::default()).then(|| Box::new(given)),
             refreshes: validity.is_some(),
             visibility: claims.visibility,
             granted_visibility: claims.visibility,
@@ -80,9 +79,9 @@ impl Session {
             Err(code) => self.refuse(connecting.id, code, out),
             Ok(wanted) if wanted.is_empty() => self.connect_subscribed(connecting, Vec::new(), out),
             Ok(wanted) => {
-                out.push(Order::Begin(Task::Subscribe(wanted.iter().map(|wanted| wanted.subscribing.clone()).collect())));
+                let task = Task::Subscribe(wanted.iter().map(|wanted| wanted.subscribing.clone()).collect());
                 connecting.wanted = wanted;
-                self.pending = Some(Pending::Connect(Box::new(connecting)));
+                self.wait(Pending::Connect(connecting), task, out);
             }
         }
     }
@@ -108,8 +107,7 @@ impl Session {
     pub(super) fn refresh(&mut self, id: u32, token: String, out: &mut Vec<Order>) -> Result<(), ErrorCode> {
         match &self.phase {
             Phase::Connected(user) if user.refreshes && !token.is_empty() => {
-                self.pending = Some(Pending::Refresh { id });
-                out.push(Order::Begin(Task::VerifyConnection(token)));
+                self.wait(Pending::Refresh { id }, Task::VerifyConnection(token), out);
             }
             _ => out.push(Order::Close(Disconnect::BadRequest)),
         }
@@ -118,7 +116,7 @@ impl Session {
 
     pub(super) fn refresh_verified(&mut self, id: u32, claims: Result<ConnectionClaims, TokenError>, now: Now, out: &mut Vec<Order>) {
         let claims = match claims {
-            Ok(claims) if Some(claims.user.as_str()) == self.user() => claims,
+            Ok(claims) if self.is_user(&claims.user) => claims,
             Ok(_) | Err(TokenError::Invalid(_)) => return out.push(Order::Close(Disconnect::InvalidToken)),
             Err(TokenError::Expired) => return out.push(refusal(id, ErrorCode::TokenExpired)),
             Err(TokenError::Unavailable) => return out.push(refusal(id, ErrorCode::Internal)),
@@ -127,10 +125,10 @@ impl Session {
             Ok(validity) => validity,
             Err(code) => return out.push(refusal(id, code)),
         };
-        self.lifetime.set_expiry(validity.map(|validity| self.expiry(validity)));
+        self.lifetime.set_expiry(self.expiry(validity));
         self.appear_by_token(claims.visibility, out);
         let result = RefreshResult {
-            client: self.profile.client.clone(),
+            client: self.profile.client.as_ref().to_owned(),
             version: VERSION.to_owned(),
             expires: validity.is_some(),
             ttl: validity.map_or(0, |validity| validity.ttl_s),
@@ -163,15 +161,14 @@ impl Session {
 
     fn connect_result(&self, validity: Option<Validity>, now: Now) -> ConnectResult {
         let is_pinged = !self.profile.native_ping;
-        let has_session = self.profile.emulated || self.profile.unidirectional;
         ConnectResult {
-            client: self.profile.client.clone(),
+            client: self.profile.client.as_ref().to_owned(),
             version: VERSION.to_owned(),
             expires: validity.is_some(),
             ttl: validity.map_or(0, |validity| validity.ttl_s),
             ping: if is_pinged { u32::try_from(self.rules.ping_interval_ms.div_ceil(1000)).unwrap_or(u32::MAX) } else { 0 },
             pong: is_pinged && !self.profile.unidirectional,
-            session: if has_session { self.profile.session.clone() } else { String::new() },
+            session: self.profile.session.as_deref().unwrap_or_default().to_owned(),
             node: if self.profile.emulated { self.rules.node.clone() } else { String::new() },
             time: i64::try_from(now.wall_ms).unwrap_or(i64::MAX),
             ..ConnectResult::default()
@@ -179,8 +176,8 @@ impl Session {
     }
 
     /// When a connection ends: clients that can bring a new token get some time for it.
-    fn expiry(&self, validity: Validity) -> u64 {
-        validity.end_ms + if self.profile.unidirectional { 0 } else { self.rules.expired_grace_ms }
+    fn expiry(&self, validity: Option<Validity>) -> Deadline {
+        Deadline::after(validity, if self.profile.unidirectional { 0 } else { self.rules.expired_grace_ms })
     }
 
     fn refuse(&mut self, id: u32, code: ErrorCode, out: &mut Vec<Order>) {

@@ -3,39 +3,74 @@
 use super::{Order, Phase, Rules, Session};
 use protocol::{code::Disconnect, time::Now};
 
-/// Deadlines on the monotonic clock.
+/// A moment on the monotonic clock, or never; `Option` would take twice the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Deadline {
+    at_ms: u64,
+}
+
+impl Deadline {
+    pub(super) const NEVER: Deadline = Deadline { at_ms: u64::MAX };
+
+    pub(super) fn at(at_ms: u64) -> Deadline {
+        Deadline { at_ms }
+    }
+
+    /// `grace_ms` after a token's end.
+    pub(super) fn after(validity: Option<Validity>, grace_ms: u64) -> Deadline {
+        validity.map_or(Deadline::NEVER, |validity| Deadline::at(validity.end_ms.saturating_add(grace_ms)))
+    }
+
+    pub(super) fn is_due(self, now: Now) -> bool {
+        self.at_ms <= now.mono_ms
+    }
+
+    /// Milliseconds; `None`: never.
+    pub(super) fn at_ms(self) -> Option<u64> {
+        (self != Deadline::NEVER).then_some(self.at_ms)
+    }
+}
+
+impl Default for Deadline {
+    fn default() -> Deadline {
+        Deadline::NEVER
+    }
+}
+
+/// The deadlines of the connection itself.
+#[derive(Default)]
 pub(super) struct Lifetime {
     /// The client must have connected by then.
-    stale_ms: Option<u64>,
-    next_ping_ms: Option<u64>,
+    stale: Deadline,
+    next_ping: Deadline,
     /// The answer to the last ping is due by then.
-    pong_ms: Option<u64>,
+    pong: Deadline,
     /// The connection ends then unless it was refreshed.
-    expires_ms: Option<u64>,
+    expires: Deadline,
 }
 
 impl Lifetime {
     pub(super) fn fresh(now: Now, rules: &Rules) -> Lifetime {
-        Lifetime { stale_ms: Some(now.mono_ms + rules.stale_timeout_ms), next_ping_ms: None, pong_ms: None, expires_ms: None }
+        Lifetime { stale: Deadline::at(now.mono_ms + rules.stale_timeout_ms), ..Lifetime::default() }
     }
 
     /// The client has connected: pings begin after half to one interval, so that the clients of one moment spread.
     pub(super) fn connected(&mut self, now: Now, rules: &Rules, random: u64) {
-        self.stale_ms = None;
+        self.stale = Deadline::NEVER;
         let half = rules.ping_interval_ms / 2;
-        self.next_ping_ms = Some(now.mono_ms + half + random % (half + 1));
+        self.next_ping = Deadline::at(now.mono_ms + half + random % (half + 1));
     }
 
-    pub(super) fn set_expiry(&mut self, expires_ms: Option<u64>) {
-        self.expires_ms = expires_ms;
+    pub(super) fn set_expiry(&mut self, expires: Deadline) {
+        self.expires = expires;
     }
 
     pub(super) fn pong(&mut self) {
-        self.pong_ms = None;
+        self.pong = Deadline::NEVER;
     }
 
-    pub(super) fn deadline(&self) -> Option<u64> {
-        [self.stale_ms, self.next_ping_ms, self.pong_ms, self.expires_ms].into_iter().flatten().min()
+    pub(super) fn next(&self) -> Deadline {
+        self.stale.min(self.next_ping).min(self.pong).min(self.expires)
     }
 }
 
@@ -50,19 +85,19 @@ impl Session {
     }
 
     pub(super) fn wake_up(&mut self, now: Now, out: &mut Vec<Order>) {
-        let due = |deadline: Option<u64>| deadline.is_some_and(|deadline| deadline <= now.mono_ms);
-        let subscription_expired = self.subscriptions.values().any(|subscription| due(subscription.expires_ms));
-        if due(self.lifetime.stale_ms) {
+        if self.lifetime.stale.is_due(now) {
             out.push(Order::Close(Disconnect::Stale));
-        } else if due(self.lifetime.pong_ms) {
+        } else if self.lifetime.pong.is_due(now) {
             out.push(Order::Close(Disconnect::NoPong));
-        } else if due(self.lifetime.expires_ms) {
+        } else if self.lifetime.expires.is_due(now) {
             out.push(Order::Close(Disconnect::ConnectionExpired));
-        } else if subscription_expired {
+        } else if self.subscriptions.expires().is_due(now) {
             out.push(Order::Close(Disconnect::SubscriptionExpired));
-        } else if due(self.lifetime.next_ping_ms) && matches!(self.phase, Phase::Connected(_)) {
-            self.lifetime.next_ping_ms = Some(now.mono_ms + self.rules.ping_interval_ms);
-            self.lifetime.pong_ms = (!self.profile.unidirectional).then_some(now.mono_ms + self.rules.pong_timeout_ms);
+        } else if self.lifetime.next_ping.is_due(now) && matches!(self.phase, Phase::Connected(_)) {
+            self.lifetime.next_ping = Deadline::at(now.mono_ms + self.rules.ping_interval_ms);
+            if !self.profile.unidirectional {
+                self.lifetime.pong = Deadline::at(now.mono_ms + self.rules.pong_timeout_ms);
+            }
             out.push(Order::Ping);
         }
     }

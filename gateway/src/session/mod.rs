@@ -12,11 +12,12 @@ mod lifetime;
 mod pace;
 mod rights;
 mod subscribe;
+mod subscriptions;
 
 #[cfg(test)]
 mod tests;
 
-use crate::auth::{SubOptions, Visibility};
+use crate::auth::Visibility;
 use bytes::Bytes;
 pub use input::{Input, Order, Outcome, Start, Subscribing, Target, Task};
 use lifetime::Lifetime;
@@ -29,10 +30,8 @@ use protocol::{
     namespace::Namespaces,
     time::Now,
 };
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
+use subscriptions::{Subscription, Subscriptions};
 
 /// What holds for every session of this node.
 #[derive(Clone, Debug)]
@@ -59,9 +58,9 @@ pub struct Rules {
 #[derive(Clone, Debug)]
 pub struct Profile {
     /// The client id, random.
-    pub client: String,
-    /// The secret that emulation requests name, random.
-    pub session: String,
+    pub client: Arc<str>,
+    /// The secret that emulation requests name, random; `None` where the client is not told one: it speaks for itself.
+    pub session: Option<Arc<str>>,
     /// Only the server speaks after the connect request.
     pub unidirectional: bool,
     /// Commands come by `POST /emulation`.
@@ -77,8 +76,8 @@ pub struct Session {
     rules: Arc<Rules>,
     profile: Profile,
     phase: Phase,
-    subscriptions: HashMap<Channel, Subscription>,
-    pending: Option<Pending>,
+    subscriptions: Subscriptions,
+    pending: Option<Box<Pending>>,
     lifetime: Lifetime,
     /// Of changes to how the client appears.
     pace: Pace,
@@ -93,12 +92,10 @@ enum Phase {
     Refused,
 }
 
-#[derive(Clone, Debug, Default)]
 struct User {
-    id: String,
-    info: Bytes,
-    /// Channels that the connection token grants.
-    granted: BTreeMap<Channel, SubOptions>,
+    id: Arc<str>,
+    /// `None`: nothing is given.
+    given: Option<Box<Given>>,
     /// The client must bring a new token in time.
     refreshes: bool,
     /// Whether others see the client.
@@ -107,24 +104,21 @@ struct User {
     granted_visibility: Visibility,
 }
 
-#[derive(Debug)]
-struct Subscription {
-    /// It came from a token.
-    by_token: bool,
-    /// It began with the connection: only a new connection begins it again.
-    with_connection: bool,
-    /// The channel's roster shows it while the client is visible.
-    is_member: bool,
-    chan_info: Bytes,
-    expires_ms: Option<u64>,
+/// What a connection token gives besides the user's id.
+#[derive(Default, PartialEq)]
+struct Given {
+    /// What others see of the client besides its name.
+    info: Bytes,
+    /// Channels.
+    channels: BTreeSet<Channel>,
 }
 
 /// What the task under way is for.
 enum Pending {
-    Connect(Box<connect::Connecting>),
+    Connect(connect::Connecting),
     Refresh { id: u32 },
-    SubscribeToken { id: u32, channel: Channel, request: Box<SubscribeRequest> },
-    Subscribe { id: u32, wanted: Box<subscribe::Wanted> },
+    SubscribeToken { id: u32, channel: Channel, request: SubscribeRequest },
+    Subscribe { id: u32, wanted: subscribe::Wanted },
     SubRefresh { id: u32, channel: Channel },
     Answer { id: u32 },
 }
@@ -134,7 +128,8 @@ impl Session {
     #[must_use]
     pub fn new(rules: Arc<Rules>, profile: Profile, now: Now) -> Session {
         let lifetime = Lifetime::fresh(now, &rules);
-        Session { rules, profile, phase: Phase::Fresh, subscriptions: HashMap::new(), pending: None, lifetime, pace: Pace::default() }
+        let (subscriptions, pace) = (Subscriptions::default(), Pace::default());
+        Session { rules, profile, phase: Phase::Fresh, subscriptions, pending: None, lifetime, pace }
     }
 
     /// Takes a fact and gives orders.
@@ -152,8 +147,7 @@ impl Session {
     /// When [`Input::WakeUp`] is due, on the monotonic clock.
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {
-        let subscriptions = self.subscriptions.values().filter_map(|subscription| subscription.expires_ms);
-        subscriptions.chain(self.lifetime.deadline()).min()
+        self.lifetime.next().min(self.subscriptions.expires()).at_ms()
     }
 
     /// Whether a task is under way.
@@ -170,7 +164,7 @@ impl Session {
 
     /// The connected user's id; `None` before.
     #[must_use]
-    pub fn user(&self) -> Option<&str> {
+    pub fn user(&self) -> Option<&Arc<str>> {
         match &self.phase {
             Phase::Connected(user) => Some(&user.id),
             _ => None,
@@ -179,13 +173,19 @@ impl Session {
 
     /// The client's id.
     #[must_use]
-    pub fn client(&self) -> &str {
+    pub fn client(&self) -> &Arc<str> {
         &self.profile.client
+    }
+
+    /// The secret that emulation requests name; `None` where there is none.
+    #[must_use]
+    pub fn secret(&self) -> Option<&str> {
+        self.profile.session.as_deref()
     }
 
     /// Channels whose subscription is under way.
     pub fn beginning(&self) -> Vec<Channel> {
-        match &self.pending {
+        match self.pending.as_deref() {
             Some(Pending::Subscribe { wanted, .. }) => vec![wanted.subscribing.channel.clone()],
             Some(Pending::Connect(connecting)) => connecting.channels(),
             _ => Vec::new(),
@@ -200,12 +200,15 @@ impl Session {
     /// The client as others see it in `channel`.
     #[must_use]
     pub fn info(&self, channel: &Channel) -> ClientInfo {
-        let (user, conn_info) = match &self.phase {
-            Phase::Connected(user) => (user.id.clone(), user.info.clone()),
-            _ => Default::default(),
-        };
-        let chan_info = self.subscriptions.get(channel).map(|subscription| subscription.chan_info.clone()).unwrap_or_default();
-        ClientInfo { user, client: self.profile.client.clone(), conn_info, chan_info }
+        let user = self.user().map(|user| user.as_ref().to_owned()).unwrap_or_default();
+        let conn_info = self.given().map(|given| given.info.clone()).unwrap_or_default();
+        let chan_info = self.subscriptions.get(channel).map(Subscription::chan_info).unwrap_or_default();
+        ClientInfo { user, client: self.profile.client.as_ref().to_owned(), conn_info, chan_info }
+    }
+
+    fn given(&self) -> Option<&Given> {
+        let Phase::Connected(user) = &self.phase else { return None };
+        user.given.as_deref()
     }
 
     fn command(&mut self, command: Command, now: Now, out: &mut Vec<Order>) {
@@ -243,16 +246,16 @@ impl Session {
     }
 
     fn done(&mut self, outcome: Outcome, now: Now, out: &mut Vec<Order>) {
-        match (self.pending.take(), outcome) {
-            (Some(Pending::Connect(connecting)), Outcome::Connection(claims)) => self.connect_verified(*connecting, claims, now, out),
-            (Some(Pending::Connect(connecting)), Outcome::Subscribed(starts)) => self.connect_subscribed(*connecting, starts, out),
+        match (self.pending.take().map(|pending| *pending), outcome) {
+            (Some(Pending::Connect(connecting)), Outcome::Connection(claims)) => self.connect_verified(connecting, claims, now, out),
+            (Some(Pending::Connect(connecting)), Outcome::Subscribed(starts)) => self.connect_subscribed(connecting, starts, out),
             (Some(Pending::Refresh { id }), Outcome::Connection(claims)) => self.refresh_verified(id, claims, now, out),
             (Some(Pending::SubscribeToken { id, channel, request }), Outcome::Subscription(claims)) => {
                 if let Err(code) = self.subscribe_verified(id, channel, &request, claims, now, out) {
                     out.push(refusal(id, code));
                 }
             }
-            (Some(Pending::Subscribe { id, wanted }), Outcome::Subscribed(starts)) => self.subscribe_started(id, *wanted, starts, out),
+            (Some(Pending::Subscribe { id, wanted }), Outcome::Subscribed(starts)) => self.subscribe_started(id, wanted, starts, out),
             (Some(Pending::SubRefresh { id, channel }), Outcome::Subscription(claims)) => {
                 match self.sub_refresh_verified(id, &channel, claims, now) {
                     Ok(reply) => out.push(Order::Reply(reply)),
@@ -268,7 +271,11 @@ impl Session {
 
     /// Begins a task whose outcome is the reply to command `id`.
     fn begin(&mut self, id: u32, task: Task, out: &mut Vec<Order>) {
-        self.pending = Some(Pending::Answer { id });
+        self.wait(Pending::Answer { id }, task, out);
+    }
+
+    fn wait(&mut self, pending: Pending, task: Task, out: &mut Vec<Order>) {
+        self.pending = Some(Box::new(pending));
         out.push(Order::Begin(task));
     }
 }

@@ -1,6 +1,6 @@
 //! Pure: what a channel's name stands for, and whether this client may do a thing with it.
 
-use super::{Phase, Session, Target};
+use super::{Session, Target};
 use protocol::{
     code::ErrorCode,
     name::{Channel, CounterKey, Name},
@@ -28,7 +28,7 @@ impl Session {
                 if namespace.presence { Ok(Target::Roster(watched)) } else { Err(ErrorCode::NotAvailable) }
             }
             Some("contacts") => match self.user() {
-                Some(user) if !user.is_empty() && channel.rest() == user => Ok(Target::Contacts(user.to_owned())),
+                Some(user) if !user.is_empty() && *channel.rest() == **user => Ok(Target::Contacts(user.as_ref().to_owned())),
                 _ => Err(ErrorCode::PermissionDenied),
             },
             _ => {
@@ -58,9 +58,14 @@ impl Session {
         if self.holds(grant, false) { Ok(()) } else { Err(ErrorCode::PermissionDenied) }
     }
 
+    /// Whether a token that names `user` is this client's.
+    pub(super) fn is_user(&self, user: &str) -> bool {
+        self.user().is_some_and(|own| **own == *user)
+    }
+
     /// Whether the connection token grants the channel.
     pub(super) fn is_granted(&self, channel: &Channel) -> bool {
-        matches!(&self.phase, Phase::Connected(user) if user.granted.contains_key(channel))
+        self.given().is_some_and(|given| given.channels.contains(channel))
     }
 
     fn holds(&self, grant: Grant, by_token: bool) -> bool {
@@ -73,7 +78,7 @@ impl Session {
     }
 
     fn is_admitted(&self, channel: &Channel) -> bool {
-        let user = self.user().unwrap_or_default();
+        let user = self.user().map_or("", |user| user);
         channel.admitted_users().is_none_or(|mut users| !user.is_empty() && users.any(|admitted| admitted == user))
     }
 }

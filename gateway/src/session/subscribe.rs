@@ -1,6 +1,11 @@
 //! Pure: subscriptions: asked for, begun, refreshed, ended.
 
-use super::{Order, Pending, Session, Start, Subscribing, Subscription, Target, Task, lifetime::Validity, refusal};
+use super::{
+    Order, Pending, Session, Start, Subscribing, Subscription, Target, Task,
+    lifetime::{Deadline, Validity},
+    refusal,
+    subscriptions::Terms,
+};
 use crate::auth::{SubOptions, SubscriptionClaims, TokenError};
 use bytes::Bytes;
 use protocol::{
@@ -31,7 +36,7 @@ pub(super) struct Wanted {
 impl Session {
     pub(super) fn subscribe(&mut self, id: u32, request: SubscribeRequest, out: &mut Vec<Order>) -> Result<(), ErrorCode> {
         let channel = Self::name(&request.channel)?;
-        if self.subscriptions.contains_key(&channel) {
+        if self.subscriptions.contains(&channel) {
             return Err(ErrorCode::AlreadySubscribed);
         }
         if self.subscriptions.len() >= self.rules.channels_max {
@@ -44,8 +49,8 @@ impl Session {
             let wanted = self.wanted(channel, &request, None)?;
             self.start(id, wanted, out);
         } else {
-            out.push(Order::Begin(Task::VerifySubscription(request.token.clone())));
-            self.pending = Some(Pending::SubscribeToken { id, channel, request: Box::new(request) });
+            let task = Task::VerifySubscription(request.token.clone());
+            self.wait(Pending::SubscribeToken { id, channel, request }, task, out);
         }
         Ok(())
     }
@@ -86,7 +91,7 @@ impl Session {
 
     pub(super) fn unsubscribe(&mut self, id: u32, channel: &str, out: &mut Vec<Order>) -> Result<(), ErrorCode> {
         let channel = Self::name(channel)?;
-        if self.subscriptions.contains_key(&channel) {
+        if self.subscriptions.contains(&channel) {
             self.leave(&channel, out);
         }
         out.push(Order::Reply(Reply { id, unsubscribe: Some(UnsubscribeResult {}), ..Reply::default() }));
@@ -116,11 +121,10 @@ impl Session {
         if request.token.is_empty() {
             return Err(ErrorCode::BadRequest);
         }
-        if !self.subscriptions.contains_key(&channel) {
+        if !self.subscriptions.contains(&channel) {
             return Err(ErrorCode::PermissionDenied);
         }
-        self.pending = Some(Pending::SubRefresh { id, channel });
-        out.push(Order::Begin(Task::VerifySubscription(request.token)));
+        self.wait(Pending::SubRefresh { id, channel }, Task::VerifySubscription(request.token), out);
         Ok(())
     }
 
@@ -133,9 +137,9 @@ impl Session {
     ) -> Result<Reply, ErrorCode> {
         let claims = self.matching(channel, claims)?;
         let validity = validity(claims.expires_at_s, now)?;
-        let expires_ms = validity.map(|validity| validity.end_ms + self.rules.expired_grace_ms);
+        let expires = Deadline::after(validity, self.rules.expired_grace_ms);
         if let Some(subscription) = self.subscriptions.get_mut(channel) {
-            subscription.expires_ms = expires_ms;
+            subscription.set_expiry(expires);
         }
         let result = SubRefreshResult { expires: validity.is_some(), ttl: validity.map_or(0, |validity| validity.ttl_s) };
         Ok(Reply { id, sub_refresh: Some(result), ..Reply::default() })
@@ -195,8 +199,8 @@ impl Session {
     }
 
     fn start(&mut self, id: u32, wanted: Wanted, out: &mut Vec<Order>) {
-        out.push(Order::Begin(Task::Subscribe(vec![wanted.subscribing.clone()])));
-        self.pending = Some(Pending::Subscribe { id, wanted: Box::new(wanted) });
+        let task = Task::Subscribe(vec![wanted.subscribing.clone()]);
+        self.wait(Pending::Subscribe { id, wanted }, task, out);
     }
 
     fn leave(&mut self, channel: &Channel, out: &mut Vec<Order>) {
@@ -208,7 +212,7 @@ impl Session {
     /// The claims of a token that names this channel and this user.
     fn matching(&self, channel: &Channel, claims: Result<SubscriptionClaims, TokenError>) -> Result<SubscriptionClaims, ErrorCode> {
         match claims {
-            Ok(claims) if claims.channel == *channel && Some(claims.user.as_str()) == self.user() => Ok(claims),
+            Ok(claims) if claims.channel == *channel && self.is_user(&claims.user) => Ok(claims),
             Ok(_) | Err(TokenError::Invalid(_)) => Err(ErrorCode::PermissionDenied),
             Err(TokenError::Expired) => Err(ErrorCode::TokenExpired),
             Err(TokenError::Unavailable) => Err(ErrorCode::Internal),
@@ -218,8 +222,8 @@ impl Session {
 
 impl Wanted {
     pub(super) fn into_subscription(self, with_connection: bool, expired_grace_ms: u64) -> Subscription {
-        let expires_ms = self.validity.map(|validity| validity.end_ms + expired_grace_ms);
-        Subscription { by_token: self.by_token, with_connection, is_member: self.is_member, chan_info: self.chan_info, expires_ms }
+        let terms = Terms::new(self.chan_info, Deadline::after(self.validity, expired_grace_ms));
+        Subscription { by_token: self.by_token, with_connection, is_member: self.is_member, terms }
     }
 }
 

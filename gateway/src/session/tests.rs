@@ -44,7 +44,7 @@ pub(super) fn session(unidirectional: bool) -> Session {
         stale_timeout_ms: 10_000,
         expired_grace_ms: 25_000,
     };
-    let profile = Profile { client: "c1".into(), session: "s1".into(), unidirectional, emulated: false, native_ping: false, random: 7 };
+    let profile = Profile { client: "c1".into(), session: None, unidirectional, emulated: false, native_ping: false, random: 7 };
     Session::new(Arc::new(rules), profile, NOW)
 }
 
@@ -308,4 +308,42 @@ fn a_loss_ends_a_subscription_that_the_client_begins_again_and_else_the_connecti
     done(&mut session, Outcome::Connection(Ok(claims)));
     done(&mut session, started(3));
     assert_eq!(lost(&mut session, "news"), [Order::Close(Disconnect::InsufficientState)]);
+}
+
+/// There are a million of them on one machine. What only few need is boxed.
+#[test]
+fn a_session_is_small() {
+    assert!(size_of::<Session>() <= 160, "{} bytes", size_of::<Session>());
+    assert!(size_of::<(Channel, super::Subscription)>() <= 32);
+}
+
+#[test]
+fn a_secret_is_told_to_those_only_who_have_one() {
+    let told = |secret: Option<&str>| {
+        let mut session = session(false);
+        session.profile.session = secret.map(Into::into);
+        send(&mut session, r#"{"id":1,"connect":{"token":"t"}}"#);
+        let orders = done(&mut session, Outcome::Connection(Ok(claims("ann", None))));
+        let [Order::Connected, Order::Reply(Reply { connect: Some(result), .. })] = &orders[..] else { panic!("{orders:?}") };
+        result.session.clone()
+    };
+    assert_eq!((told(Some("s1")), told(None)), ("s1".to_owned(), String::new()));
+}
+
+#[test]
+fn a_token_may_set_what_the_first_one_did_not() {
+    let mut session = connected(claims("ann", None));
+    subscribed(&mut session, "a");
+    send(&mut session, r#"{"id":2,"sub_refresh":{"channel":"a","token":"t"}}"#);
+    let claims = SubscriptionClaims {
+        user: "ann".into(),
+        channel: Channel::parse("a").unwrap(),
+        info: Bytes::new(),
+        data: Bytes::new(),
+        overrides: Default::default(),
+        expires_at_s: Some(NOW.wall_s() + 1),
+    };
+    done(&mut session, Outcome::Subscription(Ok(claims)));
+    let expired = Now { mono_ms: NOW.mono_ms + 26_000, ..NOW };
+    assert_eq!(feed(&mut session, Input::WakeUp, expired), [Order::Close(Disconnect::SubscriptionExpired)]);
 }

@@ -115,11 +115,11 @@ impl Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cluster::row::OwnerId, member::Member};
+    use crate::cluster::row::OwnerId;
     use proptest::prelude::*;
 
     fn sample() -> Change {
-        let member = |client: &str| Arc::new(Member { status: "1".into(), ..crate::world::member(client, "u", "") });
+        let member = |client: &str| Arc::new(crate::world::member(client, "u", "").with_status("1".into()));
         let owner = OwnerId { gateway: "g1".into(), incarnation: 17 };
         let put = RowChange::Put(Row { member: member("c1"), owner, arrival: 3 });
         Change {

@@ -1,6 +1,6 @@
 //! Pure: what stands in Redis of one client in one room, and who has written it.
 
-use crate::member::Member;
+use crate::member::{About, Member};
 use bytes::Bytes;
 use prost::Message;
 use std::{fmt, str::FromStr, sync::Arc};
@@ -67,17 +67,16 @@ impl Row {
     /// The row of `member` as `owner` writes it.
     #[must_use]
     pub fn body(member: &Member, owner: &OwnerId) -> Vec<u8> {
-        let Member { user, conn_info, chan_info, status, .. } = member;
+        let About { conn_info, chan_info, status } = member.about().clone();
         let (gateway, incarnation) = (owner.gateway.as_ref().to_owned(), owner.incarnation);
-        let (conn_info, chan_info, status) = (conn_info.clone(), chan_info.clone(), status.clone());
-        Body { gateway, incarnation, user: user.as_ref().to_owned(), conn_info, chan_info, status }.encode_to_vec()
+        Body { gateway, incarnation, user: member.user.as_ref().to_owned(), conn_info, chan_info, status }.encode_to_vec()
     }
 
     /// Reads a row of which these are the bytes.
     pub fn decode(client: &[u8], arrival: u64, body: Bytes) -> Result<Row, BadRow> {
         let client = std::str::from_utf8(client).map_err(|_| BadRow)?;
         let Body { gateway, incarnation, user, conn_info, chan_info, status } = Body::decode(body).map_err(|_| BadRow)?;
-        let member = Member { client: client.into(), user: user.into(), conn_info, chan_info, status };
+        let member = Member::new(client.into(), user.into(), About { conn_info, chan_info, status });
         Ok(Row { member: Arc::new(member), owner: OwnerId { gateway: gateway.into(), incarnation }, arrival })
     }
 }
@@ -95,7 +94,7 @@ mod tests {
         }
         let info = (Bytes::from_static(b"\x00\xff"), Bytes::new());
         let status = Bytes::from_static(b"{\"mood\":\"away\"}");
-        let member = Member { client: "c".into(), user: "ü".into(), conn_info: info.0, chan_info: info.1, status };
+        let member = Member::new("c".into(), "ü".into(), About { conn_info: info.0, chan_info: info.1, status });
         let row = Row::decode(b"c", 7, Row::body(&member, &owner).into()).unwrap();
         assert_eq!(row, Row { member: Arc::new(member), owner, arrival: 7 });
         assert_eq!(Row::decode(b"c", 7, Bytes::from_static(b"\xff")), Err(BadRow));
@@ -123,9 +122,9 @@ mod tests {
         let (conn_info, chan_info) = (Bytes::from_static(b"1"), Bytes::from_static(b"2"));
         let old = OldBody { gateway: "g1".to_owned(), incarnation: 17, user: "u".to_owned(), conn_info, chan_info };
         let row = Row::decode(b"c", 7, old.encode_to_vec().into()).unwrap();
-        assert_eq!((&row.member.chan_info[..], &row.member.status[..]), (&b"2"[..], &b""[..]));
+        assert_eq!((&row.member.about().chan_info[..], &row.member.about().status[..]), (&b"2"[..], &b""[..]));
         assert_eq!(Row::body(&row.member, &owner), old.encode_to_vec(), "and so a row without a status is the same to both");
-        let with_status = Member { status: "3".into(), ..Member::clone(&row.member) };
+        let with_status = row.member.with_status("3".into());
         assert_eq!(OldBody::decode(&Row::body(&with_status, &owner)[..]), Ok(old));
     }
 }

@@ -3,7 +3,7 @@
 use super::scripts::{EDGES, Place, READY, REAP, RETIRE, WriteError, call, counts, generation, nonsense, stamp};
 use crate::{
     cluster::{CHANGE_EDGES_MAX, Change, Edge, OwnerId, Row, USER_PARTITIONS},
-    member::{Member, Stats},
+    member::{About, Member, Stats},
     users::LAST_SEEN_MAX,
     version::Stamp,
 };
@@ -111,8 +111,7 @@ pub async fn ready(link: &Link, slot: Slot, ring_epoch: u64, owner: &OwnerId, an
 /// Calls a script that follows `room.lua`.
 pub(super) async fn on_rows(place: Place<'_>, owner: &OwnerId, script: &Script, words: &[Cow<'_, [u8]>]) -> Result<Reply, WriteError> {
     let Place { link, room, ring_epoch } = place;
-    let nothing = bytes::Bytes::new;
-    let nobody = Member { client: "".into(), user: "".into(), conn_info: nothing(), chan_info: nothing(), status: nothing() };
+    let nobody = Member::new("".into(), "".into(), About::default());
     let (incarnation, head) = (owner.incarnation.to_string(), Row::body(&nobody, owner));
     // Channels keep no last-seen times.
     let seen_max = if room.to_channel().is_some() { String::new() } else { (LAST_SEEN_MAX / usize::from(USER_PARTITIONS)).to_string() };

@@ -2,11 +2,10 @@
 
 use super::{Shared, SharedConfig};
 use crate::{
-    Member, Rules, Tiers,
+    About, Member, Rules, Tiers,
     cluster::{Edge, OwnerId, RoomId},
     redis::{Place, Turn, owners, register, scripts, write},
 };
-use bytes::Bytes;
 use prometheus::Registry;
 use protocol::time::Now;
 use ring_coordinator::{
@@ -57,7 +56,7 @@ async fn who_goes_by_an_older_ring_than_a_slots_fence_takes_nothing_away_and_doe
     let (shared, room) = (shared(&server), RoomId::parse("chat:a").unwrap());
     let (_, link, ring_epoch) = eventually(PATIENCE, async || shared.link(room.slot())).await;
     let dead = OwnerId { gateway: "g9".into(), incarnation: 7 };
-    let member = Member { client: "c".into(), user: "u".into(), conn_info: Bytes::new(), chan_info: Bytes::new(), status: Bytes::new() };
+    let member = Member::new("c".into(), "u".into(), About::default());
     register(&link, &dead, room.slot()).await.unwrap();
     write(Place { link: &link, room: &room, ring_epoch }, &dead, Turn::default(), &[Edge::Put(Arc::new(member))]).await.unwrap();
     fence(&link, &[room.slot()], 5).await.unwrap();

@@ -7,11 +7,10 @@ use crate::{
     cluster::{RoomId, USER_PARTITIONS},
     contacts::checked,
     failure::{SetContactsError, Unavailable},
-    member::{Departure, Member, Stats},
+    member::{About, Departure, Member, Stats},
     redis::{self, ListChange},
     users::{Erased, UserPresence},
 };
-use bytes::Bytes;
 use futures_util::future::try_join_all;
 use protocol::time::Now;
 use std::{
@@ -21,10 +20,8 @@ use std::{
 
 impl Shared {
     pub(crate) fn connect(&self, user: &Arc<str>, client: &Arc<str>) {
-        let (client, user, nothing) = (client.clone(), user.clone(), Bytes::new);
-        let room = partition(&user, &client);
-        let member = Member { client, user, conn_info: nothing(), chan_info: nothing(), status: nothing() };
-        self.writing.change(|owner| owner.join(&room, member));
+        let member = Member::new(client.clone(), user.clone(), About::default());
+        self.writing.change(|owner| owner.join(&partition(user, client), member));
     }
 
     pub(crate) fn disconnect(&self, user: &Arc<str>, client: &Arc<str>, departure: Departure, now: Now) {

@@ -294,8 +294,7 @@ fn epoch_at(view: &View, slot: Slot, node: &Arc<str>) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::member::Member;
-    use bytes::Bytes;
+    use crate::member::{About, Member};
     use ring_coordinator::document::{Document, Layout, Node};
 
     const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_000 };
@@ -319,8 +318,7 @@ mod tests {
     fn another_incarnation_is_told_when_all_slots_are_announced_under_it_and_no_sooner() {
         let mut owner = Owner::new("g".into(), 17, 0);
         for room in ["chat:a", "chat:b"] {
-            let member =
-                Member { client: "c".into(), user: "u".into(), conn_info: Bytes::new(), chan_info: Bytes::new(), status: Bytes::new() };
+            let member = Member::new("c".into(), "u".into(), About::default());
             owner.join(&RoomId::parse(room).unwrap(), member);
         }
         let writing = Writing::new(owner);

@@ -60,7 +60,7 @@ impl Oracle {
         assert_eq!(page.snapshot.iter().map(presence::Entry::key).collect::<Vec<_>>(), members.keys().cloned().collect::<Vec<_>>());
         for entry in &page.snapshot {
             let rows = &members[&entry.key()];
-            assert_eq!((&entry.client, entry.num_clients as usize), (&rows[0].member.client, rows.len()));
+            assert_eq!((entry.client(), entry.num_clients() as usize), (&rows[0].member.client, rows.len()));
         }
         let mut clients: Vec<(Arc<Member>, OwnerId)> =
             self.roster.clients().map(|member| (member.clone(), self.owners[&member.client].clone())).collect();

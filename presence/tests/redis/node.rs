@@ -1,7 +1,7 @@
 //! A ring's node, and what callers hold of it.
 
 use presence::{
-    Member,
+    About, Member,
     cluster::{Edge, OwnerId},
     redis::scripts,
 };
@@ -93,7 +93,8 @@ pub fn member(user: &str, client: &str) -> Arc<Member> {
 
 pub fn with_info(user: &str, client: &str, info: &[u8]) -> Arc<Member> {
     let info = bytes::Bytes::copy_from_slice(info);
-    Arc::new(Member { client: client.into(), user: user.into(), conn_info: info.clone(), chan_info: info.clone(), status: info })
+    let about = About { conn_info: info.clone(), chan_info: info.clone(), status: info };
+    Arc::new(Member::new(client.into(), user.into(), about))
 }
 
 pub fn put(user: &str, client: &str) -> Edge {

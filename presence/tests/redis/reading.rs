@@ -82,7 +82,7 @@ async fn a_snapshot_is_of_one_generation() {
             continue;
         }
         let whose = generations.iter().position(|generation| *generation == stamp.generation).unwrap();
-        assert!(rows.iter().all(|row: &Row| usize::from(row.member.conn_info[0]) == whose), "rows of two generations");
+        assert!(rows.iter().all(|row: &Row| usize::from(row.member.about().conn_info[0]) == whose), "rows of two generations");
     }
 }
 

@@ -54,8 +54,8 @@ impl World<'_> {
         let rows = if redis.rows().await.is_empty() { Vec::new() } else { redis.check().await };
         // Which client of a member is the first one, and so which status is shown, is for the node to say.
         let mut statuses = BTreeMap::<MemberKey, Bytes>::new();
-        for member in rows.iter().map(|row| &row.member).filter(|member| !member.status.is_empty()) {
-            statuses.entry(member.key()).or_insert_with(|| member.status.clone());
+        for member in rows.iter().map(|row| &row.member).filter(|member| !member.about().status.is_empty()) {
+            statuses.entry(member.key()).or_insert_with(|| member.about().status.clone());
         }
         let rows: BTreeMap<Arc<str>, (Arc<Member>, String)> =
             rows.iter().map(|row| (row.member.client.clone(), (row.member.clone(), row.owner.to_string()))).collect();
@@ -76,7 +76,7 @@ impl World<'_> {
                 continue;
             }
             let shown: BTreeMap<MemberKey, (u32, Bytes)> =
-                followed.entries().into_iter().map(|(key, entry)| (key, (entry.num_clients, entry.status))).collect();
+                followed.entries().into_iter().map(|(key, entry)| (key, (entry.num_clients(), entry.status().clone()))).collect();
             let (is_current, retained) = (followed.replica.is_current(), followed.replica.retained());
             if shown != members || !is_current || retained > 0 {
                 self.blame(&format!(

@@ -8,7 +8,7 @@ use crate::{
     world::{GATEWAYS, ROOMS, Ring, World},
 };
 use bytes::Bytes;
-use presence::{Departure, Member};
+use presence::{About, Departure, Member};
 use std::sync::Arc;
 
 const OPERATIONS: usize = 60;
@@ -108,8 +108,7 @@ impl World<'_> {
         let user = if user == 0 { String::new() } else { format!("u{user}") };
         self.clients += 1;
         let client: Arc<str> = format!("c{}", self.clients).into();
-        let nothing = Bytes::new;
-        let member = Member { client, user: user.as_str().into(), conn_info: nothing(), chan_info: nothing(), status: nothing() };
+        let member = Member::new(client, user.as_str().into(), About::default());
         self.join(index, room, member);
     }
 
@@ -183,7 +182,7 @@ impl World<'_> {
         let gateway = &mut self.gateways[index];
         gateway.owner.set_status(&ROOMS[room], &name, status.clone());
         let client = gateway.clients.get_mut(&(room, name)).unwrap();
-        client.member = Arc::new(Member { status, ..Member::clone(&client.member) });
+        client.member = Arc::new(client.member.with_status(status));
     }
 
     /// A client in grace comes back, without its status: as itself or another one here, as another one elsewhere.
@@ -191,7 +190,7 @@ impl World<'_> {
         let Some(place) = self.one_of(index, |client| client.holding != Holding::Live) else { return };
         let member = self.gateways[index].clients[&place].member.clone();
         let to = self.chance.below(GATEWAYS as u64) as usize;
-        let mut member = Member { status: Bytes::new(), ..Member::clone(&member) };
+        let mut member = member.with_status(Bytes::new());
         if to != index || self.chance.percent(50) {
             self.clients += 1;
             member.client = format!("c{}", self.clients).into();

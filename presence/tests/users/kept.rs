@@ -2,7 +2,7 @@
 
 use crate::region::{PATIENCE, Region, names, owner, place};
 use presence::{
-    Departure, Member,
+    About, Departure, Member,
     cluster::{Edge, RoomId},
     redis::{Turn, contacts, contacts_online, erase, set_contacts, users, write},
 };
@@ -15,9 +15,7 @@ async fn lists_and_times_outlive_a_generation_and_who_is_online_does_not() {
     let room = RoomId::of_user("ann");
     let link = region.link(&room).await;
     let before = place(&link, &room, &region);
-    let nothing = bytes::Bytes::new();
-    let member =
-        Member { client: "a1".into(), user: "ann".into(), conn_info: nothing.clone(), chan_info: nothing.clone(), status: nothing };
+    let member = Member::new("a1".into(), "ann".into(), About::default());
     let (put, gone) = (Edge::Put(Arc::new(member)), Edge::Gone { client: "a1".into(), seen_ms: Some(5_000) });
     write(before, &owner("g1", 17), Turn::default(), &[put.clone(), gone]).await.unwrap();
     write(before, &owner("g1", 17), Turn::default(), std::slice::from_ref(&put)).await.unwrap();

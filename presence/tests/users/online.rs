@@ -2,7 +2,7 @@
 
 use crate::region::{GRACE_MS, PATIENCE, Region, owner, place};
 use presence::{
-    Departure, Member, Stats, UserPresence,
+    About, Departure, Member, Stats, UserPresence,
     cluster::{Edge, RoomId},
     redis::{Turn, reap, write},
 };
@@ -109,13 +109,8 @@ async fn clients_of_a_dead_gateway_were_seen_last_when_it_was() {
     let (room, dead) = (RoomId::of_user("ann"), owner("dead", 17));
     let link = region.link(&room).await;
     let place = place(&link, &room, &region);
-    let (nothing, member) = (bytes::Bytes::new(), |user: &str, client: &str| (Arc::from(user), Arc::from(client)));
-    let puts: Vec<Edge> = [member("ann", "a1"), member("", "c1")]
-        .into_iter()
-        .map(|(user, client)| {
-            Edge::Put(Arc::new(Member { client, user, conn_info: nothing.clone(), chan_info: nothing.clone(), status: nothing.clone() }))
-        })
-        .collect();
+    let put = |(user, client): (&str, &str)| Edge::Put(Arc::new(Member::new(client.into(), user.into(), About::default())));
+    let puts: Vec<Edge> = [("ann", "a1"), ("", "c1")].into_iter().map(put).collect();
     write(place, &dead, Turn::default(), &puts).await.unwrap();
     assert_eq!(one.user("ann").await, online(1));
     assert_eq!(reap(place, &dead, 9_000).await.unwrap().rows, 2);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use parking_lot::Mutex;
 use presence::{
-    Departure, Erased, Event, Member, Presence, Rules, Shared, SharedConfig, Tiers, Unavailable, UserPresence,
+    About, Departure, Erased, Event, Member, Presence, Rules, Shared, SharedConfig, Tiers, Unavailable, UserPresence,
     cluster::{OwnerId, RoomId},
     redis::Place,
     scripts,
@@ -121,7 +121,7 @@ pub fn owner(gateway: &str, incarnation: u64) -> OwnerId {
 }
 
 pub fn member(user: &str, client: &str) -> Member {
-    Member { client: client.into(), user: user.into(), conn_info: Bytes::new(), chan_info: Bytes::new(), status: Bytes::new() }
+    Member::new(client.into(), user.into(), About::default())
 }
 
 pub struct Gateway {

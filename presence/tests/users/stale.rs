@@ -21,7 +21,7 @@ fn channel(name: &str) -> Channel {
 /// Whether a page, the counts and a diff are stale, in which somebody of these users is.
 async fn said(gateway: &Gateway, channel: &Channel, users: &[&str]) -> [bool; 3] {
     let page = gateway.presence.page(channel, None, 9).await.unwrap();
-    let here: Vec<&str> = page.value.snapshot.iter().map(|entry| &*entry.user).collect();
+    let here: Vec<&str> = page.value.snapshot.iter().map(|entry| &**entry.user()).collect();
     assert_eq!(here, users);
     let counts = gateway.presence.stats(channel).await.unwrap();
     assert_eq!(counts.value, Stats { clients: users.len(), users: users.len() });

@@ -2,7 +2,7 @@
 
 use crate::region::{Gateway, PATIENCE, Region};
 use presence::{
-    Departure, Hook, HookBatch, HookKind, Member,
+    About, Departure, Hook, HookBatch, HookKind, Member,
     cluster::{
         RoomId,
         telling::{Marked, Question},
@@ -59,13 +59,7 @@ async fn told(gateway: &Gateway, count: usize) -> BTreeMap<String, Vec<HookKind>
 }
 
 fn member(client: &str, user: &str) -> Member {
-    Member {
-        client: client.into(),
-        user: user.into(),
-        conn_info: bytes::Bytes::new(),
-        chan_info: bytes::Bytes::new(),
-        status: bytes::Bytes::new(),
-    }
+    Member::new(client.into(), user.into(), About::default())
 }
 
 #[tokio::test]

@@ -61,10 +61,10 @@ proptest! {
                     let entry = entries.entry(row.member.key()).or_insert((row.member.client.clone(), 0, Bytes::new()));
                     entry.1 += 1;
                     if entry.2.is_empty() {
-                        entry.2 = row.member.status.clone();
+                        entry.2 = row.member.about().status.clone();
                     }
                 }
-                let wanted = page.into_iter().map(|entry| (entry.key(), (entry.client, entry.num_clients, entry.status)));
+                let wanted = page.into_iter().map(|entry| (entry.key(), (entry.client().clone(), entry.num_clients(), entry.status().clone())));
                 prop_assert_eq!(entries, wanted.collect::<BTreeMap<_, _>>());
             }
         }

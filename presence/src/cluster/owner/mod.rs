@@ -167,8 +167,8 @@ impl Owner {
     pub fn set_status(&mut self, room: &RoomId, client: &str, status: Bytes) {
         let here = self.client(room, client).filter(|client| !matches!(client.wish, Wish::Gone { .. }));
         let Some((member, wish)) = here.map(|client| (client.member.clone(), client.wish)) else { return };
-        if member.status != status {
-            self.wish(room, Arc::new(Member { status, ..Member::clone(&member) }), wish);
+        if member.about().status != status {
+            self.wish(room, Arc::new(member.with_status(status)), wish);
         }
     }
 

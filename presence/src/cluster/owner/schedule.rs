@@ -1,6 +1,7 @@
 //! Pure: an owner, the nodes that it writes to, and one process's rosters that know the same clients: the oracle.
 
 use super::{At, Call, Outcome, Owner, What, node::Cluster};
+pub(super) use crate::world::member;
 use crate::{
     cluster::{CHANGE_EDGES_MAX, Edge, RoomId},
     member::{Departure, Member, MemberKey},
@@ -295,8 +296,4 @@ impl World {
             }
         }
     }
-}
-
-pub(super) fn member(client: &str, user: &str, chan_info: &str) -> Member {
-    Member { client: client.into(), user: user.into(), conn_info: "{}".into(), chan_info: chan_info.to_owned().into(), status: "".into() }
 }

@@ -56,7 +56,7 @@ fn said(calls: &[Call]) -> Vec<String> {
 fn written_statuses(calls: &[Call]) -> Vec<String> {
     let edges = calls.iter().flat_map(|call| if let What::Write { edges, .. } = &call.what { &edges[..] } else { &[] });
     let status = |edge: &Edge| match edge {
-        Edge::Put(member) => Some(format!("{}: {}", member.client, std::str::from_utf8(&member.status).unwrap())),
+        Edge::Put(member) => Some(format!("{}: {}", member.client, std::str::from_utf8(&member.about().status).unwrap())),
         Edge::Drop { .. } | Edge::Gone { .. } => None,
     };
     edges.filter_map(status).collect()

@@ -105,8 +105,8 @@ proptest! {
         world.rest(is_heard_of);
         let truth = world.truth();
         let entry = |clients: &Vec<Arc<Member>>| {
-            let status = clients.iter().map(|client| client.status.clone()).find(|status| !status.is_empty()).unwrap_or_default();
-            Entry { status, ..clients[0].to_entry(u32::try_from(clients.len()).unwrap()) }
+            let spokesman = clients.iter().find(|client| !client.about().status.is_empty());
+            Entry::new(clients[0].clone(), u32::try_from(clients.len()).unwrap(), spokesman.cloned())
         };
         let entries: BTreeMap<MemberKey, Entry> = truth.iter().map(|(key, clients)| (key.clone(), entry(clients))).collect();
         for gateway in &world.gateways {

@@ -168,7 +168,7 @@ fn a_member_s_retained_clients_come_before_the_others_whatever_their_places() {
     let two = vec![RowChange::Put(of_ann(5, 5)), RowChange::Put(of_ann(6, 6))];
     told(&mut replica, Input::Heard(Change { rows: two, ..change(7, 2) }), 0);
     let first =
-        |replica: &Replica| replica.page(None, 9).unwrap().snapshot.iter().find(|entry| *entry.user == *"ann").unwrap().client.clone();
+        |replica: &Replica| replica.page(None, 9).unwrap().snapshot.iter().find(|entry| **entry.user() == *"ann").unwrap().client().clone();
     assert_eq!(&*first(&replica), "c5");
     let again = |seq, row| Input::Heard(Change { rows: vec![RowChange::Put(row)], ..change((1 << 32) | 5, seq) });
     told(&mut replica, again(1, of_ann(6, 1)), 0);

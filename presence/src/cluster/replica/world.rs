@@ -86,7 +86,7 @@ impl World {
                 let (owner, member) = index.get(&all).clone();
                 if let Step::SetStatus(_, has_one) = step {
                     let status = if has_one { self.now.mono_ms.to_string() } else { String::new() };
-                    self.put(owner, &Arc::new(Member { status: status.into(), ..(*member).clone() }), None);
+                    self.put(owner, &Arc::new(member.with_status(status.into())), None);
                 } else {
                     self.owners[owner].clients.remove(&member.client);
                     self.write(owner, |node, changes| node.gone(&member.client, changes));
