@@ -55,8 +55,8 @@ pub(crate) struct Opening {
 /// How the connect request fared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The stream follows.
-    Accepted,
+    /// The stream follows: of so many channels, those that the token grants among them.
+    Accepted { channels: usize },
     /// Refused with an error; nothing follows.
     Refused(ErrorCode),
     /// Ended with a code; nothing follows.
@@ -295,7 +295,8 @@ impl Connection {
                 if self.session.is_visible() {
                     self.come_online();
                 }
-                self.give_verdict(Verdict::Accepted);
+                let channels = self.session.channels().count();
+                self.give_verdict(Verdict::Accepted { channels });
             }
             Order::Open { channel, after } => self.open(&channel, after),
             Order::Leave { channel, was_shown } => {

@@ -15,6 +15,7 @@ pub mod registry;
 mod replies;
 pub mod server;
 pub mod session;
+mod takeover;
 mod tasks;
 pub mod transport;
 pub mod webhooks;

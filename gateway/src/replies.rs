@@ -7,6 +7,7 @@ use crate::hub::{
 use crate::transport::websocket::frames;
 use bytes::Bytes;
 use protocol::{
+    code::Disconnect,
     frame::{self, Format},
     message::{Connect, ConnectResult, Push, Reply, StreamPosition},
     name::{Channel, Name},
@@ -15,26 +16,26 @@ use protocol::{
 /// A reply. Unidirectional wires have none but the connect result.
 pub(crate) fn of_reply(wire: Wire, reply: Reply) -> Vec<Item> {
     match (wire, reply.connect) {
-        (Wire::Json | Wire::Protobuf | Wire::JsonFrames | Wire::ProtobufFrames, connect) => {
+        (Wire::Json | Wire::Protobuf | Wire::JsonFrames | Wire::ProtobufFrames | Wire::JsonData, connect) => {
             vec![Item::Own(wire.envelope(frame::encode(wire.format(), &Reply { connect, ..reply })))]
         }
         (Wire::BareJson, Some(result)) => {
             let push = Push { connect: Some(connect_push(result)), ..Push::default() };
-            vec![Item::Own(frame::encode(Format::Json, &push))]
+            vec![Item::Own(wire.envelope(frame::encode(Format::Json, &push)))]
         }
-        (Wire::Event, Some(result)) => first_events(result),
-        (Wire::BareJson | Wire::Event, None) => Vec::new(),
+        (Wire::Event | Wire::EventWithId, Some(result)) => first_events(result),
+        (Wire::BareJson | Wire::Event | Wire::EventWithId, None) => Vec::new(),
     }
 }
 
 /// A push for one client.
 pub(crate) fn of_push(wire: Wire, push: Push) -> Option<Item> {
     match wire {
-        Wire::Json | Wire::Protobuf | Wire::JsonFrames | Wire::ProtobufFrames => {
+        Wire::Json | Wire::Protobuf | Wire::JsonFrames | Wire::ProtobufFrames | Wire::JsonData => {
             Some(Item::Own(wire.envelope(frame::encode_push(wire.format(), push))))
         }
-        Wire::BareJson => Some(Item::Own(frame::encode(Format::Json, &push))),
-        Wire::Event => None,
+        Wire::BareJson => Some(Item::Own(wire.envelope(frame::encode(Format::Json, &push)))),
+        Wire::Event | Wire::EventWithId => None,
     }
 }
 
@@ -42,11 +43,25 @@ pub(crate) fn of_push(wire: Wire, push: Push) -> Option<Item> {
 pub(crate) fn ping(wire: Wire, is_native: bool) -> Bytes {
     match wire {
         _ if is_native => frames::ping(),
-        Wire::Json | Wire::Protobuf | Wire::JsonFrames | Wire::ProtobufFrames => {
+        Wire::Json | Wire::Protobuf | Wire::JsonFrames | Wire::ProtobufFrames | Wire::JsonData => {
             wire.envelope(frame::encode(wire.format(), &Reply::default()))
         }
-        Wire::BareJson => Bytes::from_static(b"{}"),
-        Wire::Event => Bytes::from_static(b":\n\n"),
+        Wire::BareJson => wire.envelope(Bytes::from_static(b"{}")),
+        Wire::Event | Wire::EventWithId => Bytes::from_static(b":\n\n"),
+    }
+}
+
+/// The last words on a stream, which has no close frame: a disconnect push, or the events that an EventSource can hear.
+pub(crate) fn farewell(wire: Wire, code: Disconnect) -> Bytes {
+    let push = Push { disconnect: Some(code.to_message()), ..Push::default() };
+    match wire {
+        Wire::Event | Wire::EventWithId if code == Disconnect::ConnectionExpired => Bytes::from_static(b"event: expired\ndata: {}\n\n"),
+        Wire::Event | Wire::EventWithId => {
+            let json = frame::encode(Format::Json, &code.to_message());
+            [b"event: disconnect\ndata: ", &json[..], b"\n\n"].concat().into()
+        }
+        Wire::BareJson => wire.envelope(frame::encode(Format::Json, &push)),
+        _ => wire.envelope(frame::encode(wire.format(), &Reply { push: Some(push), ..Reply::default() })),
     }
 }
 

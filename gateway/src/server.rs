@@ -3,6 +3,7 @@
 use crate::{
     api::{self, Audience, cluster},
     gateway::Gateway,
+    takeover,
     transport::{emulation, guard, websocket},
 };
 use axum::{
@@ -12,7 +13,7 @@ use axum::{
     response::{IntoResponse, Redirect},
     routing::{get, post},
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tower_http::compression::CompressionLayer;
@@ -39,7 +40,7 @@ pub enum Serves {
 
 /// Accepts connections until `shutdown`. Accepted ones go on; their clients are sent away by [`Gateway::drain`].
 pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, serves: Serves, shutdown: impl Future<Output = ()>) {
-    let head_timeout = gateway.settings.head_timeout;
+    let (head_timeout, clock) = (gateway.settings.head_timeout, gateway.clock);
     let service = hyper_util::service::TowerToHyperService::new(router(gateway, serves));
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
@@ -58,12 +59,7 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, serves: Serves,
             }
         };
         let _ = socket.set_nodelay(true);
-        let connection = http.serve_connection(TokioIo::new(socket), service.clone()).with_upgrades();
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "http connection ended");
-            }
-        });
+        tokio::spawn(takeover::serve(&http, service.clone(), socket, clock));
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 /// How a transport writes pushes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
-    /// Replies in JSON: http_stream, SSE emulation.
+    /// Replies in JSON, each a line: http_stream.
     Json,
     /// Replies in Protobuf, behind their lengths.
     Protobuf,
@@ -20,24 +20,37 @@ pub enum Wire {
     JsonFrames,
     /// The same over WebSocket, each in a frame.
     ProtobufFrames,
-    /// Bare pushes in JSON: unidirectional transports.
+    /// Replies in JSON, each the `data:` of a server-sent event: SSE emulation.
+    JsonData,
+    /// Bare pushes in JSON, each the `data:` of a server-sent event: the unidirectional transport.
     BareJson,
     /// The `event:` and `data:` lines of an EventSource stream; the `id:` differs by client.
     Event,
+    /// The same with the `id:` of a stream of one channel, where it is the same for all.
+    EventWithId,
 }
 
 impl Wire {
     /// Every wire.
-    pub const ALL: [Wire; 6] = [Wire::Json, Wire::Protobuf, Wire::JsonFrames, Wire::ProtobufFrames, Wire::BareJson, Wire::Event];
+    pub const ALL: [Wire; 8] = [
+        Wire::Json,
+        Wire::Protobuf,
+        Wire::JsonFrames,
+        Wire::ProtobufFrames,
+        Wire::JsonData,
+        Wire::BareJson,
+        Wire::Event,
+        Wire::EventWithId,
+    ];
 
     /// Its name in metrics.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
-            Wire::Json | Wire::JsonFrames => "json",
+            Wire::Json | Wire::JsonFrames | Wire::JsonData => "json",
             Wire::Protobuf | Wire::ProtobufFrames => "protobuf",
             Wire::BareJson => "uni_json",
-            Wire::Event => "event",
+            Wire::Event | Wire::EventWithId => "event",
         }
     }
 
@@ -47,14 +60,16 @@ impl Wire {
         if matches!(self, Wire::Protobuf | Wire::ProtobufFrames) { Format::Protobuf } else { Format::Json }
     }
 
-    /// A message as it is written: over WebSocket in a frame of its own, so that many are written by writing one after the
+    /// A message as it is written: in a frame, line or event of its own, so that many are written by writing one after the
     /// other.
     #[must_use]
     pub fn envelope(self, message: Bytes) -> Bytes {
         match self {
             Wire::JsonFrames => frames::text(&message),
             Wire::ProtobufFrames => frames::binary(&message),
-            _ => message,
+            Wire::Json => [&message, &b"\n"[..]].concat().into(),
+            Wire::JsonData | Wire::BareJson => [b"data: ", &message[..], b"\n\n"].concat().into(),
+            Wire::Protobuf | Wire::Event | Wire::EventWithId => message,
         }
     }
 }
@@ -169,12 +184,30 @@ impl Broadcast {
     /// The bytes for `wire`, made at the first call and shared by all clients.
     pub fn encoded(&self, wire: Wire) -> &Bytes {
         self.encoded[wire as usize].get_or_init(|| match wire {
-            Wire::Json | Wire::Protobuf | Wire::JsonFrames | Wire::ProtobufFrames => {
+            Wire::Json | Wire::Protobuf | Wire::JsonFrames | Wire::ProtobufFrames | Wire::JsonData => {
                 wire.envelope(frame::encode_push(wire.format(), self.push.clone()))
             }
-            Wire::BareJson => frame::encode(Format::Json, &self.push),
+            Wire::BareJson => wire.envelope(frame::encode(Format::Json, &self.push)),
             Wire::Event => event_lines(self.kind, &self.push),
+            Wire::EventWithId => [&self.id_line(&self.place()), &self.encoded(Wire::Event)[..]].concat().into(),
         })
+    }
+
+    /// Where its channel's stream stands after it, as the `id:` of an EventSource stream says it; empty if it has no place.
+    #[must_use]
+    pub fn place(&self) -> String {
+        if self.epoch.is_empty() { String::new() } else { format!("{}.{}", self.epoch, self.offset) }
+    }
+
+    /// The lines that say `id`, the places in all channels of a stream, before [`Wire::Event`]; nothing if this push has no place.
+    #[must_use]
+    pub fn id_line(&self, id: &str) -> Vec<u8> {
+        match self.kind {
+            _ if self.epoch.is_empty() => Vec::new(),
+            // It says nothing else, and ends here.
+            Kind::Position => format!("id: {id}\n\n").into_bytes(),
+            _ => format!("id: {id}\n").into_bytes(),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use prometheus::IntCounter;
 use protocol::{
     code::{Disconnect, UnsubscribeCode},
@@ -17,7 +17,7 @@ use protocol::{
 use std::{
     collections::{HashMap, VecDeque},
     future::poll_fn,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
 use tokio::net::TcpStream;
@@ -76,6 +76,9 @@ pub struct Sent {
 pub struct Line {
     /// The socket.
     pub socket: TcpStream,
+    /// How what is the same for all clients is written to it by anybody, while nothing waits. `None`: by the connection's task
+    /// alone, since nothing is the same.
+    pub shared: Option<Wire>,
     /// What was written, to this client and to others.
     pub sent: Arc<Sent>,
 }
@@ -84,7 +87,7 @@ pub struct Line {
 pub struct Outbox {
     wire: Wire,
     bytes_max: usize,
-    line: Option<Line>,
+    line: OnceLock<Line>,
     state: Mutex<State>,
     /// Of the connection's task.
     waker: AtomicWaker,
@@ -116,13 +119,24 @@ impl Outbox {
     /// connection's task.
     #[must_use]
     pub fn new(wire: Wire, bytes_max: usize, line: Option<Line>) -> Outbox {
-        Outbox { wire, bytes_max, line, state: Mutex::default(), waker: AtomicWaker::new() }
+        Outbox {
+            wire,
+            bytes_max,
+            line: line.map_or_else(OnceLock::new, OnceLock::from),
+            state: Mutex::default(),
+            waker: AtomicWaker::new(),
+        }
+    }
+
+    /// The client's socket is there; what waits goes first. To be called once, if there was none from the beginning.
+    pub fn attach(&self, line: Line) {
+        _ = self.line.set(line);
     }
 
     /// The client's socket, for its task.
     #[must_use]
     pub fn socket(&self) -> Option<&TcpStream> {
-        self.line.as_ref().map(|line| &line.socket)
+        self.line.get().map(|line| &line.socket)
     }
 
     /// From now on everything waits, until [`Outbox::take`] finds nothing: what the connection's task is about to say goes out
@@ -143,8 +157,7 @@ impl Outbox {
         let mut state = self.state.lock();
         if let Some(item) = self.write_now(&state, item) {
             state.append(item, self);
-            drop(state);
-            self.wake();
+            self.wake_after(state);
         }
     }
 
@@ -157,44 +170,54 @@ impl Outbox {
         }
     }
 
-    /// The same of a batch, with one write.
-    pub fn broadcast_all(&self, batch: &Batch) {
-        let mut written = 0;
-        if let Some(line) = &self.line {
-            let state = self.state.lock();
-            if state.is_free() {
-                let bytes = batch.joined(self.wire);
-                written = line.socket.try_write(bytes).unwrap_or_default();
-                line.sent.bytes.inc_by(written as u64);
-                if written == bytes.len() {
-                    line.sent.messages.inc_by(batch.pushes().len() as u64);
-                    return;
-                }
-            }
+    /// Writes the newest state of a live channel, or appends it. One of the same channel that still waits gives way to it where
+    /// it stands: a counter's to the newer value, a roster's to a snapshot, since a diff cannot follow a diff that was dropped.
+    pub fn push_latest(&self, push: &Arc<Broadcast>) {
+        let mut state = self.state.lock();
+        match self.write_now(&state, Item::Broadcast(push.clone())) {
+            None => return,
+            Some(rest @ Item::Rest(_)) => state.append(rest, self),
+            Some(_) => state.append_latest(push, self),
         }
-        self.queue_from(batch, written);
+        self.wake_after(state);
     }
 
-    /// Queues what was not written of a batch.
-    fn queue_from(&self, batch: &Batch, mut written: usize) {
+    /// What [`Outbox::broadcast`] does, of a batch, with one write.
+    pub fn broadcast_all(&self, batch: &Batch) {
+        let mut state = self.state.lock();
+        let mut written = 0;
+        if let Some((line, wire)) = self.open_line().filter(|_| state.is_free()) {
+            let bytes = batch.joined(wire);
+            written = line.socket.try_write(bytes).unwrap_or_default();
+            line.sent.bytes.inc_by(written as u64);
+            if written == bytes.len() {
+                line.sent.messages.inc_by(batch.pushes().len() as u64);
+                return;
+            }
+        }
         for push in batch.pushes() {
-            let bytes = push.encoded(self.wire);
-            if written == 0 {
-                self.broadcast(push);
-            } else if written < bytes.len() {
-                self.push(Item::Rest(bytes.slice(written..)));
+            let bytes = push.encoded(self.open_line().map_or(self.wire, |(_, wire)| wire));
+            match written {
+                0 if push.kind.keeps_latest() => state.append_latest(push, self),
+                0 => state.append(Item::Broadcast(push.clone()), self),
+                _ if written < bytes.len() => state.append(Item::Rest(bytes.slice(written..)), self),
+                _ => {}
             }
             written = written.saturating_sub(bytes.len());
         }
+        self.wake_after(state);
+    }
+
+    /// The socket to which anybody may write, and how.
+    fn open_line(&self) -> Option<(&Line, Wire)> {
+        self.line.get().and_then(|line| Some((line, line.shared?)))
     }
 
     /// Writes an item if nothing is before it; returns what has to wait. A socket that is broken makes it wait: the connection's
     /// task finds out.
     fn write_now(&self, state: &State, item: Item) -> Option<Item> {
-        let (Some(line), Some(bytes)) = (&self.line, item.bytes(self.wire)) else { return Some(item) };
-        if !state.is_free() {
-            return Some(item);
-        }
+        let Some((line, wire)) = self.open_line().filter(|_| state.is_free()) else { return Some(item) };
+        let Some(bytes) = item.bytes(wire) else { return Some(item) };
         let Ok(written) = line.socket.try_write(bytes) else { return Some(item) };
         line.sent.bytes.inc_by(written as u64);
         if written < bytes.len() {
@@ -202,38 +225,6 @@ impl Outbox {
         }
         line.sent.messages.inc();
         None
-    }
-
-    /// Appends the newest state of a live channel. One of the same channel that still waits gives way to it where it
-    /// stands: a counter's to the newer value, a roster's to a snapshot, since a diff cannot follow a diff that was dropped.
-    pub fn push_latest(&self, push: &Arc<Broadcast>) {
-        let mut state = self.state.lock();
-        let Some(newest) = self.write_now(&state, Item::Broadcast(push.clone())) else { return };
-        if state.is_closed {
-            return;
-        }
-        // What has begun is not given way to.
-        let is_whole = !matches!(newest, Item::Rest(_));
-        let waiting = state.queue.as_ref().and_then(|queue| queue.waiting(&push.channel)).filter(|_| is_whole);
-        match (waiting, &mut state.queue) {
-            (Some(index), Some(queue)) => {
-                let newest = if push.kind == Kind::Counter { newest } else { Item::Snapshot(push.channel.clone()) };
-                queue.bytes -= queue.items[index].size(self.wire);
-                queue.bytes += newest.size(self.wire);
-                queue.items[index] = newest;
-                if queue.bytes > self.bytes_max {
-                    state.close(Disconnect::Slow);
-                }
-            }
-            _ => {
-                state.append(newest, self);
-                if is_whole && let Some(queue) = &mut state.queue {
-                    queue.mark_latest(&push.channel);
-                }
-            }
-        }
-        drop(state);
-        self.wake();
     }
 
     /// Asks something of the connection.
@@ -245,13 +236,17 @@ impl Outbox {
         } else {
             state.close(Disconnect::InsufficientState);
         }
-        drop(state);
-        self.wake();
+        self.wake_after(state);
     }
 
     /// Lets the connection's task look around.
     pub fn wake(&self) {
         self.waker.wake();
+    }
+
+    fn wake_after(&self, state: MutexGuard<'_, State>) {
+        drop(state);
+        self.wake();
     }
 
     /// Whether there is nothing to take; if so the task is woken when there is.
@@ -341,6 +336,28 @@ impl State {
         }
     }
 
+    /// Appends the newest state of a live channel, or puts it in the place of the one that waits.
+    fn append_latest(&mut self, push: &Arc<Broadcast>, outbox: &Outbox) {
+        let item = Item::Broadcast(push.clone());
+        match self.queue.as_mut().and_then(|queue| queue.waiting(&push.channel).map(|index| (queue, index))) {
+            Some((queue, index)) => {
+                let newest = if push.kind == Kind::Counter { item } else { Item::Snapshot(push.channel.clone()) };
+                queue.bytes += newest.size(outbox.wire);
+                queue.bytes -= queue.items[index].size(outbox.wire);
+                queue.items[index] = newest;
+                if queue.bytes > outbox.bytes_max {
+                    self.close(Disconnect::Slow);
+                }
+            }
+            None => {
+                self.append(item, outbox);
+                if let Some(queue) = self.queue.as_mut().filter(|_| !self.is_closed) {
+                    queue.latest.insert(push.channel.clone(), queue.taken + queue.items.len() as u64 - 1);
+                }
+            }
+        }
+    }
+
     /// Orders the end, and drops all but the rest of a message that was begun.
     fn close(&mut self, code: Disconnect) {
         self.is_closed = true;
@@ -355,13 +372,6 @@ impl Queue {
     fn waiting(&self, channel: &Channel) -> Option<usize> {
         let place = self.latest.get(channel)?.checked_sub(self.taken)?;
         usize::try_from(place).ok().filter(|index| *index < self.items.len())
-    }
-
-    /// The last item is the newest state of a channel.
-    fn mark_latest(&mut self, channel: &Channel) {
-        if let Some(last) = self.items.len().checked_sub(1) {
-            self.latest.insert(channel.clone(), self.taken + last as u64);
-        }
     }
 
     fn take(&mut self, batch: &mut Vec<Item>, bytes_wanted: usize, wire: Wire) {

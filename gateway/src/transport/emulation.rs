@@ -1,6 +1,6 @@
 //! I/O: the client protocol where WebSocket does not pass: a stream down, requests up. And its unidirectional form.
 
-use super::stream::{Framing, INBOUND_MAX, Stream};
+use super::stream::{INBOUND_MAX, Stream};
 use crate::{
     connection::{self, Opening},
     gateway::Gateway,
@@ -33,18 +33,18 @@ pub(crate) struct Options {
 
 /// `POST /connection/http_stream`: the body is the first frame.
 pub(crate) async fn http_stream(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
-    let framing = if is_binary(&headers) { Framing::Lengths } else { Framing::Lines };
-    emulated(gateway, framing, body)
+    let wire = if is_binary(&headers) { Wire::Protobuf } else { Wire::Json };
+    emulated(gateway, wire, body)
 }
 
 /// `GET /connection/sse?cf_connect=…`
 pub(crate) async fn sse_get(State(gateway): State<Arc<Gateway>>, Query(options): Query<Options>) -> Response<Body> {
-    emulated(gateway, Framing::Data(Wire::Json), options.cf_connect.into())
+    emulated(gateway, Wire::JsonData, options.cf_connect.into())
 }
 
 /// `POST /connection/sse`
 pub(crate) async fn sse_post(State(gateway): State<Arc<Gateway>>, body: Bytes) -> Response<Body> {
-    emulated(gateway, Framing::Data(Wire::Json), body)
+    emulated(gateway, Wire::JsonData, body)
 }
 
 /// `GET /connection/uni_sse?cf_connect=…`
@@ -70,11 +70,11 @@ pub(crate) async fn forward(State(gateway): State<Arc<Gateway>>, headers: Header
     (status, format!("{why}\n")).into_response()
 }
 
-fn emulated(gateway: Arc<Gateway>, framing: Framing, first: Bytes) -> Response<Body> {
+fn emulated(gateway: Arc<Gateway>, wire: Wire, first: Bytes) -> Response<Body> {
     let (inbound, frames) = mpsc::channel(INBOUND_MAX);
-    let (stream, response) = Stream::new(&gateway, framing, Some(frames));
+    let (stream, entrance) = Stream::new(&gateway, wire, Some(frames));
     tokio::spawn(connection::run(gateway, stream, Opening { inbound: Some(inbound), first: Some(first), ..Opening::default() }));
-    response
+    entrance.response(Some(wire))
 }
 
 fn unidirectional(gateway: Arc<Gateway>, connect: &[u8]) -> Response<Body> {
@@ -84,10 +84,10 @@ fn unidirectional(gateway: Arc<Gateway>, connect: &[u8]) -> Response<Body> {
         Err(error) => return (StatusCode::BAD_REQUEST, format!("malformed connect request: {error}\n")).into_response(),
     };
     let command = Command { id: 1, connect: Some(connect), ..Command::default() };
-    let (stream, response) = Stream::new(&gateway, Framing::Data(Wire::BareJson), None);
+    let (stream, entrance) = Stream::new(&gateway, Wire::BareJson, None);
     let first = Some(frame::encode(Format::Json, &command));
     tokio::spawn(connection::run(gateway, stream, Opening { unidirectional: true, first, ..Opening::default() }));
-    response
+    entrance.response(Some(Wire::BareJson))
 }
 
 /// In JSON the commands are the text of a string.

@@ -2,11 +2,12 @@
 //! `PUT /v1/channels/{channel}/subscriptions` for callers that can set headers. See the EventSource chapter of the
 //! HTML standard (9.2, server-sent events).
 
-use super::stream::{Framing, Stream};
+use super::stream::Stream;
 use crate::{
     api::error::ApiError,
     connection::{self, Opening, Verdict},
     gateway::Gateway,
+    hub::broadcast::Wire,
 };
 use axum::{
     body::Body,
@@ -75,14 +76,14 @@ async fn events(gateway: Arc<Gateway>, names: Vec<String>, token: String, last_e
     });
     let connect = ConnectRequest { token, subs: subs.collect(), ..ConnectRequest::default() };
     let command = Command { id: 1, connect: Some(connect), ..Command::default() };
-    let positions = channels.into_iter().map(|channel| (channel, None)).collect();
-    let (stream, response) = Stream::new(&gateway, Framing::Events(positions), None);
+    let (stream, entrance) = Stream::of_events(&gateway, channels);
     let (verdict, heard) = oneshot::channel();
     let opening =
         Opening { unidirectional: true, first: Some(frame::encode(Format::Json, &command)), verdict: Some(verdict), ..Opening::default() };
     tokio::spawn(connection::run(gateway, stream, opening));
     match heard.await {
-        Ok(Verdict::Accepted) => Ok(response),
+        // What a token grants besides has no place in the ids, so that they are the same for all only where it grants nothing.
+        Ok(Verdict::Accepted { channels }) => Ok(entrance.response((names.len() == 1 && channels == 1).then_some(Wire::EventWithId))),
         // The only status that tells an EventSource not to come back.
         Ok(Verdict::Refused(ErrorCode::TokenExpired)) => Ok(StatusCode::NO_CONTENT.into_response()),
         Ok(Verdict::Refused(code)) => Err(code.into()),

@@ -3,6 +3,7 @@
 pub mod emulation;
 pub mod events;
 pub mod guard;
+mod socket;
 pub mod stream;
 pub mod websocket;
 

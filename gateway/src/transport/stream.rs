@@ -1,13 +1,19 @@
-//! I/O: a response body that never ends: http_stream, SSE and EventSource. Frames from the client, if any, come from
-//! other requests through a bounded queue.
+//! I/O: a response that never ends: http_stream, SSE and EventSource. Its connection begins before its head is written, since
+//! the head may depend on how the connect request fares; its socket comes with the head. Frames from the client, if any, come
+//! from other requests through a bounded queue.
 
-use super::{Gone, Received, Transport};
+use super::{
+    Gone, Received, Transport,
+    socket::{CLOSE_TIMEOUT, Socket, joined},
+};
 use crate::{
     gateway::Gateway,
     hub::{
-        broadcast::{Broadcast, Kind, Wire},
-        outbox::{Item, Outbox},
+        broadcast::{Broadcast, Wire},
+        outbox::{Item, Line, Outbox, Sent},
     },
+    replies,
+    takeover::Takeover,
 };
 use axum::{
     body::Body,
@@ -15,187 +21,148 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use presence::Departure;
-use protocol::{
-    code::Disconnect,
-    frame::{self, Format},
-    message::{Push, Reply},
-    name::Channel,
-};
+use protocol::{code::Disconnect, name::Channel};
 use std::{
-    fmt::Write,
+    future::poll_fn,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
-/// Chunks between the connection's task and the HTTP server; a full queue makes the connection wait.
-const CHUNKS_MAX: usize = 4;
 /// Frames from `POST /emulation` that wait; at the bound the request is answered 503.
 pub(crate) const INBOUND_MAX: usize = 16;
 /// Milliseconds after which a browser reconnects an EventSource.
 const RETRY_MS: u64 = 1000;
 
-/// How messages are told apart in the body.
-#[derive(Clone, Debug)]
-pub(crate) enum Framing {
-    /// JSON, a newline behind each message.
-    Lines,
-    /// Protobuf, each message behind its length.
-    Lengths,
-    /// `data:` lines of server-sent events with replies or bare pushes.
-    Data(Wire),
-    /// Named events with ids, for EventSource; positions in the order of the request's channels.
-    Events(Vec<(Channel, Option<String>)>),
-}
-
 /// The connection's side of a streaming response.
 pub(crate) struct Stream {
-    framing: Framing,
-    outbox: Arc<Outbox>,
-    body: mpsc::Sender<Bytes>,
-    gone: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    socket: Socket,
+    /// Brings the socket once the head is written.
+    arriving: Option<oneshot::Receiver<Line>>,
     inbound: Option<mpsc::Receiver<Bytes>>,
+    /// Of an EventSource, where it stands in the channels of its request, in their order.
+    places: Box<[(Channel, Option<String>)]>,
 }
 
-impl Stream {
-    /// The two ends of a stream: the transport and the response.
-    pub(crate) fn new(gateway: &Gateway, framing: Framing, inbound: Option<mpsc::Receiver<Bytes>>) -> (Stream, Response<Body>) {
-        let (body, chunks) = mpsc::channel(CHUNKS_MAX);
-        let content_type = match framing {
-            Framing::Lines => "application/json",
-            Framing::Lengths => "application/octet-stream",
-            Framing::Data(_) | Framing::Events(_) => "text/event-stream",
+/// The side of HTTP: makes the response. Dropped, it ends the connection.
+pub(crate) struct Entrance {
+    wire: Wire,
+    sent: Arc<Sent>,
+    arrived: oneshot::Sender<Line>,
+}
+
+impl Entrance {
+    /// The response. Anybody may write to it what is encoded for `shared`; `None`: its connection's task alone.
+    pub(crate) fn response(self, shared: Option<Wire>) -> Response<Body> {
+        let Entrance { wire, sent, arrived } = self;
+        let (content_type, opening) = match wire {
+            Wire::Protobuf => ("application/octet-stream", Bytes::new()),
+            Wire::JsonData | Wire::BareJson => ("text/event-stream", Bytes::from_static(b"\r\n")),
+            Wire::Event | Wire::EventWithId => ("text/event-stream", format!("retry: {RETRY_MS}\n\n").into()),
+            _ => ("application/json", Bytes::new()),
         };
-        if let Some(opening) = framing.opening() {
-            // The queue is empty, so that there is room.
-            let _ = body.try_send(opening);
-        }
-        let stream = futures_util::stream::unfold(chunks, |mut chunks| async move {
-            chunks.recv().await.map(|chunk| (Ok::<_, std::convert::Infallible>(chunk), chunks))
-        });
-        let mut response = Response::new(Body::from_stream(stream));
+        let mut response = Response::new(Body::empty());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, no-transform, must-revalidate"));
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-        let outbox = Arc::new(Outbox::new(framing.wire(), gateway.settings.outbox_bytes_max, None));
-        let watched = body.clone();
-        let gone = Box::pin(async move { watched.closed().await });
-        (Stream { framing, outbox, body, gone, inbound }, response)
+        // What a client sends behind its request is nothing that we read.
+        Takeover::after(response, opening, move |socket, _| drop(arrived.send(Line { socket, shared, sent })))
+    }
+}
+
+impl Stream {
+    /// The two sides of a stream of messages as they are on `wire`.
+    pub(crate) fn new(gateway: &Gateway, wire: Wire, inbound: Option<mpsc::Receiver<Bytes>>) -> (Stream, Entrance) {
+        let (arrived, arriving) = oneshot::channel();
+        let outbox = Arc::new(Outbox::new(wire, gateway.settings.outbox_bytes_max, None));
+        let stream = Stream { socket: Socket::new(outbox), arriving: Some(arriving), inbound, places: Box::default() };
+        (stream, Entrance { wire, sent: gateway.metrics.sent.clone(), arrived })
     }
 
-    async fn write(&self, chunk: Bytes) -> Result<(), Gone> {
-        self.body.send(chunk).await.map_err(|_| Gone)
+    /// Of a stream of named events with ids, for EventSource.
+    pub(crate) fn of_events(gateway: &Gateway, channels: Vec<Channel>) -> (Stream, Entrance) {
+        let (stream, entrance) = Stream::new(gateway, Wire::Event, None);
+        (Stream { places: channels.into_iter().map(|channel| (channel, None)).collect(), ..stream }, entrance)
+    }
+
+    /// What is written of `items`.
+    fn bytes(&mut self, items: &[Item]) -> Bytes {
+        let wire = self.socket.outbox().wire();
+        if self.places.is_empty() {
+            return joined(items, wire);
+        }
+        let mut all = BytesMut::new();
+        for item in items {
+            if let Item::Broadcast(broadcast) = item {
+                all.extend_from_slice(&self.advance(broadcast));
+            }
+            all.extend_from_slice(item.bytes(wire).unwrap_or(&Bytes::new()));
+        }
+        all.freeze()
+    }
+
+    /// Notes the place of a push and says the id that holds the places in all channels; nothing for channels that only the token
+    /// names.
+    fn advance(&mut self, broadcast: &Broadcast) -> Vec<u8> {
+        let Some((_, place)) = self.places.iter_mut().find(|(channel, _)| *channel == broadcast.channel) else { return Vec::new() };
+        if !broadcast.epoch.is_empty() {
+            *place = Some(broadcast.place());
+        }
+        let places: Vec<&str> = self.places.iter().map(|(_, place)| place.as_deref().unwrap_or_default()).collect();
+        broadcast.id_line(&places.join(","))
+    }
+}
+
+impl Stream {
+    /// Waits for the socket, if it has not come yet; false if it does not.
+    fn poll_arrival(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        let Some(arriving) = &mut self.arriving else { return Poll::Ready(true) };
+        let line = ready!(Pin::new(arriving).poll(context));
+        self.arriving = None;
+        Poll::Ready(line.map(|line| self.socket.outbox().attach(line)).is_ok())
+    }
+
+    async fn arrival(&mut self) -> Result<(), Gone> {
+        if poll_fn(|context| self.poll_arrival(context)).await { Ok(()) } else { Err(Gone) }
     }
 }
 
 impl Transport for Stream {
     fn outbox(&self) -> &Arc<Outbox> {
-        &self.outbox
+        self.socket.outbox()
     }
 
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Received> {
-        if self.gone.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Received::Gone(Departure::Dropped));
+        if let Some(inbound) = &mut self.inbound
+            && let Poll::Ready(frame) = inbound.poll_recv(context)
+        {
+            return Poll::Ready(frame.map_or(Received::Gone(Departure::Dropped), Received::Frame));
         }
-        let Some(inbound) = &mut self.inbound else { return Poll::Pending };
-        inbound.poll_recv(context).map(|frame| frame.map_or(Received::Gone(Departure::Dropped), Received::Frame))
+        // It is read only to see its end.
+        while ready!(self.poll_arrival(context)) && ready!(self.socket.poll_read(context, |_| {})) {}
+        Poll::Ready(Received::Gone(Departure::Dropped))
     }
 
     async fn take_leave(&mut self) {}
 
     async fn send(&mut self, items: &[Item]) -> Result<(), Gone> {
-        let wire = self.framing.wire();
-        let mut chunk = BytesMut::new();
-        for item in items {
-            self.framing.append(item, wire, &mut chunk);
-        }
-        self.write(chunk.freeze()).await
+        self.arrival().await?;
+        let bytes = self.bytes(items);
+        self.socket.write(bytes).await
     }
 
     async fn close(&mut self, code: Disconnect) {
-        let farewell = self.framing.farewell(code);
-        // A body that takes nothing more is closed by dropping it.
-        let _ = self.body.try_send(farewell);
-    }
-}
-
-impl Framing {
-    fn wire(&self) -> Wire {
-        match self {
-            Framing::Lines => Wire::Json,
-            Framing::Lengths => Wire::Protobuf,
-            Framing::Data(wire) => *wire,
-            Framing::Events(_) => Wire::Event,
-        }
-    }
-
-    fn opening(&self) -> Option<Bytes> {
-        match self {
-            Framing::Lines | Framing::Lengths => None,
-            Framing::Data(_) => Some(Bytes::from_static(b"\r\n")),
-            Framing::Events(_) => Some(format!("retry: {RETRY_MS}\n\n").into()),
-        }
-    }
-
-    fn append(&mut self, item: &Item, wire: Wire, chunk: &mut BytesMut) {
-        let Some(bytes) = item.bytes(wire) else { return };
-        match self {
-            Framing::Lines => chunk.extend([bytes, &b"\n"[..]].concat()),
-            Framing::Lengths => chunk.extend_from_slice(bytes),
-            Framing::Data(_) => chunk.extend([b"data: ", &bytes[..], b"\n\n"].concat()),
-            Framing::Events(positions) => {
-                if let Item::Broadcast(broadcast) = item
-                    && let Some(id) = advance(positions, broadcast)
-                {
-                    chunk.extend_from_slice(id.as_bytes());
-                    if broadcast.kind == Kind::Position {
-                        chunk.extend_from_slice(b"\n");
-                    }
-                }
-                chunk.extend_from_slice(bytes);
+        let farewell = replies::farewell(self.socket.outbox().wire(), code);
+        let closed = async {
+            if self.arrival().await.is_ok() && self.socket.say_last(&farewell).await.is_ok() {
+                self.socket.discard();
             }
-        }
+        };
+        _ = timeout(CLOSE_TIMEOUT, closed).await;
     }
-
-    /// The last words: a disconnect push, or the events that an EventSource can hear.
-    fn farewell(&self, code: Disconnect) -> Bytes {
-        let push = Push { disconnect: Some(code.to_message()), ..Push::default() };
-        let reply = Reply { push: Some(push.clone()), ..Reply::default() };
-        let mut chunk = BytesMut::new();
-        match self {
-            Framing::Lines => {
-                chunk.extend_from_slice(&frame::encode(Format::Json, &reply));
-                chunk.extend_from_slice(b"\n");
-            }
-            Framing::Lengths => chunk.extend_from_slice(&frame::encode(Format::Protobuf, &reply)),
-            Framing::Data(wire) => {
-                let json = if *wire == Wire::BareJson { frame::encode(Format::Json, &push) } else { frame::encode(Format::Json, &reply) };
-                chunk.extend([b"data: ", &json[..], b"\n\n"].concat());
-            }
-            Framing::Events(_) if code == Disconnect::ConnectionExpired => chunk.extend_from_slice(b"event: expired\ndata: {}\n\n"),
-            Framing::Events(_) => {
-                let json = frame::encode(Format::Json, &code.to_message());
-                chunk.extend([b"event: disconnect\ndata: ", &json[..], b"\n\n"].concat());
-            }
-        }
-        chunk.freeze()
-    }
-}
-
-/// Notes the place of a publication and says the `id:` line that holds the places in all channels.
-fn advance(positions: &mut [(Channel, Option<String>)], broadcast: &Broadcast) -> Option<String> {
-    if broadcast.epoch.is_empty() {
-        return None;
-    }
-    let (_, position) = positions.iter_mut().find(|(channel, _)| *channel == broadcast.channel)?;
-    *position = Some(format!("{}.{}", broadcast.epoch, broadcast.offset));
-    let mut id = String::from("id: ");
-    for (index, (_, position)) in positions.iter().enumerate() {
-        let comma = if index == 0 { "" } else { "," };
-        let _ = write!(id, "{comma}{}", position.as_deref().unwrap_or_default());
-    }
-    id.push('\n');
-    Some(id)
 }

@@ -2,7 +2,10 @@
 
 pub(crate) mod frames;
 
-use super::{Gone, Received, Transport};
+use super::{
+    Gone, Received, Transport,
+    socket::{CLOSE_TIMEOUT, Socket, joined},
+};
 use crate::{
     connection::{self, Opening},
     gateway::Gateway,
@@ -10,6 +13,7 @@ use crate::{
         broadcast::Wire,
         outbox::{Item, Line, Outbox},
     },
+    takeover::Takeover,
 };
 use axum::{
     body::Body,
@@ -17,37 +21,24 @@ use axum::{
     http::{HeaderMap, HeaderValue, Response, StatusCode, header},
     response::IntoResponse,
 };
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use frames::{Reader, Said, Violation};
-use hyper::upgrade::Parts;
-use hyper_util::rt::TokioIo;
 use presence::Departure;
 use protocol::{code::Disconnect, frame::Format};
 use serde::Deserialize;
 use std::{
-    cell::RefCell,
     collections::VecDeque,
     future::poll_fn,
-    io::ErrorKind,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{handshake::server::create_response_with_body, protocol::frame::coding::CloseCode};
 
-/// Bytes read from a socket at once, into a buffer that all connections of a thread share.
-const READ_BYTES: usize = 64 * 1024;
-/// How long a client may take to answer our close frame.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The subprotocol of the binary form.
 const PROTOBUF_SUBPROTOCOL: &str = "centrifuge-protobuf";
 /// The subprotocol of the text form, which is also spoken without any.
 const JSON_SUBPROTOCOL: &str = "centrifuge-json";
-
-thread_local! {
-    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
-}
 
 /// The query of `/connection/websocket`.
 #[derive(Deserialize)]
@@ -59,7 +50,7 @@ pub(crate) struct Options {
 }
 
 /// `GET /connection/websocket`
-pub(crate) async fn upgrade(State(gateway): State<Arc<Gateway>>, Query(options): Query<Options>, mut request: Request) -> Response<Body> {
+pub(crate) async fn upgrade(State(gateway): State<Arc<Gateway>>, Query(options): Query<Options>, request: Request) -> Response<Body> {
     let (format, subprotocol) = negotiate(&options, request.headers());
     let head = {
         let mut head = axum::http::Request::new(());
@@ -76,27 +67,19 @@ pub(crate) async fn upgrade(State(gateway): State<Arc<Gateway>>, Query(options):
         response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
     }
     let native_ping = options.cf_ws_frame_ping_pong.as_deref() == Some("true");
-    let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        let Ok(upgraded) = upgrade.await else { return };
-        // Nothing of hyper stays: the socket itself comes back.
-        let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
-        let transport = WebSocket::new(&gateway, io.into_inner(), &read_buf, format);
-        drop(read_buf);
-        connection::run(gateway, transport, Opening { native_ping, ..Opening::default() }).await;
-    });
-    response
+    Takeover::after(response, Bytes::new(), move |socket, read_already| {
+        let transport = WebSocket::new(&gateway, socket, read_already, format);
+        tokio::spawn(connection::run(gateway, transport, Opening { native_ping, ..Opening::default() }));
+    })
 }
 
 /// A connection over WebSocket. Between two messages it holds nothing.
 struct WebSocket {
-    outbox: Arc<Outbox>,
+    socket: Socket,
     /// Bytes in one message.
     message_bytes_max: usize,
     /// While there is more than whole messages that were received.
     input: Option<Box<Input>>,
-    /// What is being written.
-    unsent: Bytes,
 }
 
 /// What the client sent.
@@ -116,91 +99,56 @@ enum End {
     Violation(Violation),
 }
 
+impl Input {
+    /// Reads on, or begins to.
+    fn read(input: &mut Option<Box<Input>>, message_bytes_max: usize, bytes: &[u8]) {
+        let fresh = || Box::new(Input { reader: Reader::new(message_bytes_max), said: VecDeque::new(), end: None });
+        let Input { reader, said, end } = &mut **input.get_or_insert_with(fresh);
+        if let Err(violation) = reader.read(bytes, said) {
+            *end = Some(End::Violation(violation));
+        }
+    }
+
+    /// Whether what the client says last has come; forgets what it said before.
+    fn is_over(&mut self) -> bool {
+        let is_over = self.end.is_some() || self.said.iter().any(|said| matches!(said, Said::Close(_)));
+        self.said.clear();
+        is_over
+    }
+}
+
 impl WebSocket {
     fn new(gateway: &Gateway, socket: TcpStream, read_already: &[u8], format: Format) -> WebSocket {
         let wire = if format == Format::Protobuf { Wire::ProtobufFrames } else { Wire::JsonFrames };
-        let line = Line { socket, sent: gateway.metrics.sent.clone() };
+        let line = Line { socket, shared: Some(wire), sent: gateway.metrics.sent.clone() };
         let outbox = Arc::new(Outbox::new(wire, gateway.settings.outbox_bytes_max, Some(line)));
-        let mut transport = WebSocket { outbox, message_bytes_max: gateway.settings.message_bytes_max, input: None, unsent: Bytes::new() };
-        transport.read(read_already);
+        let mut transport = WebSocket { socket: Socket::new(outbox), message_bytes_max: gateway.settings.message_bytes_max, input: None };
+        if !read_already.is_empty() {
+            Input::read(&mut transport.input, transport.message_bytes_max, read_already);
+        }
         transport
-    }
-
-    fn read(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        let most = self.message_bytes_max;
-        let input = self.input.get_or_insert_with(|| Box::new(Input { reader: Reader::new(most), said: VecDeque::new(), end: None }));
-        if let Err(violation) = input.reader.read(bytes, &mut input.said) {
-            input.end = Some(End::Violation(violation));
-        }
     }
 
     /// Reads what is there, or waits; false at the end of the connection.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<bool> {
-        let outbox = self.outbox.clone();
-        let Some(socket) = outbox.socket() else { return Poll::Ready(false) };
-        loop {
-            if ready!(socket.poll_read_ready(context)).is_err() {
-                return Poll::Ready(false);
-            }
-            let read = BUFFER.with_borrow_mut(|buffer| {
-                let read = socket.try_read(buffer);
-                self.read(&buffer[..*read.as_ref().unwrap_or(&0)]);
-                read
-            });
-            match read {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(read.is_ok_and(|read| read > 0)),
-            }
-        }
-    }
-
-    async fn write(&mut self) -> Result<(), Gone> {
-        let outbox = self.outbox.clone();
-        let socket = outbox.socket().ok_or(Gone)?;
-        while !self.unsent.is_empty() {
-            match socket.try_write(&self.unsent) {
-                Ok(0) => return Err(Gone),
-                Ok(written) => self.unsent.advance(written),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => socket.writable().await.map_err(|_| Gone)?,
-                Err(_) => return Err(Gone),
-            }
-        }
-        Ok(())
-    }
-
-    /// Says the last word. Nothing else is written from here on.
-    async fn say_last(&mut self, close_frame: Bytes) -> Result<(), Gone> {
-        // What had begun to go out ends first: a part of it that waits, or what was being written.
-        let begun = self.outbox.close().unwrap_or_default();
-        self.unsent = [std::mem::take(&mut self.unsent), begun, close_frame].concat().into();
-        self.write().await
+        let WebSocket { socket, message_bytes_max, input } = self;
+        socket.poll_read(context, |bytes| Input::read(input, *message_bytes_max, bytes))
     }
 
     /// Sends a close frame and reads until the client's answer.
     async fn close_with(&mut self, code: u16, reason: &'static str) {
         let closed = async {
-            if self.say_last(frames::close(Some(code), reason)).await.is_ok() {
-                while !self.has_answered() && poll_fn(|context| self.poll_read(context)).await {}
+            if self.socket.say_last(&frames::close(Some(code), reason)).await.is_ok() {
+                while !self.input.as_mut().is_some_and(|input| input.is_over()) && poll_fn(|context| self.poll_read(context)).await {}
             }
         };
         _ = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
-    }
-
-    /// Whether what the client said last has come; forgets what it said before.
-    fn has_answered(&mut self) -> bool {
-        let Some(input) = &mut self.input else { return false };
-        let is_over = input.end.is_some() || input.said.iter().any(|said| matches!(said, Said::Close(_)));
-        input.said.clear();
-        is_over
     }
 }
 
 impl Transport for WebSocket {
     fn outbox(&self) -> &Arc<Outbox> {
-        &self.outbox
+        self.socket.outbox()
     }
 
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Received> {
@@ -229,7 +177,7 @@ impl Transport for WebSocket {
     async fn take_leave(&mut self) {
         match self.input.as_ref().and_then(|input| input.end) {
             Some(End::Farewell(code)) => {
-                _ = tokio::time::timeout(CLOSE_TIMEOUT, self.say_last(frames::close(code, ""))).await;
+                _ = tokio::time::timeout(CLOSE_TIMEOUT, self.socket.say_last(&frames::close(code, ""))).await;
             }
             Some(End::Violation(violation)) => {
                 let (code, reason) = violation.parts();
@@ -240,21 +188,8 @@ impl Transport for WebSocket {
     }
 
     async fn send(&mut self, items: &[Item]) -> Result<(), Gone> {
-        let wire = self.outbox.wire();
-        let mut messages = items.iter().filter_map(|item| item.bytes(wire));
-        self.unsent = match (messages.next(), messages.next()) {
-            (None, _) => return Ok(()),
-            (Some(only), None) => only.clone(),
-            (Some(first), Some(second)) => [first, second]
-                .into_iter()
-                .chain(messages)
-                .fold(BytesMut::new(), |mut all, message| {
-                    all.extend_from_slice(message);
-                    all
-                })
-                .freeze(),
-        };
-        self.write().await
+        let bytes = joined(items, self.socket.outbox().wire());
+        self.socket.write(bytes).await
     }
 
     async fn close(&mut self, code: Disconnect) {
