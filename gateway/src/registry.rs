@@ -47,6 +47,7 @@ struct Tables {
 /// The connections of one user, mostly one.
 enum Connections {
     One(ConnectionId),
+    #[allow(clippy::box_collection)] // a set takes three times the room that one id needs
     Many(Box<HashSet<ConnectionId>>),
 }
 

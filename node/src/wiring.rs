@@ -73,7 +73,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         Some(etcd) if config.node.roles.coordinator => Some(ring::coordinator(&config, &node, etcd, access.clone(), &data_dir, &registry)?),
         _ => None,
     };
-    let hub = Arc::new(Hub::default());
+    let hub = Arc::new(Hub::new(config.namespaces.clone(), clock::now));
     let ring = match (&etcd, addresses.client) {
         (Some(etcd), Some(address)) => {
             let me = (node.as_str(), address.to_string());

@@ -182,7 +182,7 @@ impl World {
             let num_clients = u32::try_from(presence.clients.len()).unwrap();
             let status = presence.clients.iter().map(|client| client.1.clone()).find(|status| !status.is_empty());
             let (conn_info, chan_info, status) = ("{}".into(), "0".into(), status.unwrap_or_default().into());
-            let member = Arc::new(Member::new(client.into(), user, About { conn_info, chan_info, status }));
+            let member = Arc::new(Member::new(client, user, About { conn_info, chan_info, status }));
             (key.clone(), Entry::new(member.clone(), num_clients, Some(member)))
         };
         self.members.iter().map(entry).collect()

@@ -17,6 +17,8 @@ const PORTS_TRIED_MAX: usize = 10;
 /// Lines of its log that a server prints when its test fails.
 const LOG_LINES_SHOWN: usize = 60;
 const LOG_FILE: &str = "log";
+/// What a server logs once it listens.
+const LISTENS: &str = "Ready to accept connections";
 const RDB_FILE: &str = "dump.rdb";
 
 /// What a server finds when it comes back.
@@ -141,6 +143,10 @@ impl RedisServer {
         eventually(PATIENCE, async || {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(Err(anyhow::anyhow!("redis-server ended with {status}")));
+            }
+            if !self.log().contains(LISTENS) {
+                // What answers meanwhile may be another server, which took the port first.
+                bail!("it does not listen yet");
             }
             match self.cli(&["PING"]).await.context("PING")? {
                 Reply::Text(pong) if pong == "PONG" => anyhow::Ok(Ok(())),

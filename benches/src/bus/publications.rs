@@ -15,7 +15,7 @@ use protocol::{
     counting::{Ack, CounterType},
     message::StreamPosition,
     name::Channel,
-    namespace::{Grant, Grants, Namespace},
+    namespace::{Grant, Grants, Namespace, Namespaces},
 };
 use ring_coordinator::{
     document::{Document, Layout, Node},
@@ -199,7 +199,7 @@ async fn all_delivered(
 
 /// A gateway's bus with its hub.
 fn gateway(name: &str, ring: &Arc<View>, tasks: &mut JoinSet<()>) -> anyhow::Result<(Arc<RedisBus>, Arc<Hub>)> {
-    let (hub, registry) = (Arc::new(Hub::default()), prometheus::Registry::new());
+    let (hub, registry) = (Arc::new(Hub::new(Namespaces::new(namespace(0), []), now)), prometheus::Registry::new());
     let config = NodesConfig { gateway: name.to_owned(), access: Access::default(), scripts: scripts(), clock, random_u64 };
     let (nodes, hearing) = Nodes::new(config, &registry)?;
     let bus = Arc::new(RedisBus::new(name, hub.clone(), nodes, clock, random_u64, &registry)?);

@@ -5,115 +5,102 @@
 pub mod batch;
 pub mod broadcast;
 pub mod outbox;
+mod pace;
+mod place;
 pub mod topic;
 
 #[cfg(test)]
 mod tests;
 
-use batch::Batch;
 use broadcast::Broadcast;
 use outbox::Outbox;
+use pace::{Pace, Turn};
 use parking_lot::Mutex;
-use protocol::{message::StreamPosition, name::Channel};
+use place::{Entry, Place};
+use protocol::{message::StreamPosition, name::Channel, namespace::Namespaces, time::Clock};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
-use tokio::{sync::Notify, task::yield_now};
-use topic::{ConnectionId, HoldOverflow, Topic};
+use tokio::{sync::Notify, task::yield_now, time::timeout};
+use topic::{ConnectionId, HoldOverflow};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Locks that share the channels between them.
 const SHARDS: usize = 64;
-/// Pushes that may wait in one channel; whoever delivers one more writes them out himself, and so is held up.
-const WAITING_MAX: usize = 1_024;
-/// Subscribers who are written to under one lock; others who come and go wait for so many writes.
-const STEP: usize = 256;
+/// How long the hub waits for work before it looks whether some is due.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// The local subscribers of every channel.
 pub struct Hub {
+    clock: Clock,
+    namespaces: Namespaces,
     shards: Vec<Mutex<HashMap<Channel, Arc<Place>>>>,
-    /// Channels into which something was delivered, each once.
+    /// Channels into which something was delivered, each once, here or in `later`.
     dirty: Mutex<VecDeque<Arc<Place>>>,
+    /// Those of namespaces that gather, by when they are due on the monotonic clock.
+    later: Mutex<BTreeMap<(u64, Channel), Arc<Place>>>,
     work: Notify,
 }
 
-/// One channel.
-struct Place {
-    channel: Channel,
-    waiting: Mutex<Waiting>,
-    /// Held while subscribers are written to, so that the order of what was delivered is the order of writing.
-    writing: Mutex<()>,
-    topic: Mutex<Table>,
-}
-
-#[derive(Default)]
-struct Waiting {
-    entries: Vec<Entry>,
-    /// It stands among the dirty ones, or is being written out.
-    is_dirty: bool,
-}
-
-enum Entry {
-    Push(Arc<Broadcast>),
-    Lose(StreamPosition),
-}
-
-#[derive(Default)]
-struct Table {
-    topic: Topic,
-    /// It was empty, and is not in the hub any more.
-    is_gone: bool,
-}
-
-impl Default for Hub {
-    fn default() -> Hub {
-        Hub { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), dirty: Mutex::default(), work: Notify::new() }
-    }
-}
-
 impl Hub {
+    /// Without subscribers. The `namespaces` say how long publications are gathered.
+    #[must_use]
+    pub fn new(namespaces: Namespaces, clock: Clock) -> Hub {
+        Hub {
+            clock,
+            namespaces,
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            dirty: Mutex::default(),
+            later: Mutex::default(),
+            work: Notify::new(),
+        }
+    }
+
     /// Writes what was delivered, for ever. Several may run at once, and each takes another channel.
     pub async fn run(&self) {
         loop {
-            self.work.notified().await;
-            // Whoever else is ready to deliver does so first.
-            yield_now().await;
+            let next_ms = self.release();
             while self.flush_one() {
+                yield_now().await;
+            }
+            let pause = next_ms.map_or(IDLE, |next_ms| Duration::from_millis(next_ms.saturating_sub(self.now_ms())));
+            if timeout(pause, self.work.notified()).await.is_ok() {
+                // Whoever else is ready to deliver does so first.
                 yield_now().await;
             }
         }
     }
 
-    /// Writes everything that was delivered.
+    /// Writes everything that was delivered and is due.
     pub fn flush(&self) {
+        self.release();
         while self.flush_one() {}
     }
 
     /// Adds a subscriber whose gate is closed until [`Hub::open`].
     pub fn add(&self, channel: &Channel, connection: ConnectionId, outbox: Arc<Outbox>, join_leave: bool) {
         loop {
-            let place = self.shard(channel).lock().entry(channel.clone()).or_insert_with(|| Arc::new(Place::new(channel))).clone();
-            place.catch_up();
-            let mut table = place.topic.lock();
-            if !table.is_gone {
-                return table.topic.add(connection, outbox, join_leave);
+            let place = self.shard(channel).lock().entry(channel.clone()).or_insert_with(|| self.new_place(channel)).clone();
+            place.catch_up(self.now_ms());
+            if place.add(connection, &outbox, join_leave) {
+                return;
             }
         }
     }
 
-    /// Opens a subscriber's gate after its reply is in the outbox; see [`Topic::open`].
+    /// Opens a subscriber's gate after its reply is in the outbox; see [`topic::Topic::open`].
     pub fn open(&self, channel: &Channel, connection: ConnectionId, after: StreamPosition) -> Result<(), HoldOverflow> {
-        self.place(channel).map_or(Ok(()), |place| place.topic.lock().topic.open(connection, after))
+        self.place(channel).map_or(Ok(()), |place| place.open(connection, after))
     }
 
     /// Removes a subscriber; says whether it was there.
     pub fn remove(&self, channel: &Channel, connection: ConnectionId) -> bool {
         let Some(place) = self.place(channel) else { return false };
-        place.catch_up();
-        let mut table = place.topic.lock();
-        let was_there = table.topic.remove(connection);
-        if table.topic.is_empty() && !std::mem::replace(&mut table.is_gone, true) {
+        place.catch_up(self.now_ms());
+        let (was_there, is_over) = place.remove(connection);
+        if is_over {
             self.shard(channel).lock().remove(channel);
         }
         was_there
@@ -126,7 +113,7 @@ impl Hub {
         }
     }
 
-    /// Tells the channel's subscribers that publications were lost; see [`Topic::lose`].
+    /// Tells the channel's subscribers that publications were lost; see [`topic::Topic::lose`].
     pub fn lose(&self, channel: &Channel, position: &StreamPosition) {
         if let Some(place) = self.place(channel) {
             self.append(place, Entry::Lose(position.clone()));
@@ -142,7 +129,7 @@ impl Hub {
     /// How many are subscribed here.
     #[must_use]
     pub fn subscribers(&self, channel: &Channel) -> usize {
-        self.place(channel).map_or(0, |place| place.topic.lock().topic.len())
+        self.place(channel).map_or(0, |place| place.subscribers())
     }
 
     /// Channels with local subscribers and how many each has, those that `wanted` admits.
@@ -150,9 +137,9 @@ impl Hub {
     pub fn channels(&self, wanted: impl Fn(&Channel) -> bool) -> Vec<(Channel, usize)> {
         let mut found: Vec<Arc<Place>> = Vec::new();
         for shard in &self.shards {
-            found.extend(shard.lock().values().filter(|place| wanted(&place.channel)).cloned());
+            found.extend(shard.lock().values().filter(|place| wanted(place.channel())).cloned());
         }
-        found.iter().map(|place| (place.channel.clone(), place.topic.lock().topic.len())).collect()
+        found.iter().map(|place| (place.channel().clone(), place.subscribers())).collect()
     }
 
     /// Number of channels with local subscribers.
@@ -166,77 +153,66 @@ impl Hub {
     }
 
     fn append(&self, place: Arc<Place>, entry: Entry) {
-        let (was_dirty, is_full) = {
-            let mut waiting = place.waiting.lock();
-            waiting.entries.push(entry);
-            (std::mem::replace(&mut waiting.is_dirty, true), waiting.entries.len() >= WAITING_MAX)
-        };
-        if is_full {
-            place.write();
+        let now_ms = self.now_ms();
+        match place.append(entry, now_ms) {
+            None => {}
+            Some(Turn::Now) => self.write(place, now_ms),
+            Some(Turn::Soon) => self.enqueue(place),
+            Some(Turn::At(at_ms)) => {
+                let mut later = self.later.lock();
+                let is_first = later.first_key_value().is_none_or(|((first_ms, _), _)| at_ms < *first_ms);
+                later.insert((at_ms, place.channel().clone()), place);
+                if is_first {
+                    self.work.notify_one();
+                }
+            }
         }
-        if !was_dirty {
-            self.dirty.lock().push_back(place);
-            self.work.notify_one();
+    }
+
+    /// Queues the channels that are due by now; returns when the next one is.
+    fn release(&self) -> Option<u64> {
+        let now_ms = self.now_ms();
+        loop {
+            let mut later = self.later.lock();
+            let first = later.first_entry()?;
+            if first.key().0 > now_ms {
+                return Some(first.key().0);
+            }
+            let place = first.remove();
+            drop(later);
+            self.enqueue(place);
         }
+    }
+
+    fn enqueue(&self, place: Arc<Place>) {
+        self.dirty.lock().push_back(place);
+        self.work.notify_one();
     }
 
     /// Writes out the channel that has waited longest; false if none waits.
     fn flush_one(&self) -> bool {
-        let Some(place) = self.dirty.lock().pop_front() else { return false };
-        place.write();
-        let is_dirty = {
-            let mut waiting = place.waiting.lock();
-            waiting.is_dirty = !waiting.entries.is_empty();
-            waiting.is_dirty
-        };
-        if is_dirty {
-            self.dirty.lock().push_back(place);
+        let place = self.dirty.lock().pop_front();
+        place.map(|place| self.write(place, self.now_ms())).is_some()
+    }
+
+    fn write(&self, place: Arc<Place>, now_ms: u64) {
+        place.write(now_ms);
+        if !place.rest() {
+            self.enqueue(place);
         }
-        true
+    }
+
+    fn now_ms(&self) -> u64 {
+        (self.clock)().mono_ms
+    }
+
+    fn new_place(&self, channel: &Channel) -> Arc<Place> {
+        let flush_ms = self.namespaces.of_channel(channel).map_or(0, |namespace| namespace.flush_ms);
+        Arc::new(Place::new(channel, Pace::new(flush_ms)))
     }
 
     #[allow(clippy::cast_possible_truncation)] // only the low bits choose a shard
     fn shard(&self, channel: &Channel) -> &Mutex<HashMap<Channel, Arc<Place>>> {
         &self.shards[xxh3_64(channel.as_str().as_bytes()) as usize % SHARDS]
-    }
-}
-
-impl Place {
-    fn new(channel: &Channel) -> Place {
-        Place { channel: channel.clone(), waiting: Mutex::default(), writing: Mutex::default(), topic: Mutex::default() }
-    }
-
-    /// Ends what was delivered before somebody comes or goes: it is for those who were there.
-    fn catch_up(&self) {
-        if self.waiting.lock().is_dirty {
-            self.write();
-        }
-    }
-
-    /// Writes what waits to all subscribers.
-    fn write(&self) {
-        let _turn = self.writing.lock();
-        let mut pushes = Vec::new();
-        let entries = std::mem::take(&mut self.waiting.lock().entries);
-        for entry in entries {
-            match entry {
-                Entry::Push(push) => pushes.push(push),
-                Entry::Lose(position) => {
-                    self.write_all(std::mem::take(&mut pushes));
-                    self.topic.lock().topic.lose(&self.channel, &position);
-                }
-            }
-        }
-        self.write_all(pushes);
-    }
-
-    fn write_all(&self, pushes: Vec<Arc<Broadcast>>) {
-        if pushes.is_empty() {
-            return;
-        }
-        let (batch, mut from) = (Batch::new(pushes), Some(0));
-        while let Some(start) = from {
-            from = self.topic.lock().topic.deliver(&batch, start, STEP);
-        }
     }
 }

@@ -183,3 +183,125 @@ mod topic {
         assert!(first.contains(r#"{"stale":true}"#) && last.contains(r#"{"stale":false}"#), "{texts:?}");
     }
 }
+
+mod of_channels {
+    use crate::hub::{
+        Hub,
+        broadcast::{Broadcast, Wire},
+        outbox::{Item, Outbox},
+        topic::ConnectionId,
+    };
+    use protocol::{
+        counting::{Ack, CounterType},
+        message::{Publication, StreamPosition},
+        name::Channel,
+        namespace::{Grant, Grants, Namespace, Namespaces},
+        time::Now,
+    };
+    use std::{cell::Cell, sync::Arc};
+
+    thread_local! {
+        static NOW_MS: Cell<u64> = const { Cell::new(1_000) };
+    }
+
+    fn clock() -> Now {
+        Now { mono_ms: NOW_MS.get(), wall_ms: 0 }
+    }
+
+    fn namespace(name: &str, flush_ms: u64) -> Namespace {
+        Namespace {
+            name: name.to_owned(),
+            presence: false,
+            join_leave: false,
+            history_size: 0,
+            history_ttl_ms: 0,
+            recover: false,
+            global: false,
+            flush_ms,
+            counter_type: CounterType::default(),
+            ack: Ack::Fsync,
+            grants: Grants::all(Grant::Anyone),
+        }
+    }
+
+    /// A hub, and a channel in it with so many subscribers.
+    fn hub(channel: &str, subscribers: ConnectionId) -> (Hub, Channel, Vec<Arc<Outbox>>) {
+        let hub = Hub::new(Namespaces::new(namespace("", 0), [namespace("slow", 100)]), clock);
+        let channel = Channel::parse(channel).unwrap();
+        let outboxes = (0..subscribers).map(|id| {
+            let outbox = Arc::new(Outbox::new(Wire::Json, 100_000, None));
+            hub.add(&channel, id, outbox.clone(), false);
+            hub.open(&channel, id, StreamPosition::default()).unwrap();
+            outbox
+        });
+        let outboxes = outboxes.collect();
+        (hub, channel, outboxes)
+    }
+
+    fn publish(hub: &Hub, channel: &Channel, offset: u64) {
+        let publication = Publication { offset, ..Publication::default() };
+        hub.deliver(&Broadcast::publication(channel.clone(), "e".into(), publication));
+    }
+
+    fn offsets(outbox: &Outbox) -> Vec<u64> {
+        let mut batch = Vec::new();
+        outbox.take(&mut batch, usize::MAX);
+        outbox.take(&mut Vec::new(), usize::MAX); // lets others write again
+        batch.iter().map(|item| if let Item::Broadcast(broadcast) = item { broadcast.offset } else { 0 }).collect()
+    }
+
+    #[test]
+    fn a_quiet_channel_of_few_is_written_to_at_once_and_a_busy_one_when_its_turn_comes() {
+        let (hub, channel, outboxes) = hub("room", 2);
+        publish(&hub, &channel, 1);
+        publish(&hub, &channel, 2);
+        assert_eq!(offsets(&outboxes[0]), [1]);
+        hub.flush();
+        assert_eq!(offsets(&outboxes[0]), [2]);
+        assert_eq!(offsets(&outboxes[1]), [1, 2]);
+    }
+
+    #[test]
+    fn what_many_subscribe_to_waits_for_its_turn() {
+        let (hub, channel, outboxes) = hub("room", 33);
+        publish(&hub, &channel, 1);
+        assert!(offsets(&outboxes[32]).is_empty());
+        hub.flush();
+        assert_eq!(offsets(&outboxes[32]), [1]);
+    }
+
+    #[test]
+    fn a_namespace_that_gathers_is_written_to_once_in_its_time() {
+        let (hub, channel, outboxes) = hub("slow:room", 1);
+        NOW_MS.set(1_000);
+        publish(&hub, &channel, 1);
+        publish(&hub, &channel, 2);
+        NOW_MS.set(1_099);
+        publish(&hub, &channel, 3);
+        hub.flush();
+        assert_eq!(offsets(&outboxes[0]), [1], "the first one waits for nothing");
+        NOW_MS.set(1_100);
+        hub.flush();
+        assert_eq!(offsets(&outboxes[0]), [2, 3]);
+        publish(&hub, &channel, 4);
+        hub.flush();
+        assert!(offsets(&outboxes[0]).is_empty());
+    }
+
+    #[test]
+    fn what_was_delivered_before_somebody_came_or_went_is_for_those_who_were_there() {
+        let (hub, channel, outboxes) = hub("slow:room", 2);
+        publish(&hub, &channel, 1);
+        publish(&hub, &channel, 2);
+        let late = Arc::new(Outbox::new(Wire::Json, 100_000, None));
+        hub.add(&channel, 7, late.clone(), false);
+        hub.open(&channel, 7, StreamPosition::default()).unwrap();
+        publish(&hub, &channel, 3);
+        assert!(hub.remove(&channel, 0));
+        publish(&hub, &channel, 4);
+        NOW_MS.set(9_000);
+        hub.flush();
+        assert_eq!(offsets(&outboxes[0]), [1, 2, 3]);
+        assert_eq!(offsets(&late), [3, 4]);
+    }
+}

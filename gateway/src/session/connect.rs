@@ -2,7 +2,7 @@
 
 use super::{
     Given, Order, Pending, Phase, Session, Start, Task, User,
-    lifetime::{Deadline, Validity},
+    lifetime::{Deadline, Lifetime, Validity},
     refusal,
     subscribe::{self, Wanted, first_state},
 };
@@ -42,7 +42,7 @@ impl Session {
         } else if self.rules.anonymous {
             self.connect_verified(connecting, Ok(ConnectionClaims::default()), now, out);
         } else {
-            self.refuse(id, ErrorCode::Unauthorized, out);
+            self.refuse(id, ErrorCode::Unauthorized, now, out);
         }
     }
 
@@ -56,12 +56,12 @@ impl Session {
         let claims = match claims {
             Ok(claims) => claims,
             Err(TokenError::Invalid(_)) => return out.push(Order::Close(Disconnect::InvalidToken)),
-            Err(TokenError::Expired) => return self.refuse(connecting.id, ErrorCode::TokenExpired, out),
-            Err(TokenError::Unavailable) => return self.refuse(connecting.id, ErrorCode::Internal, out),
+            Err(TokenError::Expired) => return self.refuse(connecting.id, ErrorCode::TokenExpired, now, out),
+            Err(TokenError::Unavailable) => return self.refuse(connecting.id, ErrorCode::Internal, now, out),
         };
         let validity = match subscribe::validity(claims.expires_at_s, now) {
             Ok(validity) => validity,
-            Err(code) => return self.refuse(connecting.id, code, out),
+            Err(code) => return self.refuse(connecting.id, code, now, out),
         };
         self.lifetime.connected(now, &self.rules, self.profile.random);
         self.lifetime.set_expiry(self.expiry(validity));
@@ -76,8 +76,8 @@ impl Session {
         });
         connecting.result = self.connect_result(validity, now);
         match self.wanted_at_connect(&connecting.requested, &server_side) {
-            Err(code) => self.refuse(connecting.id, code, out),
-            Ok(wanted) if wanted.is_empty() => self.connect_subscribed(connecting, Vec::new(), out),
+            Err(code) => self.refuse(connecting.id, code, now, out),
+            Ok(wanted) if wanted.is_empty() => self.connect_subscribed(connecting, Vec::new(), now, out),
             Ok(wanted) => {
                 let task = Task::Subscribe(wanted.iter().map(|wanted| wanted.subscribing.clone()).collect());
                 connecting.wanted = wanted;
@@ -87,10 +87,16 @@ impl Session {
     }
 
     /// The reply is complete once the server-side subscriptions have begun.
-    pub(super) fn connect_subscribed(&mut self, mut connecting: Connecting, starts: Vec<Result<Start, ErrorCode>>, out: &mut Vec<Order>) {
+    pub(super) fn connect_subscribed(
+        &mut self,
+        mut connecting: Connecting,
+        starts: Vec<Result<Start, ErrorCode>>,
+        now: Now,
+        out: &mut Vec<Order>,
+    ) {
         if let Some(code) = starts.iter().find_map(|start| start.as_ref().err()) {
             out.extend(connecting.channels().into_iter().map(|channel| Order::Leave { channel, was_shown: false }));
-            return self.refuse(connecting.id, *code, out);
+            return self.refuse(connecting.id, *code, now, out);
         }
         let mut after_reply = Vec::new();
         for (wanted, start) in connecting.wanted.into_iter().zip(starts.into_iter().flatten()) {
@@ -180,8 +186,10 @@ impl Session {
         Deadline::after(validity, if self.profile.unidirectional { 0 } else { self.rules.expired_grace_ms })
     }
 
-    fn refuse(&mut self, id: u32, code: ErrorCode, out: &mut Vec<Order>) {
+    fn refuse(&mut self, id: u32, code: ErrorCode, now: Now, out: &mut Vec<Order>) {
         self.phase = Phase::Refused;
+        // Nothing of it is left to wait for, but that the client goes.
+        self.lifetime = Lifetime::fresh(now, &self.rules);
         out.push(refusal(id, code));
         if self.profile.unidirectional {
             out.push(Order::Close(ending(code)));

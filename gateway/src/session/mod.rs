@@ -248,7 +248,7 @@ impl Session {
     fn done(&mut self, outcome: Outcome, now: Now, out: &mut Vec<Order>) {
         match (self.pending.take().map(|pending| *pending), outcome) {
             (Some(Pending::Connect(connecting)), Outcome::Connection(claims)) => self.connect_verified(connecting, claims, now, out),
-            (Some(Pending::Connect(connecting)), Outcome::Subscribed(starts)) => self.connect_subscribed(connecting, starts, out),
+            (Some(Pending::Connect(connecting)), Outcome::Subscribed(starts)) => self.connect_subscribed(connecting, starts, now, out),
             (Some(Pending::Refresh { id }), Outcome::Connection(claims)) => self.refresh_verified(id, claims, now, out),
             (Some(Pending::SubscribeToken { id, channel, request }), Outcome::Subscription(claims)) => {
                 if let Err(code) = self.subscribe_verified(id, channel, &request, claims, now, out) {

@@ -238,6 +238,17 @@ fn whoever_does_not_connect_in_time_is_stale() {
 }
 
 #[test]
+fn whoever_is_refused_for_a_channel_and_stays_is_stale_and_wakes_nobody_before() {
+    let mut session = session(false);
+    send(&mut session, r#"{"id":1,"connect":{"token":"t"}}"#);
+    let claims = ConnectionClaims { channels: vec![Channel::parse("nowhere:a").unwrap()], ..claims("ann", Some(60)) };
+    assert_eq!(error_of(&done(&mut session, Outcome::Connection(Ok(claims)))), Some(102));
+    let deadline = session.deadline().unwrap();
+    assert_eq!(deadline, NOW.mono_ms + 10_000);
+    assert_eq!(feed(&mut session, Input::WakeUp, Now { mono_ms: deadline, ..NOW }), [Order::Close(Disconnect::Stale)]);
+}
+
+#[test]
 fn an_expired_connection_has_a_grace_to_refresh_unless_it_cannot() {
     let mut bidirectional = connected(claims("ann", Some(5)));
     assert_eq!(bidirectional.deadline().unwrap().min(NOW.mono_ms + 30_000), bidirectional.deadline().unwrap());

@@ -16,7 +16,7 @@ use protocol::{
     counting::{Ack, CounterType},
     message::{Publication, Reply, StreamPosition},
     name::Channel,
-    namespace::{Grant, Grants, Namespace},
+    namespace::{Grant, Grants, Namespace, Namespaces},
     time::Now,
 };
 use ring_coordinator::{
@@ -105,14 +105,14 @@ impl Drop for Rig {
 
 /// In one process.
 pub fn embedded() -> Rig {
-    let hub = Arc::new(Hub::default());
+    let hub = Arc::new(Hub::new(Namespaces::new(keeping(0, 0), []), now));
     let bus = Arc::new(Bus::Embedded(EmbeddedBus::new(hub.clone(), random_u64)));
     Rig { bus, hub, registry: prometheus::Registry::new(), nodes: None, running: None }
 }
 
 /// Over Redis, without a ring yet.
 pub fn gateway(name: &str) -> Rig {
-    let (hub, registry) = (Arc::new(Hub::default()), prometheus::Registry::new());
+    let (hub, registry) = (Arc::new(Hub::new(Namespaces::new(keeping(0, 0), []), now)), prometheus::Registry::new());
     let config = NodesConfig { gateway: name.to_owned(), access: Access::default(), scripts: scripts(), clock: now, random_u64 };
     let (nodes, hearing) = Nodes::new(config, &registry).unwrap();
     let bus = Arc::new(RedisBus::new(name, hub.clone(), nodes.clone(), now, random_u64, &registry).unwrap());

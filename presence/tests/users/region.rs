@@ -1,6 +1,5 @@
 //! Gateways with a ring of two nodes.
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use presence::{
     About, Departure, Erased, Event, Member, Presence, Rules, Shared, SharedConfig, Tiers, Unavailable, UserPresence,
