@@ -12,7 +12,7 @@ use crate::{
     registry::{Emulated, Handle},
     replies,
     session::{Input, Order, Outcome, Profile, Session},
-    transport::{Gone, Received, Transport},
+    transport::{Gone, Received, Transport, inbound::Inbound},
 };
 use appearance::Unsettled;
 use bytes::Bytes;
@@ -30,7 +30,7 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 /// Bytes written at once; what waits beyond it goes into the next frame.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -45,7 +45,7 @@ pub(crate) struct Opening {
     /// Only the server speaks after the first frame.
     pub unidirectional: bool,
     /// Where `POST /emulation` leaves frames.
-    pub inbound: Option<mpsc::Sender<Bytes>>,
+    pub inbound: Option<Arc<Inbound>>,
     /// A frame that came with the request itself.
     pub first: Option<Bytes>,
     /// Told once whether the connect request was accepted.

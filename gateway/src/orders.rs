@@ -5,13 +5,13 @@ use crate::{
     gateway::Gateway,
     hub::outbox::Control,
     registry::Handle,
+    transport::inbound::Full,
 };
 use protocol::{
     code::{self, ErrorCode, UnsubscribeCode},
     control::{Disconnect, Emulation, Order, Unsubscribe},
     name::Channel,
 };
-use tokio::sync::mpsc::error::TrySendError;
 
 /// Why a frame did not reach its emulated connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,9 +103,6 @@ impl Gateway {
 
     fn receive(&self, frame: Emulation) -> Result<(), Undelivered> {
         let inbound = self.registry.inbound(&frame.session).ok_or(Undelivered::UnknownSession)?;
-        inbound.try_send(frame.data).map_err(|error| match error {
-            TrySendError::Full(_) => Undelivered::Full,
-            TrySendError::Closed(_) => Undelivered::UnknownSession,
-        })
+        inbound.leave(frame.data).map_err(|Full| Undelivered::Full)
     }
 }

@@ -1,17 +1,18 @@
 //! I/O: the connections of this node, found by id, by user and by emulation session.
 
-use crate::hub::{
-    outbox::{Control, Outbox},
-    topic::ConnectionId,
+use crate::{
+    hub::{
+        outbox::{Control, Outbox},
+        topic::ConnectionId,
+    },
+    transport::inbound::Inbound,
 };
-use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::code::Disconnect;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
 };
-use tokio::sync::mpsc;
 
 /// What others need to reach a connection.
 #[derive(Clone)]
@@ -27,7 +28,7 @@ pub struct Emulated {
     /// The secret that its client was told.
     pub session: Arc<str>,
     /// Where `POST /emulation` leaves its frames; `None`: its client does not speak.
-    pub inbound: Option<mpsc::Sender<Bytes>>,
+    pub inbound: Option<Arc<Inbound>>,
 }
 
 /// All connections of this node.
@@ -40,7 +41,7 @@ pub struct Registry {
 struct Tables {
     connections: HashMap<ConnectionId, Handle>,
     /// Of the few whose clients were told a session.
-    by_session: HashMap<Arc<str>, (ConnectionId, Option<mpsc::Sender<Bytes>>)>,
+    by_session: HashMap<Arc<str>, (ConnectionId, Option<Arc<Inbound>>)>,
     by_user: HashMap<Arc<str>, Connections>,
 }
 
@@ -94,7 +95,7 @@ impl Registry {
 
     /// Where frames for an emulation session are left.
     #[must_use]
-    pub fn inbound(&self, session: &str) -> Option<mpsc::Sender<Bytes>> {
+    pub fn inbound(&self, session: &str) -> Option<Arc<Inbound>> {
         self.tables.lock().by_session.get(session).and_then(|(_, inbound)| inbound.clone())
     }
 

@@ -4,7 +4,7 @@
 use crate::clock::{clock, random_u64};
 use anyhow::Context;
 use bytes::Bytes;
-use presence::{Event, Member, Presence, Rules, Shared, SharedConfig, Tiers};
+use presence::{About, Event, Member, Presence, Rules, Shared, SharedConfig, Tiers};
 use protocol::name::Channel;
 use ring_coordinator::{
     document::{Document, Layout, Node},
@@ -104,8 +104,8 @@ pub(super) const INFO: &str = r#"{"name":"Somebody","avatar":"a/172.png"}"#;
 
 /// One of many clients, each of a user of its own.
 pub(super) fn member(index: usize) -> Member {
-    let (client, user) = (client(index).into(), format!("user-{index}").into());
-    Member { client, user, conn_info: Bytes::from_static(INFO.as_bytes()), chan_info: Bytes::new(), status: Bytes::new() }
+    let about = About { conn_info: Bytes::from_static(INFO.as_bytes()), ..About::default() };
+    Member::new(client(index).into(), format!("user-{index}").into(), about)
 }
 
 /// Its name, as long as a gateway's.

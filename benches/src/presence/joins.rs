@@ -49,13 +49,13 @@ pub(super) async fn measure(quick: bool, text: &mut String) -> anyhow::Result<()
                 let info = ClientInfo {
                     user: member.user.as_ref().to_owned(),
                     client: member.client.as_ref().to_owned(),
-                    conn_info: member.conn_info.clone(),
-                    chan_info: member.chan_info.clone(),
+                    conn_info: member.about().conn_info.clone(),
+                    chan_info: member.about().chan_info.clone(),
                 };
                 push_bytes.fetch_add(Broadcast::join(channel, info).encoded(Wire::Json).len(), Ordering::Relaxed);
             }
             Event::Changed { diff, .. } => {
-                diff.join.iter().filter_map(|entry| index(&entry.client)).for_each(|index| named.tell(index));
+                diff.join.iter().filter_map(|entry| index(entry.client())).for_each(|index| named.tell(index));
                 diffs.lock().unwrap_or_else(PoisonError::into_inner).push(diff);
             }
             _ => {}
@@ -143,7 +143,7 @@ async fn pages(gateway: &Gateway, room: &protocol::name::Channel) -> anyhow::Res
     let (mut users, mut cursor) = (BTreeSet::new(), None);
     loop {
         let page = gateway.presence.page(room, cursor.as_deref(), PAGE).await?.value;
-        users.extend(page.snapshot.into_iter().map(|entry| entry.user));
+        users.extend(page.snapshot.into_iter().map(|entry| entry.user().clone()));
         cursor = page.next;
         if cursor.is_none() {
             return Ok(users);

@@ -1,6 +1,6 @@
 //! I/O: the client protocol where WebSocket does not pass: a stream down, requests up. And its unidirectional form.
 
-use super::stream::{INBOUND_MAX, Stream};
+use super::{inbound::Inbound, stream::Stream};
 use crate::{
     connection::{self, Opening},
     gateway::Gateway,
@@ -22,7 +22,6 @@ use protocol::{
 };
 use serde::Deserialize;
 use std::sync::Arc;
-use tokio::sync::mpsc;
 
 /// The query of `/connection/sse` and `/connection/uni_sse`.
 #[derive(Deserialize)]
@@ -71,8 +70,8 @@ pub(crate) async fn forward(State(gateway): State<Arc<Gateway>>, headers: Header
 }
 
 fn emulated(gateway: Arc<Gateway>, wire: Wire, first: Bytes) -> Response<Body> {
-    let (inbound, frames) = mpsc::channel(INBOUND_MAX);
-    let (stream, entrance) = Stream::new(&gateway, wire, Some(frames));
+    let inbound = Arc::<Inbound>::default();
+    let (stream, entrance) = Stream::new(&gateway, wire, Some(inbound.clone()));
     tokio::spawn(connection::run(gateway, stream, Opening { inbound: Some(inbound), first: Some(first), ..Opening::default() }));
     entrance.response(Some(wire))
 }

@@ -3,6 +3,7 @@
 pub mod emulation;
 pub mod events;
 pub mod guard;
+pub mod inbound;
 mod socket;
 pub mod stream;
 pub mod websocket;

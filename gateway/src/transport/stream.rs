@@ -1,9 +1,10 @@
 //! I/O: a response that never ends: http_stream, SSE and EventSource. Its connection begins before its head is written, since
 //! the head may depend on how the connect request fares; its socket comes with the head. Frames from the client, if any, come
-//! from other requests through a bounded queue.
+//! from other requests.
 
 use super::{
     Gone, Received, Transport,
+    inbound::Inbound,
     socket::{CLOSE_TIMEOUT, Socket, joined},
 };
 use crate::{
@@ -28,13 +29,8 @@ use std::{
     sync::Arc,
     task::{Context, Poll, ready},
 };
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::timeout,
-};
+use tokio::{sync::oneshot, time::timeout};
 
-/// Frames from `POST /emulation` that wait; at the bound the request is answered 503.
-pub(crate) const INBOUND_MAX: usize = 16;
 /// Milliseconds after which a browser reconnects an EventSource.
 const RETRY_MS: u64 = 1000;
 
@@ -43,7 +39,7 @@ pub(crate) struct Stream {
     socket: Socket,
     /// Brings the socket once the head is written.
     arriving: Option<oneshot::Receiver<Line>>,
-    inbound: Option<mpsc::Receiver<Bytes>>,
+    inbound: Option<Arc<Inbound>>,
     /// Of an EventSource, where it stands in the channels of its request, in their order.
     places: Box<[(Channel, Option<String>)]>,
 }
@@ -77,7 +73,7 @@ impl Entrance {
 
 impl Stream {
     /// The two sides of a stream of messages as they are on `wire`.
-    pub(crate) fn new(gateway: &Gateway, wire: Wire, inbound: Option<mpsc::Receiver<Bytes>>) -> (Stream, Entrance) {
+    pub(crate) fn new(gateway: &Gateway, wire: Wire, inbound: Option<Arc<Inbound>>) -> (Stream, Entrance) {
         let (arrived, arriving) = oneshot::channel();
         let outbox = Arc::new(Outbox::new(wire, gateway.settings.outbox_bytes_max, None));
         let stream = Stream { socket: Socket::new(outbox), arriving: Some(arriving), inbound, places: Box::default() };
@@ -116,9 +112,7 @@ impl Stream {
         let places: Vec<&str> = self.places.iter().map(|(_, place)| place.as_deref().unwrap_or_default()).collect();
         broadcast.id_line(&places.join(","))
     }
-}
 
-impl Stream {
     /// Waits for the socket, if it has not come yet; false if it does not.
     fn poll_arrival(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         let Some(arriving) = &mut self.arriving else { return Poll::Ready(true) };
@@ -138,10 +132,10 @@ impl Transport for Stream {
     }
 
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Received> {
-        if let Some(inbound) = &mut self.inbound
-            && let Poll::Ready(frame) = inbound.poll_recv(context)
+        if let Some(inbound) = &self.inbound
+            && let Poll::Ready(frame) = inbound.poll_take(context)
         {
-            return Poll::Ready(frame.map_or(Received::Gone(Departure::Dropped), Received::Frame));
+            return Poll::Ready(Received::Frame(frame));
         }
         // It is read only to see its end.
         while ready!(self.poll_arrival(context)) && ready!(self.socket.poll_read(context, |_| {})) {}
