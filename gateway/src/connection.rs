@@ -142,6 +142,10 @@ impl Connection {
     async fn drive<T: Transport>(&mut self, transport: &mut T) -> Departure {
         loop {
             self.read_frame();
+            if self.outbox.queued_bytes() < BATCH_BYTES && poll_fn(|context| Poll::Ready(self.poll_task(context))).await {
+                // What was done at once is answered together with what comes next.
+                continue;
+            }
             if (self.unsettled.is_some() || self.closing.is_some() || self.outbox.has_turn())
                 && let Some(departure) = Box::pin(self.speak(transport)).await
             {
@@ -184,13 +188,7 @@ impl Connection {
 
     /// Waits until something has happened, and sees to it; says how the client has gone if it has.
     fn poll_next<T: Transport>(&mut self, transport: &mut T, context: &mut Context<'_>) -> Poll<Option<Departure>> {
-        if let Some(task) = &mut self.task
-            && let Poll::Ready(outcome) = task.as_mut().poll(context)
-        {
-            self.task = None;
-            // What comes of it goes out once others can see it, and in one piece.
-            self.outbox.hold();
-            self.feed(Input::Done(outcome));
+        if self.poll_task(context) {
             return Poll::Ready(None);
         }
         if !self.outbox.poll_empty(context) {
@@ -220,6 +218,16 @@ impl Connection {
             Received::Gone(departure) => return Poll::Ready(Some(departure)),
         }
         Poll::Ready(None)
+    }
+
+    /// Sees to the task under way; true if it was one and is done.
+    fn poll_task(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(Poll::Ready(outcome)) = self.task.as_mut().map(|task| task.as_mut().poll(context)) else { return false };
+        self.task = None;
+        // What comes of it goes out once others can see it, and in one piece.
+        self.outbox.hold();
+        self.feed(Input::Done(outcome));
+        true
     }
 
     /// Feeds the commands of the frame at hand until one starts a task.

@@ -47,7 +47,7 @@ struct Told {
     to: Stamp,
     /// The members who changed in between and were at its end as at its beginning, where others may know a stamp in between;
     /// `None` if that is not known.
-    passing: Option<Diff>,
+    passing: Option<Box<Diff>>,
     diff: Arc<Diff>,
 }
 
@@ -91,7 +91,7 @@ impl Journal {
         diff.version = Version::of(&self.region, to);
         diff.shrink();
         let diff = Arc::new(diff);
-        let told = Told { at_ms: now_ms, from: self.known, to, passing, diff: diff.clone() };
+        let told = Told { at_ms: now_ms, from: self.known, to, passing: passing.map(Box::new), diff: diff.clone() };
         self.entries += told.len();
         self.recent.push_back(told);
         (self.known, self.is_whole) = (Span::at(to), true);
@@ -169,7 +169,7 @@ impl Span {
 
 impl Told {
     fn len(&self) -> usize {
-        self.diff.len() + self.passing.as_ref().map_or(0, Diff::len)
+        self.diff.len() + self.passing.as_ref().map_or(0, |passing| passing.len())
     }
 
     /// Whether `stamp` is on the way of it, and it can be told from there.

@@ -12,9 +12,9 @@ pub struct Stamp {
     pub seq: u64,
 }
 
-/// A version: by region. Text: `local=9f3a:17`, regions separated by commas.
+/// A version: by region, each once and in order. Text: `local=9f3a:17`, regions separated by commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version(BTreeMap<Arc<str>, Stamp>);
+pub struct Version(Box<[(Arc<str>, Stamp)]>);
 
 /// The text is not a version. Nothing changed; read the roster's pages instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,13 +28,13 @@ impl Version {
     /// The version of a roster that one region writes.
     #[must_use]
     pub fn of(region: &Arc<str>, stamp: Stamp) -> Version {
-        Version(BTreeMap::from([(region.clone(), stamp)]))
+        Version(Box::new([(region.clone(), stamp)]))
     }
 
     /// How far `region` had got.
     #[must_use]
     pub fn stamp(&self, region: &str) -> Option<Stamp> {
-        self.0.get(region).copied()
+        self.0.iter().find(|(name, _)| **name == *region).map(|(_, stamp)| *stamp)
     }
 }
 
@@ -42,7 +42,7 @@ impl Version {
 impl PartialOrd for Version {
     fn partial_cmp(&self, other: &Version) -> Option<Ordering> {
         let mut order = Ordering::Equal;
-        for ((region, mine), (other_region, theirs)) in self.0.iter().zip(&other.0) {
+        for ((region, mine), (other_region, theirs)) in self.0.iter().zip(&*other.0) {
             if region != other_region || mine.generation != theirs.generation {
                 return None;
             }
@@ -73,7 +73,8 @@ impl FromStr for Version {
         if text.len() > VERSION_BYTES_MAX {
             return Err(BadVersion);
         }
-        text.split(',').map(parse_part).collect::<Option<_>>().map(Version).ok_or(BadVersion)
+        let parts: BTreeMap<_, _> = text.split(',').map(parse_part).collect::<Option<_>>().ok_or(BadVersion)?;
+        Ok(Version(parts.into_iter().collect()))
     }
 }
 
