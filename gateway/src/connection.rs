@@ -1,6 +1,7 @@
 //! I/O: drives one connection: feeds its session, carries out its orders, writes its outbox.
 
 mod appearance;
+mod opening;
 
 use crate::{
     gateway::Gateway,
@@ -9,13 +10,13 @@ use crate::{
         outbox::{Control, Item, Outbox},
         topic::ConnectionId,
     },
-    registry::{Emulated, Handle},
     replies,
-    session::{Input, Order, Outcome, Profile, Session},
-    transport::{Gone, Received, Transport, inbound::Inbound},
+    session::{Input, Order, Outcome, Session},
+    transport::{Gone, Received, Transport},
 };
 use appearance::Unsettled;
 use bytes::Bytes;
+pub(crate) use opening::{Opening, Verdict, run};
 use presence::Departure;
 use protocol::{
     code::{Disconnect, ErrorCode, UnsubscribeCode},
@@ -36,46 +37,6 @@ use tokio::sync::oneshot;
 const BATCH_BYTES: usize = 64 * 1024;
 /// How long one write may take; a client that takes longer reads too slowly.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How a connection begins.
-#[derive(Default)]
-pub(crate) struct Opening {
-    /// Pings are WebSocket frames.
-    pub native_ping: bool,
-    /// Only the server speaks after the first frame.
-    pub unidirectional: bool,
-    /// Where `POST /emulation` leaves frames.
-    pub inbound: Option<Arc<Inbound>>,
-    /// A frame that came with the request itself.
-    pub first: Option<Bytes>,
-    /// Told once whether the connect request was accepted.
-    pub verdict: Option<oneshot::Sender<Verdict>>,
-}
-
-/// How the connect request fared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The stream follows: of so many channels, those that the token grants among them.
-    Accepted { channels: usize },
-    /// Refused with an error; nothing follows.
-    Refused(ErrorCode),
-    /// Ended with a code; nothing follows.
-    Closed(Disconnect),
-}
-
-/// Runs a connection to its end. It begins at once, so that nothing that only the beginning needs is kept.
-pub(crate) fn run<T: Transport>(gateway: Arc<Gateway>, mut transport: T, opening: Opening) -> impl Future<Output = ()> + Send {
-    let mut connection = Connection::admit(gateway, &transport, opening);
-    async move {
-        match &mut connection {
-            Some(connection) => {
-                let departure = connection.drive(&mut transport).await;
-                connection.end(departure);
-            }
-            None => Box::pin(transport.close(Disconnect::ConnectionLimit)).await,
-        }
-    }
-}
 
 type RunningTask = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
@@ -98,46 +59,6 @@ struct Connection {
 }
 
 impl Connection {
-    /// `None` if there are too many.
-    fn admit<T: Transport>(gateway: Arc<Gateway>, transport: &T, opening: Opening) -> Option<Connection> {
-        let random = (gateway.random_u64)();
-        let profile = Profile {
-            client: gateway.fresh_id(),
-            session: (opening.inbound.is_some() || opening.unidirectional).then(|| gateway.fresh_id()),
-            unidirectional: opening.unidirectional,
-            emulated: opening.inbound.is_some(),
-            native_ping: opening.native_ping,
-            random,
-        };
-        let outbox = transport.outbox().clone();
-        let wire = outbox.wire();
-        let id = gateway.next_connection_id();
-        let handle = Handle { outbox: outbox.clone(), client: profile.client.clone() };
-        let emulated = profile.session.clone().map(|session| Emulated { session, inbound: opening.inbound });
-        if !gateway.registry.add(id, handle, emulated, gateway.settings.connections_max) {
-            if let Some(verdict) = opening.verdict {
-                let _ = verdict.send(Verdict::Closed(Disconnect::ConnectionLimit));
-            }
-            return None;
-        }
-        gateway.metrics.connections.with_label_values(&[wire.label()]).inc();
-        let session = Session::new(gateway.rules.clone(), profile, (gateway.clock)());
-        Some(Connection {
-            gateway,
-            id,
-            wire,
-            native_ping: opening.native_ping,
-            closing: None,
-            outbox,
-            session,
-            frames: opening.first.map(|first| Box::new(frame::commands(wire.format(), first))),
-            task: None,
-            verdict: opening.verdict,
-            alarm_ms: None,
-            unsettled: None,
-        })
-    }
-
     /// Idle connections are most of what there is: what happens between two waits is boxed and gone before the next one.
     async fn drive<T: Transport>(&mut self, transport: &mut T) -> Departure {
         loop {

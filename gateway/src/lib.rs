@@ -1,6 +1,7 @@
 //! I/O: sessions of clients, the hub that fans out to them, the transports, the HTTP API and the bus.
 
 mod alarms;
+mod answers;
 pub mod api;
 pub mod auth;
 pub mod bus;

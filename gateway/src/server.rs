@@ -95,7 +95,7 @@ fn router(gateway: Arc<Gateway>, serves: Serves) -> Router {
 /// The client protocol, and the page that shows it.
 fn transports() -> Router<Arc<Gateway>> {
     Router::new()
-        .route("/connection/websocket", get(websocket::upgrade))
+        .route("/connection/websocket", get(websocket::handshake::upgrade))
         .route("/connection/http_stream", post(emulation::http_stream))
         .route("/connection/sse", get(emulation::sse_get).post(emulation::sse_post))
         .route("/connection/uni_sse", get(emulation::uni_sse_get).post(emulation::uni_sse_post))

@@ -1,6 +1,7 @@
 //! I/O: does what a session has decided: on the bus, the rosters and the counters.
 
 use crate::{
+    answers::{added_json, called, not_known, refusal, unread},
     api,
     bus::stream::{Range, Recovery},
     gateway::Gateway,
@@ -8,16 +9,14 @@ use crate::{
     live,
     session::{Outcome, Start, Subscribing, Target, Task},
 };
-use bytes::Bytes;
-use counter::{AddError, Added, ReadError, Seen, Token, Wanted};
+use counter::{Seen, Token, Wanted};
 use futures_util::future::join_all;
 use presence::{PageError, Read, Unavailable};
 use protocol::{
     code::ErrorCode,
-    message::{HistoryResult, PresenceResult, PresenceStatsResult, PublishResult, Reply, RpcResult, StreamPosition},
+    message::{HistoryResult, PresenceResult, PresenceStatsResult, PublishResult, Reply, StreamPosition},
     name::{Channel, CounterKey},
 };
-use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -101,7 +100,7 @@ impl Gateway {
     /// Registers with the hub behind a closed gate, joins on the bus, then reads what the subscriber needs first: nothing that happens
     /// in between is missed, because the gate holds it.
     async fn begin(&self, wanted: &Subscribing, connection: ConnectionId, outbox: &Arc<Outbox>) -> Result<Start, ErrorCode> {
-        self.hub.add(&wanted.channel, connection, outbox.clone(), wanted.join_leave);
+        self.hub.add(&wanted.channel, connection, outbox, wanted.join_leave);
         if wanted.join_leave {
             self.presence.follow(&wanted.channel).await.map_err(|error| not_known(&error))?;
         }
@@ -139,40 +138,5 @@ impl Gateway {
         let ack = self.rules.namespaces.of_counter(key.by_ref()).map_err(|_| ErrorCode::UnknownChannel)?.ack;
         let counted = self.counters.add(key, by, token, Some(ack)).await.map_err(|error| refusal(&error))?;
         Ok(added_json(key, &counted.added))
-    }
-}
-
-/// An accepted increment: `{"key","value","value_s","duplicate","acked"}`.
-pub(crate) fn added_json(key: &CounterKey, added: &Added) -> Value {
-    let Added { value, duplicate, acked } = added;
-    json!({ "key": key.as_str(), "value": value, "value_s": value.to_string(), "duplicate": duplicate, "acked": acked.name() })
-}
-
-fn called<T: Serialize>(result: &T) -> Reply {
-    let data = Bytes::from(serde_json::to_vec(result).unwrap_or_default());
-    Reply { rpc: Some(RpcResult { data }), ..Reply::default() }
-}
-
-fn unread(error: &ReadError) -> ErrorCode {
-    match error {
-        ReadError::BadSession(_) => ErrorCode::BadRequest,
-        ReadError::Unreachable(_) => ErrorCode::Storage,
-    }
-}
-
-/// Presence cannot be read now; the reply has no place to say why.
-pub(crate) fn not_known(error: &Unavailable) -> ErrorCode {
-    tracing::debug!(%error, "presence");
-    ErrorCode::Storage
-}
-
-fn refusal(error: &AddError) -> ErrorCode {
-    match error {
-        AddError::Overflow(_) => ErrorCode::CounterOverflow,
-        AddError::TokenExpired { .. } => ErrorCode::Expired,
-        AddError::TokenReused => ErrorCode::BadRequest,
-        AddError::TokensFull => ErrorCode::TooManyRequests,
-        AddError::KeysFull => ErrorCode::LimitExceeded,
-        AddError::Storage(_) => ErrorCode::Storage,
     }
 }

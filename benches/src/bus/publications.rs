@@ -131,7 +131,7 @@ async fn publish(servers: &[Redis], kept: usize, publications: usize) -> anyhow:
     let mut outboxes = Vec::new();
     for (connection, channel) in channels.iter().enumerate() {
         let outbox = Arc::new(Outbox::new(Wire::Json, OUTBOX_BYTES, None));
-        hub.add(channel, connection as u64, outbox.clone(), false);
+        hub.add(channel, connection as u64, &outbox, false);
         listener.join(channel, &namespace).await?;
         let top = if kept > 0 { listener.recover(channel, None).await?.top } else { StreamPosition::default() };
         hub.open(channel, connection as u64, top)?;
@@ -199,7 +199,7 @@ async fn all_delivered(
 
 /// A gateway's bus with its hub.
 fn gateway(name: &str, ring: &Arc<View>, tasks: &mut JoinSet<()>) -> anyhow::Result<(Arc<RedisBus>, Arc<Hub>)> {
-    let (hub, registry) = (Arc::new(Hub::new(Namespaces::new(namespace(0), []), now)), prometheus::Registry::new());
+    let (hub, registry) = (Arc::new(Hub::new(Namespaces::new(namespace(0), []), clock)), prometheus::Registry::new());
     let config = NodesConfig { gateway: name.to_owned(), access: Access::default(), scripts: scripts(), clock, random_u64 };
     let (nodes, hearing) = Nodes::new(config, &registry)?;
     let bus = Arc::new(RedisBus::new(name, hub.clone(), nodes, clock, random_u64, &registry)?);

@@ -8,10 +8,10 @@ use super::{
     messages, pattern,
 };
 use crate::{
+    answers::not_known,
     bus::{Post, stream::Range},
     gateway::Gateway,
     live,
-    tasks::not_known,
 };
 use axum::{
     Json,

@@ -4,7 +4,7 @@ use super::{
     error::ApiError,
     extract::{self, Json, MaybeJson, Path, Query, bounded},
 };
-use crate::{gateway::Gateway, live, tasks::added_json};
+use crate::{answers::added_json, gateway::Gateway, live};
 use axum::extract::State;
 use counter::{Ack, AddOp, Counted, ReadOne, Seen, Token, replica::Entry};
 use protocol::{

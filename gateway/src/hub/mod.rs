@@ -2,8 +2,10 @@
 //! turn, and then goes to each subscriber by one write: where much is published many messages share a write, where little is
 //! they go at once.
 
+mod backlog;
 pub mod batch;
 pub mod broadcast;
+mod census;
 pub mod outbox;
 mod pace;
 mod place;
@@ -80,11 +82,11 @@ impl Hub {
     }
 
     /// Adds a subscriber whose gate is closed until [`Hub::open`].
-    pub fn add(&self, channel: &Channel, connection: ConnectionId, outbox: Arc<Outbox>, join_leave: bool) {
+    pub fn add(&self, channel: &Channel, connection: ConnectionId, outbox: &Arc<Outbox>, join_leave: bool) {
         loop {
             let place = self.shard(channel).lock().entry(channel.clone()).or_insert_with(|| self.new_place(channel)).clone();
             place.catch_up(self.now_ms());
-            if place.add(connection, &outbox, join_leave) {
+            if place.add(connection, outbox, join_leave) {
                 return;
             }
         }
@@ -120,34 +122,6 @@ impl Hub {
         }
     }
 
-    /// Whether anybody here is subscribed.
-    #[must_use]
-    pub fn has_subscribers(&self, channel: &Channel) -> bool {
-        self.shard(channel).lock().contains_key(channel)
-    }
-
-    /// How many are subscribed here.
-    #[must_use]
-    pub fn subscribers(&self, channel: &Channel) -> usize {
-        self.place(channel).map_or(0, |place| place.subscribers())
-    }
-
-    /// Channels with local subscribers and how many each has, those that `wanted` admits.
-    #[must_use]
-    pub fn channels(&self, wanted: impl Fn(&Channel) -> bool) -> Vec<(Channel, usize)> {
-        let mut found: Vec<Arc<Place>> = Vec::new();
-        for shard in &self.shards {
-            found.extend(shard.lock().values().filter(|place| wanted(place.channel())).cloned());
-        }
-        found.iter().map(|place| (place.channel().clone(), place.subscribers())).collect()
-    }
-
-    /// Number of channels with local subscribers.
-    #[must_use]
-    pub fn channel_count(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
-    }
-
     fn place(&self, channel: &Channel) -> Option<Arc<Place>> {
         self.shard(channel).lock().get(channel).cloned()
     }
@@ -159,12 +133,8 @@ impl Hub {
             Some(Turn::Now) => self.write(place, now_ms),
             Some(Turn::Soon) => self.enqueue(place),
             Some(Turn::At(at_ms)) => {
-                let mut later = self.later.lock();
-                let is_first = later.first_key_value().is_none_or(|((first_ms, _), _)| at_ms < *first_ms);
-                later.insert((at_ms, place.channel().clone()), place);
-                if is_first {
-                    self.work.notify_one();
-                }
+                self.later.lock().insert((at_ms, place.channel().clone()), place);
+                self.work.notify_one();
             }
         }
     }

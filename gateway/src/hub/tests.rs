@@ -230,7 +230,7 @@ mod of_channels {
         let channel = Channel::parse(channel).unwrap();
         let outboxes = (0..subscribers).map(|id| {
             let outbox = Arc::new(Outbox::new(Wire::Json, 100_000, None));
-            hub.add(&channel, id, outbox.clone(), false);
+            hub.add(&channel, id, &outbox, false);
             hub.open(&channel, id, StreamPosition::default()).unwrap();
             outbox
         });
@@ -294,7 +294,7 @@ mod of_channels {
         publish(&hub, &channel, 1);
         publish(&hub, &channel, 2);
         let late = Arc::new(Outbox::new(Wire::Json, 100_000, None));
-        hub.add(&channel, 7, late.clone(), false);
+        hub.add(&channel, 7, &late, false);
         hub.open(&channel, 7, StreamPosition::default()).unwrap();
         publish(&hub, &channel, 3);
         assert!(hub.remove(&channel, 0));

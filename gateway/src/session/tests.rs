@@ -10,7 +10,7 @@ use protocol::{
     counting::{Ack, CounterType},
     frame::{self, Format},
     message::{Push, StreamPosition},
-    namespace::{Grant, Grants, Namespace},
+    namespace::{Grant, Grants, Namespace, Namespaces},
 };
 
 pub(super) const NOW: Now = Now { mono_ms: 1_000_000, wall_ms: 1_700_000_000_000 };

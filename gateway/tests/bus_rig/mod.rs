@@ -188,7 +188,7 @@ impl Subscriber {
     fn begin(rig: &Rig, channel: &Channel) -> Subscriber {
         static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
         let (connection, outbox) = (CONNECTIONS.fetch_add(1, Ordering::Relaxed), Arc::new(Outbox::new(Wire::Json, OUTBOX_BYTES, None)));
-        rig.hub.add(channel, connection, outbox.clone(), false);
+        rig.hub.add(channel, connection, &outbox, false);
         let recovery = Recovery { recovered: false, publications: Vec::new(), top: StreamPosition::default() };
         Subscriber { channel: channel.clone(), connection, recovery, hub: rig.hub.clone(), outbox }
     }

@@ -1,31 +1,22 @@
-//! I/O: WebSocket (RFC 6455). The handshake is tungstenite's, and so are the headers of frames.
+//! I/O: messages over WebSocket (RFC 6455).
 
 pub(crate) mod frames;
+pub(crate) mod handshake;
 
 use super::{
     Gone, Received, Transport,
     socket::{CLOSE_TIMEOUT, Socket, joined},
 };
 use crate::{
-    connection::{self, Opening},
     gateway::Gateway,
     hub::{
         broadcast::Wire,
         outbox::{Item, Line, Outbox},
     },
-    takeover::Takeover,
 };
-use axum::{
-    body::Body,
-    extract::{Query, Request, State},
-    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
-    response::IntoResponse,
-};
-use bytes::Bytes;
 use frames::{Reader, Said, Violation};
 use presence::Departure;
 use protocol::{code::Disconnect, frame::Format};
-use serde::Deserialize;
 use std::{
     collections::VecDeque,
     future::poll_fn,
@@ -33,45 +24,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::{handshake::server::create_response_with_body, protocol::frame::coding::CloseCode};
-
-/// The subprotocol of the binary form.
-const PROTOBUF_SUBPROTOCOL: &str = "centrifuge-protobuf";
-/// The subprotocol of the text form, which is also spoken without any.
-const JSON_SUBPROTOCOL: &str = "centrifuge-json";
-
-/// The query of `/connection/websocket`.
-#[derive(Deserialize)]
-pub(crate) struct Options {
-    format: Option<String>,
-    cf_protocol: Option<String>,
-    #[serde(default)]
-    cf_ws_frame_ping_pong: Option<String>,
-}
-
-/// `GET /connection/websocket`
-pub(crate) async fn upgrade(State(gateway): State<Arc<Gateway>>, Query(options): Query<Options>, request: Request) -> Response<Body> {
-    let (format, subprotocol) = negotiate(&options, request.headers());
-    let head = {
-        let mut head = axum::http::Request::new(());
-        *head.method_mut() = request.method().clone();
-        *head.version_mut() = request.version();
-        *head.headers_mut() = request.headers().clone();
-        head
-    };
-    let mut response = match create_response_with_body(&head, Body::empty) {
-        Ok(response) => response,
-        Err(error) => return (StatusCode::BAD_REQUEST, format!("not a WebSocket handshake: {error}\n")).into_response(),
-    };
-    if let Some(subprotocol) = subprotocol {
-        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
-    }
-    let native_ping = options.cf_ws_frame_ping_pong.as_deref() == Some("true");
-    Takeover::after(response, Bytes::new(), move |socket, read_already| {
-        let transport = WebSocket::new(&gateway, socket, read_already, format);
-        tokio::spawn(connection::run(gateway, transport, Opening { native_ping, ..Opening::default() }));
-    })
-}
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 /// A connection over WebSocket. Between two messages it holds nothing.
 struct WebSocket {
@@ -195,23 +148,5 @@ impl Transport for WebSocket {
     async fn close(&mut self, code: Disconnect) {
         let (number, reason) = code.parts();
         self.close_with(number, reason).await;
-    }
-}
-
-/// The form of messages, and the subprotocol to answer with.
-fn negotiate(options: &Options, headers: &HeaderMap) -> (Format, Option<&'static str>) {
-    let mut offered = headers
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim);
-    match offered.find(|name| [JSON_SUBPROTOCOL, PROTOBUF_SUBPROTOCOL].contains(name)) {
-        Some(PROTOBUF_SUBPROTOCOL) => (Format::Protobuf, Some(PROTOBUF_SUBPROTOCOL)),
-        Some(_) => (Format::Json, Some(JSON_SUBPROTOCOL)),
-        None if [&options.format, &options.cf_protocol].into_iter().flatten().any(|format| format == "protobuf") => {
-            (Format::Protobuf, None)
-        }
-        None => (Format::Json, None),
     }
 }
