@@ -14,7 +14,7 @@ use protocol::{
     time::Now,
 };
 use redis_protocol::{resp2, resp3};
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -73,7 +73,14 @@ impl Server {
         Client { socket: TcpStream::connect(self.address).await.unwrap(), input: Vec::new() }
     }
 
-    pub(crate) fn cut(&self, reason: &str) -> f64 {
+    /// Waits until so many connections were cut for this reason: it is counted after the client has seen the end.
+    pub(crate) async fn has_cut(&self, reason: &str, count: f64) {
+        while self.cut(reason) < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn cut(&self, reason: &str) -> f64 {
         let families = self.registry.gather();
         let Some(cut) = families.iter().find(|family| family.name() == "headcount_counter_resp_cut_total") else { return 0.0 };
         let of_reason = cut.get_metric().iter().filter(|metric| metric.get_label()[0].value() == reason);
