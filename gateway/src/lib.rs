@@ -6,6 +6,7 @@ pub mod api;
 pub mod auth;
 pub mod bus;
 mod connection;
+mod front_door;
 pub mod gateway;
 pub mod hub;
 mod live;

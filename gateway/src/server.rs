@@ -2,8 +2,8 @@
 
 use crate::{
     api::{self, Audience, cluster},
+    front_door::FrontDoor,
     gateway::Gateway,
-    takeover,
     transport::{emulation, guard, websocket},
 };
 use axum::{
@@ -41,9 +41,10 @@ pub enum Serves {
 /// Accepts connections until `shutdown`. Accepted ones go on; their clients are sent away by [`Gateway::drain`].
 pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, serves: Serves, shutdown: impl Future<Output = ()>) {
     let (head_timeout, clock) = (gateway.settings.head_timeout, gateway.clock);
-    let service = hyper_util::service::TowerToHyperService::new(router(gateway, serves));
+    let routes = hyper_util::service::TowerToHyperService::new(router(gateway, serves));
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+    let door = Arc::new(FrontDoor { http, routes, head_timeout, clock });
     tokio::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -59,7 +60,7 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, serves: Serves,
             }
         };
         let _ = socket.set_nodelay(true);
-        tokio::spawn(takeover::serve(&http, service.clone(), socket, clock));
+        tokio::spawn(door.clone().enter(socket));
     }
 }
 

@@ -23,9 +23,6 @@ use std::{
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
-/// How long a client may take to read a head; whoever takes longer is cut off.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// What is done with the socket, and with what was read from it behind the request.
 type Receive = Box<dyn FnOnce(TcpStream, &[u8]) + Send>;
 
@@ -47,6 +44,23 @@ impl Takeover {
         response.extensions_mut().insert(Takeover { opening, receive: Arc::new(Mutex::new(Some(Box::new(receive)))) });
         response
     }
+
+    /// Writes the head, and hands over the socket with what was read from it already. A client that does not read the head in
+    /// time is cut off.
+    pub(crate) async fn take(self, mut socket: TcpStream, read: &[u8], response: Response<Body>, head_timeout: Duration, clock: Clock) {
+        let mut head = head(response.status(), response.headers(), None, (clock)().wall_ms);
+        head.extend_from_slice(&self.opening);
+        drop(response);
+        match timeout(head_timeout, socket.write_all(&head)).await {
+            Ok(Ok(())) => {
+                if let Some(receive) = self.receive.lock().take() {
+                    receive(socket, read);
+                }
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "the head of a stream was not written"),
+            Err(_) => tracing::debug!("the head of a stream was not read"),
+        }
+    }
 }
 
 /// The response with which a connection leaves HTTP.
@@ -57,6 +71,7 @@ pub(crate) fn serve(
     http: &Builder,
     routes: TowerToHyperService<Router>,
     socket: TcpStream,
+    head_timeout: Duration,
     clock: Clock,
 ) -> impl Future<Output = ()> + use<> {
     let last = Arc::<Last>::default();
@@ -78,10 +93,10 @@ pub(crate) fn serve(
         }
     });
     // In a box, so that its room is given back as soon as it is not needed.
-    leave(Box::new(http.serve_connection(TokioIo::new(socket), service)), last, clock)
+    leave(Box::new(http.serve_connection(TokioIo::new(socket), service)), last, head_timeout, clock)
 }
 
-async fn leave<S>(mut http: Box<Connection<TokioIo<TcpStream>, S>>, last: Arc<Last>, clock: Clock)
+async fn leave<S>(mut http: Box<Connection<TokioIo<TcpStream>, S>>, last: Arc<Last>, head_timeout: Duration, clock: Clock)
 where
     S: HttpService<Incoming, ResBody = Body, Error = std::convert::Infallible>,
 {
@@ -95,23 +110,11 @@ where
         Err(Err(error)) => return tracing::debug!(%error, "http connection ended"),
     };
     let Parts { io, read_buf, .. } = http.into_parts();
-    let mut socket = io.into_inner();
-    let mut head = head(response.status(), response.headers(), (clock)().wall_ms);
-    head.extend_from_slice(&takeover.opening);
-    drop(response);
-    match timeout(HEAD_TIMEOUT, socket.write_all(&head)).await {
-        Ok(Ok(())) => {
-            if let Some(receive) = takeover.receive.lock().take() {
-                receive(socket, &read_buf);
-            }
-        }
-        Ok(Err(error)) => tracing::debug!(%error, "the head of a stream was not written"),
-        Err(_) => tracing::debug!("the head of a stream was not read"),
-    }
+    takeover.take(io.into_inner(), &read_buf, response, head_timeout, clock).await;
 }
 
-/// A head as it is written. Whatever follows that of a stream ends with the connection.
-fn head(status: StatusCode, headers: &HeaderMap, now_ms: u64) -> Vec<u8> {
+/// A head as it is written. Whatever follows it ends with the connection, if not before, where it has a `length`.
+pub(crate) fn head(status: StatusCode, headers: &HeaderMap, length: Option<&HeaderValue>, now_ms: u64) -> Vec<u8> {
     let reason = status.canonical_reason().unwrap_or_default();
     let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
     let mut line = |name: &str, value: &HeaderValue| {
@@ -122,6 +125,9 @@ fn head(status: StatusCode, headers: &HeaderMap, now_ms: u64) -> Vec<u8> {
     };
     for (name, value) in headers.iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
         line(name.as_str(), value);
+    }
+    if let Some(length) = length {
+        line(CONTENT_LENGTH.as_str(), length);
     }
     if status != StatusCode::SWITCHING_PROTOCOLS {
         line(CONNECTION.as_str(), &HeaderValue::from_static("close"));

@@ -57,7 +57,7 @@ const CONTROLS_MAX: usize = 256;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bound {
     pub(super) wire: Wire,
-    pub(super) bytes_max: usize,
+    pub(super) bytes_max: u32,
 }
 
 /// What waits, and who may write meanwhile.
@@ -125,7 +125,7 @@ impl Backlog {
         let queue = self.queue.get_or_insert_default();
         queue.bytes += item.size(bound.wire);
         queue.items.push_back(item);
-        if queue.bytes > bound.bytes_max {
+        if queue.bytes > bound.bytes_max as usize {
             self.close(Disconnect::Slow);
         }
     }
@@ -140,7 +140,7 @@ impl Backlog {
                 queue.bytes += newest.size(bound.wire);
                 queue.bytes -= queue.items[index].size(bound.wire);
                 queue.items[index] = newest;
-                if queue.bytes > bound.bytes_max {
+                if queue.bytes > bound.bytes_max as usize {
                     self.close(Disconnect::Slow);
                 }
             }

@@ -54,7 +54,7 @@ impl Outbox {
     #[must_use]
     pub fn new(wire: Wire, bytes_max: usize, line: Option<Line>) -> Outbox {
         Outbox {
-            bound: Bound { wire, bytes_max },
+            bound: Bound { wire, bytes_max: u32::try_from(bytes_max).unwrap_or(u32::MAX) },
             line: line.map_or_else(OnceLock::new, OnceLock::from),
             backlog: Mutex::default(),
             waker: AtomicWaker::new(),

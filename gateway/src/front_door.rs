@@ -1,0 +1,175 @@
+//! I/O: the first request of a connection. Most connections are opened for one that takes the socket, and hyper, with its buffers
+//! and its dispatch, would be made for that alone. So the head is looked at where it lies, in the kernel's buffer: if it is whole and
+//! asks for a WebSocket or a stream it goes to the routes at once. Anything else has not been touched, and is hyper's.
+
+use crate::takeover::{self, Takeover};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::Response,
+};
+use hyper::{
+    Method, Request,
+    header::{HeaderName, HeaderValue},
+    server::conn::http1::Builder,
+    service::Service,
+};
+use hyper_util::service::TowerToHyperService;
+use protocol::time::Clock;
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    sync::Arc,
+    task::{Poll, ready},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// Bytes of a head that is looked at here; longer ones are hyper's.
+const HEAD_BYTES_MAX: usize = 4 * 1024;
+/// Header lines of one.
+const HEADERS_MAX: usize = 32;
+/// Bytes of an answer that refuses a stream; ours are a line of JSON.
+const REFUSAL_BYTES_MAX: usize = 64 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; HEAD_BYTES_MAX].into());
+}
+
+/// What all connections of a listener come through.
+pub(crate) struct FrontDoor {
+    /// For connections that speak more HTTP.
+    pub http: Builder,
+    /// Where requests lead.
+    pub routes: TowerToHyperService<Router>,
+    /// How long a client may take to send a head, and to read one.
+    pub head_timeout: Duration,
+    /// Reads the clocks.
+    pub clock: Clock,
+}
+
+impl FrontDoor {
+    /// Serves one connection, as long as it speaks HTTP.
+    pub(crate) async fn enter(self: Arc<FrontDoor>, socket: TcpStream) {
+        // Whoever says nothing at all is let go; one who has begun is hyper's to wait for.
+        match timeout(self.head_timeout, first_request(&socket)).await {
+            Ok(Ok(Some(request))) => self.answer(socket, request).await,
+            Ok(Ok(None)) => takeover::serve(&self.http, self.routes.clone(), socket, self.head_timeout, self.clock).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a connection ended before its first request"),
+            Err(_) => tracing::debug!("a connection without a request"),
+        }
+    }
+
+    async fn answer(&self, socket: TcpStream, request: Request<Body>) {
+        let Ok(mut response) = self.routes.call(request).await;
+        match response.extensions_mut().remove::<Takeover>() {
+            Some(takeover) => takeover.take(socket, &[], response, self.head_timeout, self.clock).await,
+            None => {
+                let refused = timeout(self.head_timeout, self.refuse(socket, response)).await;
+                if let Ok(Err(error)) = refused {
+                    tracing::debug!(%error, "an answer was not written");
+                }
+            }
+        }
+    }
+
+    /// Writes an answer that is whole, and ends the connection.
+    async fn refuse(&self, mut socket: TcpStream, response: Response<Body>) -> io::Result<()> {
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, REFUSAL_BYTES_MAX).await.map_err(io::Error::other)?;
+        let length = HeaderValue::from(body.len());
+        let mut answer = takeover::head(parts.status, &parts.headers, Some(&length), (self.clock)().wall_ms);
+        answer.extend_from_slice(&body);
+        socket.write_all(&answer).await?;
+        socket.shutdown().await
+    }
+}
+
+/// Waits until the client has said something. A whole request for a WebSocket or a stream is taken from the socket and returned; of
+/// anything else nothing is.
+async fn first_request(socket: &TcpStream) -> io::Result<Option<Request<Body>>> {
+    let seen = poll_fn(|context| {
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut seen = ReadBuf::new(buffer);
+            let read = ready!(socket.poll_peek(context, &mut seen))?;
+            Poll::Ready(if read == 0 { Err(io::Error::from(io::ErrorKind::UnexpectedEof)) } else { Ok(request(seen.filled())) })
+        })
+    });
+    let Some((request, length)) = seen.await? else { return Ok(None) };
+    let read = BUFFER.with_borrow_mut(|buffer| socket.try_read(&mut buffer[..length]))?;
+    if read == length { Ok(Some(request)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// The request that `bytes` begin with, and how long it is: one whose answer takes the socket, if it is not refused.
+fn request(bytes: &[u8]) -> Option<(Request<Body>, usize)> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut head = httparse::Request::new(&mut headers);
+    let httparse::Status::Complete(length) = head.parse(bytes).ok()? else { return None };
+    let path = head.path?;
+    if head.method? != Method::GET.as_str() || head.version? != 1 || !leads_to_a_stream(path.split('?').next()?) {
+        return None;
+    }
+    let mut request = Request::new(Body::empty());
+    *request.uri_mut() = path.parse().ok()?;
+    for header in head.headers {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
+        // A body, or a wish to be asked for one, is hyper's to see to.
+        if matches!(name.as_str(), "content-length" | "transfer-encoding" | "expect") {
+            return None;
+        }
+        request.headers_mut().append(name, HeaderValue::from_bytes(header.value).ok()?);
+    }
+    Some((request, length))
+}
+
+fn leads_to_a_stream(path: &str) -> bool {
+    matches!(path, "/connection/websocket" | "/connection/sse" | "/connection/uni_sse" | "/v1/events")
+        || path.strip_prefix("/v1/channels/").is_some_and(|rest| rest.ends_with("/events"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(text: &str) -> Option<(String, usize)> {
+        request(text.as_bytes()).map(|(request, length)| (format!("{} {:?}", request.uri(), request.headers().get("a")), length))
+    }
+
+    #[test]
+    fn a_whole_request_for_a_stream_is_taken_and_not_what_follows_it() {
+        let text = "GET /connection/websocket?format=json HTTP/1.1\r\nHost: x\r\nA: 1\r\n\r\n";
+        let taken = Some(("/connection/websocket?format=json Some(\"1\")".to_owned(), text.len()));
+        assert_eq!(seen(text), taken);
+        assert_eq!(seen(&format!("{text}GET / HTTP/1.1\r\n")), taken);
+        for path in ["/connection/sse?cf_connect=%7B%7D", "/connection/uni_sse", "/v1/events?channel=a", "/v1/channels/a/events?token=t"] {
+            assert!(seen(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).is_some(), "{path}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_left_where_it_is() {
+        for text in [
+            "GET /connection/websocket HTTP/1.1\r\nHost: x\r\n",
+            "GET /connection/websocket HTTP/1.0\r\nHost: x\r\n\r\n",
+            "POST /connection/sse HTTP/1.1\r\nHost: x\r\n\r\n",
+            "HEAD /v1/events HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+            "GET /v1/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET /v1/events HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n",
+            "GET /v1/channels/a/messages HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET /v1/events\r\n\r\n",
+            "\u{16}\u{3}\u{1}",
+            "\r\n\r\n",
+        ] {
+            assert_eq!(seen(text), None, "{text:?}");
+        }
+        let many: String = (0..=HEADERS_MAX).map(|number| format!("A{number}: 1\r\n")).collect();
+        assert_eq!(seen(&format!("GET /v1/events HTTP/1.1\r\n{many}\r\n")), None);
+    }
+}
