@@ -7,7 +7,6 @@ mod resp_server;
 use counter::resp::CLIENTS_MAX;
 use redis_protocol::{resp3, resp3::types::OwnedFrame};
 use resp_server::{NOON, start, start_with};
-use std::time::Duration;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
 
 fn parsed(reply: &str) -> OwnedFrame {
