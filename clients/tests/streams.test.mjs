@@ -170,9 +170,14 @@ describe('ids', () => {
     const [one, two, line] = [room(), room(), await dial(t)];
     line.socket.write(get(`/v1/events?channel=${two}&channel=${one}&token=${token('ann')}`));
     await line.until('\r\n\r\nretry: ');
-    for (const [channel, data] of [[one, 1], [two, 2], [one, 3]]) await node.publish(channel, data);
-    await line.until('"data":3');
-    const messages = told(line.text).filter(({ event }) => event === 'message');
+    // One at a time: channels have an order each, and none between them.
+    for (const [channel, data] of [[one, 1], [two, 2], [one, 3]]) {
+      await node.publish(channel, data);
+      await line.until(`"data":${data}`);
+    }
+    const said = () => told(line.text).filter(({ event }) => event === 'message');
+    await eventually('all three are whole', () => said().length === 3);
+    const messages = said();
     const places = messages.map(({ id }) => id.split(',').map((place) => Number(place.slice(place.indexOf('.') + 1))));
     assert.deepEqual(places, [[0, 1], [1, 1], [1, 2]]);
     assert.equal(new Set(messages.flatMap(({ id }) => id.split(',').map((place) => place.slice(0, place.indexOf('.'))))).size, 2, 'one epoch for each');
@@ -183,9 +188,11 @@ describe('ids', () => {
     line.socket.write(get(events(own, { channels: [granted] })));
     await line.until('\r\n\r\nretry: ');
     for (const [channel, data] of [[own, 1], [granted, 2], [own, 3]]) await node.publish(channel, data);
-    await line.until('"data":3');
-    const messages = told(line.text).filter(({ event }) => event === 'message');
-    assert.deepEqual(messages.map(({ id }) => id?.slice(id.indexOf('.'))), ['.1', undefined, '.2']);
+    // Channels have an order each, and none between them.
+    const said = () => told(line.text).filter(({ event }) => event === 'message');
+    await eventually('all three have come', () => said().length === 3);
+    const places = said().map(({ id, data }) => [JSON.parse(data).data, id?.slice(id.indexOf('.'))]);
+    assert.deepEqual(places.sort(), [[1, '.1'], [2, undefined], [3, '.2']]);
   });
 });
 

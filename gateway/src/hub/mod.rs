@@ -130,8 +130,9 @@ impl Hub {
         let now_ms = self.now_ms();
         match place.append(entry, now_ms) {
             None => {}
-            Some(Turn::Now) => self.write(place, now_ms),
-            Some(Turn::Soon) => self.enqueue(place),
+            // Not before those who wait already: nothing depends on it, and it is what one expects.
+            Some(Turn::Now) if self.dirty.lock().is_empty() => self.write(place, now_ms),
+            Some(Turn::Now | Turn::Soon) => self.enqueue(place),
             Some(Turn::At(at_ms)) => {
                 self.later.lock().insert((at_ms, place.channel().clone()), place);
                 self.work.notify_one();
