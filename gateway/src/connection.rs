@@ -33,7 +33,7 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// Bytes written at once; what waits beyond it goes into the next frame.
+/// Bytes written at once; what waits beyond it goes into the next write.
 const BATCH_BYTES: usize = 64 * 1024;
 /// How long one write may take; a client that takes longer reads too slowly.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -100,16 +100,6 @@ pub fn encode_push(format: Format, push: Push) -> Bytes {
     encode(format, &Reply { push: Some(push), ..Reply::default() })
 }
 
-/// Joins encoded messages to one frame.
-#[must_use]
-pub fn join(format: Format, messages: &[Bytes]) -> Bytes {
-    match (messages, format) {
-        ([only], _) => only.clone(),
-        (_, Format::Json) => messages.join(&b'\n').into(),
-        (_, Format::Protobuf) => messages.concat().into(),
-    }
-}
-
 /// What a command asks for.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, clippy::large_enum_variant)]

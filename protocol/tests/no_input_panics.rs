@@ -7,7 +7,7 @@ mod schema;
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 use prost::Message;
-use protocol::frame::{self, Format, Frames, Malformed, encode, join};
+use protocol::frame::{self, Format, Frames, Malformed, encode};
 use protocol::limits::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX};
 use protocol::message::{Command, ConnectRequest, Push, Reply};
 use schema::{Choices, Schema};
@@ -225,5 +225,14 @@ fn the_dearest_frames_are_read_in_memory_proportional_to_their_size() {
         assert!(memory.bytes_max <= allowed, "{start:?}: {} bytes at once", memory.bytes_max);
         assert!(memory.bytes_total <= 4 * allowed, "{start:?}: {} bytes in all", memory.bytes_total);
         assert_eq!(memory.bytes_current, 0, "{start:?}: all of it is given back");
+    }
+}
+
+/// Joins encoded messages to one frame.
+fn join(format: Format, messages: &[Bytes]) -> Bytes {
+    match (messages, format) {
+        ([only], _) => only.clone(),
+        (_, Format::Json) => messages.join(&b'\n').into(),
+        (_, Format::Protobuf) => messages.concat().into(),
     }
 }

@@ -26,7 +26,7 @@ pub enum Item {
 }
 
 impl Item {
-    /// The bytes on `wire`, without framing; a snapshot has none before it is made.
+    /// The bytes as they are written on `wire`; a snapshot has none before it is made.
     #[must_use]
     pub fn bytes(&self, wire: Wire) -> Option<&Bytes> {
         match self {
