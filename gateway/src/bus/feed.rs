@@ -152,14 +152,17 @@ impl Feed {
         if *epoch == **here && offset <= *last {
             return out.push(Order::Note(Note::Duplicate));
         }
-        if offset == 1 && *epoch != **here && self.broken == 0 && !self.in_doubt && self.held.is_empty() {
-            // Everything was heard, so nothing lies between the end of the old stream and the beginning of this one.
-            let epoch: Arc<str> = epoch.into();
+        let is_new = *epoch != **here;
+        let epoch: Arc<str> = epoch.into();
+        // One node's connection keeps its order. Of two, one may bring what is over, so history has to say which stream is new.
+        if offset == 1 && is_new && !two && !self.is_reading && self.has_heard_all() && self.held.is_empty() {
             self.place = Place::At(epoch.clone(), 1);
             return out.extend([Order::Note(Note::Renewed), Order::Deliver(epoch, publication)]);
         }
         out.push(Order::Note(Note::Reordered));
-        self.hold(epoch.into(), publication);
+        // The answer to a read that is under way may be older than this stream.
+        self.in_doubt_again |= is_new;
+        self.hold(epoch, publication);
         self.order_read(now_ms + if two { OTHER_FEED_MS } else { 0 }, out);
     }
 
@@ -197,8 +200,15 @@ impl Feed {
         let Place::At(here, before) = self.place.clone() else { return };
         let Piece { epoch, top, publications } = piece;
         if epoch != here {
-            out.push(Order::Note(Note::Replaced));
-            self.lose(epoch, top, out);
+            if self.has_heard_all() && self.held.keys().next() == Some(&(epoch.clone(), 1)) {
+                out.push(Order::Note(Note::Renewed));
+                self.go_to(epoch, 0);
+                self.follow(out);
+                self.in_doubt = self.in_doubt_again || matches!(self.place, Place::At(_, last) if last < top);
+            } else {
+                out.push(Order::Note(Note::Replaced));
+                self.lose(epoch, top, out);
+            }
             return self.look(now_ms, out);
         }
         let mut last = before;
@@ -232,6 +242,11 @@ impl Feed {
         let (first, most) = RETRY_MS;
         let pause = (first << self.failures.min(10).saturating_sub(1)).min(most);
         self.look(now_ms + pause, out);
+    }
+
+    /// Nothing was missed, so nothing lies between the end of this stream and the beginning of a new one.
+    fn has_heard_all(&self) -> bool {
+        self.broken == 0 && !self.in_doubt
     }
 
     /// Orders a read if something is missing or in doubt.
