@@ -1,6 +1,7 @@
 //! I/O: drives one connection: feeds its session, carries out its orders, writes its outbox.
 
 mod appearance;
+mod ending;
 mod opening;
 
 use crate::{
@@ -188,13 +189,6 @@ impl Connection {
         Err(self.close(transport, code).await)
     }
 
-    async fn close<T: Transport>(&mut self, transport: &mut T, code: Disconnect) -> Departure {
-        self.gateway.metrics.disconnects.with_label_values(&[code.parts().1]).inc();
-        self.give_verdict(Verdict::Closed(code));
-        transport.close(code).await;
-        if code.reconnects() { Departure::Dropped } else { Departure::Clean }
-    }
-
     fn feed(&mut self, input: Input) {
         let mut orders = Vec::new();
         self.session.handle(input, (self.gateway.clock)(), &mut orders);
@@ -275,32 +269,5 @@ impl Connection {
                 *item = Item::Broadcast(Broadcast::state(channel.clone(), Kind::Roster, &StreamPosition::default(), data));
             }
         }
-    }
-
-    fn give_verdict(&mut self, verdict: Verdict) {
-        if let Some(waiting) = self.verdict.take() {
-            let _ = waiting.send(verdict);
-        }
-    }
-
-    fn end(&mut self, departure: Departure) {
-        self.gateway.alarms.change(self.id, self.alarm_ms, None);
-        self.give_verdict(Verdict::Closed(Disconnect::ConnectionClosed));
-        _ = self.outbox.close();
-        for (channel, is_shown) in self.session.channels() {
-            self.gateway.unsubscribe(channel, self.id);
-            if is_shown {
-                self.leave(channel, departure);
-            }
-        }
-        // A subscription that was still beginning is known to the hub alone.
-        for channel in self.session.beginning() {
-            self.gateway.unsubscribe(&channel, self.id);
-        }
-        if self.session.is_visible() {
-            self.go_offline(departure);
-        }
-        self.gateway.registry.remove(self.id, self.session.user().map(|user| &**user), self.session.secret());
-        self.gateway.metrics.connections.with_label_values(&[self.wire.label()]).dec();
     }
 }

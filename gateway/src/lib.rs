@@ -17,6 +17,7 @@ pub mod registry;
 mod replies;
 pub mod server;
 pub mod session;
+mod starts;
 mod takeover;
 mod tasks;
 pub mod transport;

@@ -3,11 +3,11 @@
 use crate::{
     answers::{added_json, called, not_known, refusal, unread},
     api,
-    bus::stream::{Range, Recovery},
+    bus::stream::Range,
     gateway::Gateway,
     hub::{outbox::Outbox, topic::ConnectionId},
     live,
-    session::{Outcome, Start, Subscribing, Target, Task},
+    session::{Outcome, Task},
 };
 use counter::{Seen, Token, Wanted};
 use futures_util::future::join_all;
@@ -95,42 +95,6 @@ impl Gateway {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let stats = self.presence.stats(channel).await?;
         Ok(stats.map(|stats| PresenceStatsResult { num_clients: number(stats.clients), num_users: number(stats.users) }))
-    }
-
-    /// Registers with the hub behind a closed gate, joins on the bus, then reads what the subscriber needs first: nothing that happens
-    /// in between is missed, because the gate holds it.
-    async fn begin(&self, wanted: &Subscribing, connection: ConnectionId, outbox: &Arc<Outbox>) -> Result<Start, ErrorCode> {
-        self.hub.add(&wanted.channel, connection, outbox, wanted.join_leave);
-        if wanted.join_leave {
-            self.presence.follow(&wanted.channel).await.map_err(|error| not_known(&error))?;
-        }
-        match &wanted.target {
-            Target::Stream { history: false } => {
-                self.join(&wanted.channel).await?;
-                Ok(Start::Stream(Recovery { recovered: false, publications: Vec::new(), top: Default::default() }))
-            }
-            Target::Stream { history: true } => {
-                self.join(&wanted.channel).await?;
-                Ok(Start::Stream(self.bus.recover(&wanted.channel, wanted.since.as_ref(), (self.clock)()).await?))
-            }
-            Target::Counter(key) => {
-                let data = self.watch_counter(key).await.map_err(|error| unread(&error))?;
-                Ok(Start::Snapshot { data, after: StreamPosition::default() })
-            }
-            Target::Roster(channel) => {
-                let (data, after) = self.watch_roster(channel).await.map_err(|error| not_known(&error))?;
-                Ok(Start::Snapshot { data, after })
-            }
-            Target::Contacts(me) => {
-                self.presence.follow_contacts(me).await.map_err(|error| not_known(&error))?;
-                Ok(Start::Snapshot { data: self.contacts(me), after: StreamPosition::default() })
-            }
-        }
-    }
-
-    async fn join(&self, channel: &Channel) -> Result<(), ErrorCode> {
-        let namespace = self.rules.namespaces.of_channel(channel).map_err(|_| ErrorCode::UnknownChannel)?;
-        Ok(self.bus.join(channel, namespace).await?)
     }
 
     async fn counter_add(&self, key: &CounterKey, by: i64, token: Option<&str>) -> Result<Value, ErrorCode> {

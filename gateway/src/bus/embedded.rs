@@ -2,6 +2,7 @@
 //! a publication is delivered, so that the order of offsets is the order of delivery.
 
 use super::{
+    done::Done,
     post::{BusError, Post},
     stream::{Range, Recovery, Retention, Stream},
 };
@@ -14,10 +15,7 @@ use protocol::{
     namespace::Namespace,
     time::Now,
 };
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Locks that share the channels between them.
@@ -26,11 +24,6 @@ const SHARDS: usize = 64;
 const STREAMS_PER_SHARD_MAX: usize = 16 * 1024;
 /// Milliseconds for which a stream without publications keeps its epoch.
 const IDLE_MS: u64 = 60 * 60 * 1000;
-/// Milliseconds for which the result of a publication with an idempotency key is remembered.
-const IDEMPOTENCY_TTL_MS: u64 = 5 * 60 * 1000;
-/// Idempotency keys remembered by one shard; at the bound the oldest is forgotten.
-const IDEMPOTENCY_KEYS_PER_SHARD_MAX: usize = 4 * 1024;
-
 /// The bus of a single process.
 pub struct EmbeddedBus {
     hub: Arc<Hub>,
@@ -41,9 +34,7 @@ pub struct EmbeddedBus {
 #[derive(Default)]
 struct Shard {
     streams: HashMap<Channel, Stream>,
-    done: HashMap<(Channel, String), (StreamPosition, u64)>,
-    /// Keys of `done`, oldest first.
-    done_order: VecDeque<(Channel, String)>,
+    done: Done,
 }
 
 impl EmbeddedBus {
@@ -57,7 +48,7 @@ impl EmbeddedBus {
     pub async fn publish(&self, channel: &Channel, namespace: &Namespace, post: Post, now: Now) -> Result<StreamPosition, BusError> {
         let mut shard = self.shard(channel).lock();
         let idempotency_key = post.idempotency_key.map(|key| (channel.clone(), key));
-        if let Some(position) = idempotency_key.as_ref().and_then(|key| shard.already_done(key, now)) {
+        if let Some(position) = idempotency_key.as_ref().and_then(|key| shard.done.result(key, now)) {
             return Ok(position);
         }
         let mut publication = Publication {
@@ -75,7 +66,7 @@ impl EmbeddedBus {
         }
         self.hub.deliver(&Broadcast::publication(channel.clone(), position.epoch.as_str().into(), publication));
         if let Some(key) = idempotency_key {
-            shard.remember(key, position.clone(), now);
+            shard.done.remember(key, position.clone(), now);
         }
         Ok(position)
     }
@@ -119,7 +110,7 @@ impl EmbeddedBus {
         for shard in &self.shards {
             let mut shard = shard.lock();
             shard.streams.retain(|_, stream| !stream.is_idle(IDLE_MS, now.mono_ms));
-            shard.forget_done(now);
+            shard.done.forget(now);
         }
     }
 
@@ -138,31 +129,6 @@ impl Shard {
             }
         }
         Ok(self.streams.entry(channel.clone()).or_insert_with(|| Stream::new(epoch(random_u64()), now.mono_ms)))
-    }
-
-    fn already_done(&mut self, key: &(Channel, String), now: Now) -> Option<StreamPosition> {
-        self.done.get(key).filter(|(_, expires_ms)| *expires_ms > now.mono_ms).map(|(position, _)| position.clone())
-    }
-
-    fn remember(&mut self, key: (Channel, String), position: StreamPosition, now: Now) {
-        self.forget_done(now);
-        while self.done_order.len() >= IDEMPOTENCY_KEYS_PER_SHARD_MAX {
-            self.forget_oldest();
-        }
-        self.done_order.push_back(key.clone());
-        self.done.insert(key, (position, now.mono_ms + IDEMPOTENCY_TTL_MS));
-    }
-
-    fn forget_done(&mut self, now: Now) {
-        while self.done_order.front().and_then(|key| self.done.get(key)).is_some_and(|(_, expires_ms)| *expires_ms <= now.mono_ms) {
-            self.forget_oldest();
-        }
-    }
-
-    fn forget_oldest(&mut self) {
-        if let Some(key) = self.done_order.pop_front() {
-            self.done.remove(&key);
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! I/O: the way of a publication to every gateway, with the history of its channel: inside of one process, or through the
 //! Redis nodes of the ring.
 
+mod done;
 pub mod embedded;
 pub mod feed;
 mod post;
