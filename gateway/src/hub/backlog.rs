@@ -98,6 +98,11 @@ impl Backlog {
         self.is_held || self.has_any()
     }
 
+    /// Whether the connection's task is at it and looks for more by itself: it need not be woken, except to be interrupted.
+    pub(super) fn is_in_hand(&self) -> bool {
+        self.is_held && self.queue.as_ref().is_none_or(|queue| queue.controls.is_empty())
+    }
+
     /// Whether anybody may write.
     pub(super) fn is_free(&self) -> bool {
         !self.is_closed && !self.has_turn()

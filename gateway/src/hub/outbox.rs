@@ -173,8 +173,11 @@ impl Outbox {
     }
 
     fn wake_after(&self, backlog: MutexGuard<'_, Backlog>) {
+        let is_awake = backlog.is_in_hand();
         drop(backlog);
-        self.wake();
+        if !is_awake {
+            self.wake();
+        }
     }
 
     /// Whether there is nothing to take; if so the task is woken when there is.

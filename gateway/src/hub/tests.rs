@@ -7,7 +7,23 @@ mod outbox {
     };
     use bytes::Bytes;
     use protocol::{code::Disconnect, message::StreamPosition, name::Channel};
-    use std::sync::Arc;
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::{Context, Wake, Waker},
+    };
+
+    /// How often a task was woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Woken>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
     fn state(channel: &str, kind: Kind, data: &str) -> Arc<Broadcast> {
         Broadcast::state(
@@ -62,6 +78,32 @@ mod outbox {
             outbox.push_latest(&state("presence:room", Kind::Roster, &format!("{change:05}")));
         }
         assert!(matches!(&taken(&outbox)[..], [Item::Snapshot(channel)] if channel.as_str() == "presence:room"));
+    }
+
+    #[test]
+    fn a_task_that_is_at_it_is_not_woken_but_can_be_interrupted() {
+        let outbox = Outbox::new(Wire::Json, 100, None);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let wakes = |what: &dyn Fn()| {
+            assert!(outbox.poll_empty(&Context::from_waker(&waker)));
+            let before = woken.0.load(Ordering::Relaxed);
+            what();
+            let wakes = woken.0.load(Ordering::Relaxed) - before;
+            outbox.take(&mut Vec::new(), usize::MAX);
+            outbox.take(&mut Vec::new(), usize::MAX);
+            wakes
+        };
+        assert_eq!(wakes(&|| outbox.push(own(1))), 1);
+        let at_it = |what: &dyn Fn()| {
+            wakes(&|| {
+                outbox.hold();
+                what();
+            })
+        };
+        assert_eq!(at_it(&|| outbox.push(own(1))), 0);
+        assert_eq!(at_it(&|| outbox.control(Control::Close(Disconnect::ForceDisconnect))), 1);
+        assert_eq!(at_it(&|| outbox.push(own(101))), 1, "it is to end");
     }
 
     #[test]

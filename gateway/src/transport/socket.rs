@@ -6,13 +6,15 @@ use crate::hub::{
     outbox::{Item, Outbox},
 };
 use bytes::{Buf, Bytes, BytesMut};
+use socket2::SockRef;
 use std::{
     cell::RefCell,
-    io::ErrorKind,
+    io::{self, ErrorKind, Read},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
+use tokio::{io::Interest, net::TcpStream};
 
 /// Bytes read from a socket at once, into a buffer that all connections of a thread share.
 const READ_BYTES: usize = 64 * 1024;
@@ -48,7 +50,7 @@ impl Socket {
                 if ready!(socket.poll_read_ready(context)).is_err() {
                     return Poll::Ready(false);
                 }
-                match socket.try_read(buffer) {
+                match read(socket, buffer) {
                     Ok(read) if read > 0 => {
                         take(&buffer[..read]);
                         return Poll::Ready(true);
@@ -89,6 +91,17 @@ impl Socket {
         let all = [&self.unsent, &begun, words].concat();
         self.write(all.into()).await
     }
+}
+
+/// One read. If it leaves a part of the buffer empty, it has taken all there was: the socket is not ready any more, which
+/// `try_read` would find out by a second one.
+fn read(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    let is_ready = socket.try_io(Interest::READABLE, || {
+        read = (&*SockRef::from(socket)).read(buffer)?;
+        if 0 < read && read < buffer.len() { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    is_ready.map(|()| read).or_else(|error| if read > 0 { Ok(read) } else { Err(error) })
 }
 
 /// Items as they are written one after the other, where all that is written of them is in their encoding.
