@@ -4,7 +4,7 @@ use crate::{
     alarms::Alarms,
     auth::{Secret, Verifier},
     bus::Bus,
-    hub::{Hub, topic::ConnectionId},
+    hub::{Hub, sends, topic::ConnectionId},
     live,
     metrics::Metrics,
     registry::Registry,
@@ -52,6 +52,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// How long a client may take to send a request's head.
     pub head_timeout: Duration,
+    /// Many clients are written to by one system call, where the kernel lets us.
+    pub io_uring: bool,
 }
 
 /// The parts that a gateway is made of.
@@ -115,6 +117,10 @@ pub struct Gateway {
 impl Gateway {
     /// Puts the parts together and registers the metrics; an error means that a metric's name is taken.
     pub fn new(parts: Parts, registry: &prometheus::Registry) -> Result<Arc<Gateway>, prometheus::Error> {
+        let io_uring = parts.settings.io_uring && sends::are_possible();
+        if parts.settings.io_uring && !io_uring {
+            tracing::info!("io_uring cannot be used here: each client is written to by a system call of its own, which costs more");
+        }
         let sink = live::sink(parts.hub.clone(), &parts.settings.region);
         let presence = match parts.shared_presence {
             Some(shared) => {
@@ -140,7 +146,7 @@ impl Gateway {
             registry: Registry::default(),
             clock: parts.clock,
             random_u64: parts.random_u64,
-            metrics: Metrics::register(registry)?,
+            metrics: Metrics::register(registry, io_uring)?,
             alarms: Alarms::default(),
             connection_ids: AtomicU64::new(1),
         }))

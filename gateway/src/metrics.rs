@@ -1,12 +1,12 @@
 //! I/O: what the gateway counts. Labels come from closed sets, never from channels or users.
 
 use crate::hub::{broadcast::Wire, outbox::Sent};
-use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use protocol::code::{Disconnect, ErrorCode};
 use std::sync::Arc;
 
 /// Every metric of this crate: name, help.
-pub const METRICS: [(&str, &str); 8] = [
+pub const METRICS: [(&str, &str); 9] = [
     ("headcount_connections", "Open client connections, by wire format"),
     ("headcount_commands_total", "Commands received from clients"),
     ("headcount_errors_total", "Error replies to clients, by error"),
@@ -15,6 +15,7 @@ pub const METRICS: [(&str, &str); 8] = [
     ("headcount_client_sent_bytes_total", "Bytes of messages sent to clients"),
     ("headcount_client_sent_messages_total", "Messages sent to clients"),
     ("headcount_publications_total", "Publications accepted"),
+    ("headcount_io_uring", "Whether many clients are written to by one system call: 1, or 0"),
 ];
 
 /// The gateway's metrics.
@@ -29,9 +30,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers all of them; an error means that a name is taken.
-    pub fn register(registry: &Registry) -> Result<Metrics, prometheus::Error> {
-        let [connections, commands, errors, disconnects, bytes_in, bytes_out, messages_out, publications] =
+    /// Registers all of them; an error means that a name is taken. `together`: whether many clients are written to at once.
+    pub fn register(registry: &Registry, together: bool) -> Result<Metrics, prometheus::Error> {
+        let [connections, commands, errors, disconnects, bytes_in, bytes_out, messages_out, publications, io_uring] =
             METRICS.map(|(name, help)| Opts::new(name, help));
         let counter = |opts| -> Result<IntCounter, prometheus::Error> {
             let counter = IntCounter::with_opts(opts)?;
@@ -48,13 +49,16 @@ impl Metrics {
         let gauges = IntGaugeVec::new(connections, &["wire"])?;
         Wire::ALL.iter().for_each(|wire| drop(gauges.with_label_values(&[wire.label()])));
         registry.register(Box::new(gauges.clone()))?;
+        let gauge = IntGauge::with_opts(io_uring)?;
+        gauge.set(together.into());
+        registry.register(Box::new(gauge))?;
         Ok(Metrics {
             connections: gauges,
             commands: counter(commands)?,
             errors: counters(errors, "error", &mut ErrorCode::ALL.iter().map(|code| code.parts().1))?,
             disconnects: counters(disconnects, "reason", &mut Disconnect::ALL.iter().map(|code| code.parts().1))?,
             bytes_in: counter(bytes_in)?,
-            sent: Arc::new(Sent { bytes: counter(bytes_out)?, messages: counter(messages_out)? }),
+            sent: Arc::new(Sent { together, bytes: counter(bytes_out)?, messages: counter(messages_out)? }),
             publications: counter(publications)?,
         })
     }

@@ -311,6 +311,7 @@ fn gateway(
             outbox_bytes_max: limits.outbox_bytes,
             connections_max: limits.connections,
             head_timeout: Duration::from_millis(limits.handshake_timeout_ms),
+            io_uring: config.node.io_uring,
         },
         rules: Rules {
             // A client without a token is heard where there is something that anyone may do.

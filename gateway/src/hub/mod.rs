@@ -9,6 +9,12 @@ mod census;
 pub mod outbox;
 mod pace;
 mod place;
+mod round;
+#[cfg(target_os = "linux")]
+pub(crate) mod sends;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_sends.rs"]
+pub(crate) mod sends;
 pub mod topic;
 
 #[cfg(test)]

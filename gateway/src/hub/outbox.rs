@@ -6,6 +6,7 @@ use super::{
     backlog::{Backlog, Bound},
     batch::Batch,
     broadcast::{Broadcast, Wire},
+    round::{Ready, Taken},
 };
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -19,9 +20,11 @@ use std::{
 };
 use tokio::net::TcpStream;
 
-/// What has been written without the connections' tasks.
+/// What is written without the connections' tasks.
 #[derive(Clone, Debug)]
 pub struct Sent {
+    /// Whether many clients are written to by one system call, where that can be.
+    pub together: bool,
     /// Messages.
     pub messages: IntCounter,
     /// Their bytes.
@@ -117,17 +120,27 @@ impl Outbox {
 
     /// What [`Outbox::broadcast`] does, of a batch, with one write.
     pub fn broadcast_all(&self, batch: &Batch) {
-        let mut backlog = self.backlog.lock();
-        let mut written = 0;
-        if let Some((line, wire)) = self.open_line().filter(|_| backlog.is_free()) {
-            let bytes = batch.joined(wire);
-            written = line.socket.try_write(bytes).unwrap_or_default();
-            line.sent.bytes.inc_by(written as u64);
-            if written == bytes.len() {
-                line.sent.messages.inc_by(batch.pushes().len() as u64);
-                return;
-            }
+        if let Some(ready) = self.begin(self.backlog.lock(), batch) {
+            ready.write();
         }
+    }
+
+    /// Takes the client for one write of a batch; or lets the batch wait, if something waits already. An error says that somebody
+    /// else has taken it.
+    pub(super) fn try_begin<'a>(&'a self, batch: &'a Batch) -> Result<Option<Ready<'a>>, Taken> {
+        Ok(self.begin(self.backlog.try_lock().ok_or(Taken)?, batch))
+    }
+
+    fn begin<'a>(&'a self, backlog: MutexGuard<'a, Backlog>, batch: &'a Batch) -> Option<Ready<'a>> {
+        let Some((line, wire)) = self.open_line().filter(|_| backlog.is_free()) else {
+            self.append_rest(backlog, batch, 0);
+            return None;
+        };
+        Some(Ready { outbox: self, backlog, line, bytes: batch.joined(wire), batch })
+    }
+
+    /// Appends what is left of a batch after so many bytes.
+    pub(super) fn append_rest(&self, mut backlog: MutexGuard<'_, Backlog>, batch: &Batch, mut written: usize) {
         for push in batch.pushes() {
             let bytes = push.encoded(self.open_line().map_or(self.bound.wire, |(_, wire)| wire));
             match written {

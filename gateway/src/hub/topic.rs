@@ -5,6 +5,7 @@ use super::{
     batch::Batch,
     broadcast::{Broadcast, Kind, Wire},
     outbox::{Control, Item, Outbox},
+    round::Round,
 };
 use protocol::{code::UnsubscribeCode, message::StreamPosition, name::Channel};
 use std::{collections::HashMap, sync::Arc};
@@ -115,9 +116,11 @@ impl Topic {
             self.close_up();
         }
         let to = (from + most).min(self.subscribers.len());
+        let mut round = Round::new(batch);
         for subscriber in self.subscribers.get_mut(from..to).unwrap_or_default().iter_mut().flatten() {
-            subscriber.take(batch);
+            subscriber.take(batch, &mut round);
         }
+        round.finish();
         (to < self.subscribers.len()).then_some(to)
     }
 
@@ -150,10 +153,11 @@ impl Topic {
 }
 
 impl Subscriber {
-    fn take(&mut self, batch: &Batch) {
+    fn take<'a>(&'a mut self, batch: &'a Batch, round: &mut Round<'a>) {
         if matches!(self.gate, Gate::Open(None)) && (self.join_leave || !batch.has_join_leave()) {
-            return self.outbox.broadcast_all(batch);
+            return round.add(&self.outbox);
         }
+        round.let_go();
         for push in batch.pushes() {
             if matches!(push.kind, Kind::Join | Kind::Leave) && !self.join_leave {
                 continue;

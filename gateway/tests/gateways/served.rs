@@ -75,6 +75,7 @@ impl Served {
                 outbox_bytes_max: 1024 * 1024,
                 connections_max: 100,
                 head_timeout: Duration::from_secs(10),
+                io_uring: true,
             },
             rules,
             verifier: Verifier::new(auth).unwrap(),

@@ -73,6 +73,7 @@ pub struct Node {
     pub name: Option<String>,
     pub region: String,
     pub data_dir: PathBuf,
+    pub io_uring: bool,
 }
 
 /// `[listen]`; `None` is not bound: `client` and `api` are for gateways only, `resp` and `peer` for nodes with counters,

@@ -65,7 +65,7 @@ fn node(reader: &mut Reader) -> Node {
     if data_dir.is_empty() {
         reader.refuse("node.data_dir", "must name a directory");
     }
-    Node { roles, name, region, data_dir: data_dir.into() }
+    Node { roles, name, region, data_dir: data_dir.into(), io_uring: reader.flag("node.io_uring") }
 }
 
 fn roles(reader: &mut Reader) -> Roles {
