@@ -40,6 +40,9 @@ use tokio::{runtime, sync::oneshot, task::LocalSet};
 /// Files that this process and each server must be able to open, beside the connections.
 const FILES_SPARE: usize = 500;
 
+/// For how long a server may remember those who have left, and somewhat more: rosters tell changes of the last two minutes.
+const REMEMBERED: Duration = Duration::from_secs(135);
+
 /// What to measure.
 #[derive(Args, Clone)]
 pub(crate) struct Options {
@@ -88,10 +91,13 @@ pub(crate) enum Scenario {
     Counter,
     /// Memory and one channel with server-sent events.
     Sse,
+    /// A million clients who come and go: what is left of them.
+    Churn,
 }
 
 impl Scenario {
-    const ALL: [Scenario; 5] = [Scenario::Memory, Scenario::OneChannel, Scenario::Channels, Scenario::Counter, Scenario::Sse];
+    const ALL: [Scenario; 6] =
+        [Scenario::Memory, Scenario::OneChannel, Scenario::Channels, Scenario::Counter, Scenario::Sse, Scenario::Churn];
 
     fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
@@ -117,6 +123,10 @@ impl Scenario {
             Scenario::Counter => {
                 let (subscribers, per_s) = if quick { (20, 5000) } else { (200, 50_000) };
                 vec![Part::Counter { subscribers, per_s, time: time(5) }]
+            }
+            Scenario::Churn => {
+                let (connections, pause) = if quick { (5_000, Duration::from_secs(1)) } else { (1_000_000, REMEMBERED) };
+                vec![Part::Churn { connections, users: 10_000, pause }]
             }
             Scenario::Sse => [&[Part::Memory { connections: small, is_events: true }], &one(true)[..]].concat(),
         }
@@ -216,6 +226,7 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
 async fn in_turn(part: Part, servers: &[(Target, String)], places: &Places, rounds: usize) -> Table {
     let suited: Vec<Target> = servers.iter().map(|(target, _)| *target).filter(|target| part.suits(*target)).collect();
     let mut rows: Vec<(String, Vec<Run>)> = suited.iter().map(|target| (target.name(), Vec::new())).collect();
+    let rounds = part.rounds(rounds);
     for round in 0..rounds {
         for turn in 0..suited.len() {
             let index = (round + turn) % suited.len();

@@ -5,8 +5,9 @@ use super::{
     figures::{Column, Run},
     publisher::Published,
     stand::{Cost, Meter, Stand},
+    subscribers::come_and_go,
     tally::Tally,
-    target::{Places, Target},
+    target::{Places, Running, Target},
 };
 use std::time::Duration;
 use tokio::time::sleep;
@@ -31,6 +32,8 @@ pub(super) enum Part {
     Rate { channels: usize, members: usize, per_s: u64, time: Duration, is_events: bool },
     /// Messages to one channel, so many of them under way.
     Window { members: usize, window: u64, time: Duration, is_events: bool },
+    /// Clients who come and go, so many of them, of so many users.
+    Churn { connections: usize, users: usize, pause: Duration },
     /// Increments of a counter with subscribers.
     Counter { subscribers: usize, per_s: usize, time: Duration },
 }
@@ -56,6 +59,13 @@ const WINDOW: &[Column] = &[
     Column { name: "generator's CPU", unit: "µs", digits: 3, is_cost: false },
 ];
 
+const CHURN: &[Column] = &[
+    Column { name: "resident after a tenth of them", unit: "MiB", digits: 1, is_cost: false },
+    Column { name: "after all", unit: "MiB", digits: 1, is_cost: false },
+    Column { name: "grown by", unit: "bytes a connection", digits: 1, is_cost: false },
+    Column { name: "CPU of one", unit: "µs", digits: 0, is_cost: false },
+];
+
 impl Part {
     pub(super) fn title(self) -> String {
         let carrier = |is_events| if is_events { "server-sent events" } else { "WebSocket" };
@@ -70,6 +80,7 @@ impl Part {
             Part::Window { members, window, is_events, .. } => {
                 format!("One channel of {members}, {window} messages under way, {}", carrier(is_events))
             }
+            Part::Churn { connections, users, .. } => format!("{connections} clients of {users} users come and go, WebSocket"),
             Part::Counter { subscribers, per_s, .. } => format!("A counter with {subscribers} subscribers, {per_s} increments/s"),
         }
     }
@@ -79,6 +90,7 @@ impl Part {
             Part::Memory { .. } => MEMORY,
             Part::Rate { .. } => RATE,
             Part::Window { .. } => WINDOW,
+            Part::Churn { .. } => CHURN,
             Part::Counter { .. } => counter::COLUMNS,
         }
     }
@@ -89,8 +101,15 @@ impl Part {
             Part::Memory { connections, .. } => connections,
             Part::Rate { channels, members, .. } => channels * members,
             Part::Window { members, .. } => members,
+            // A few at a time.
+            Part::Churn { .. } => 0,
             Part::Counter { subscribers, .. } => subscribers,
         }
+    }
+
+    /// How often it is measured, if `rounds` are wanted.
+    pub(super) fn rounds(self, rounds: usize) -> usize {
+        if matches!(self, Part::Churn { .. }) { 1 } else { rounds }
     }
 
     /// Whether this server can be measured so.
@@ -99,7 +118,7 @@ impl Part {
             Part::Memory { is_events, .. } | Part::Rate { is_events, .. } | Part::Window { is_events, .. } => {
                 !is_events || target.has_events()
             }
-            Part::Counter { .. } => target.is_ours(),
+            Part::Churn { .. } | Part::Counter { .. } => target.is_ours(),
         }
     }
 
@@ -113,6 +132,7 @@ impl Part {
             Part::Window { members, window: under_way, time, is_events } => {
                 window(Stand::start(target, places, is_events).await?, members, under_way, time).await
             }
+            Part::Churn { connections, users, pause } => churn(Stand::start(target, places, false).await?, connections, users, pause).await,
             Part::Counter { subscribers, per_s, time } => counter::run(&target.start(places, false).await?, subscribers, per_s, time).await,
         }
     }
@@ -136,6 +156,26 @@ async fn memory(mut stand: Stand, connections: usize) -> anyhow::Result<Run> {
     sleep(AFTER_BURST).await;
     let figures = vec![idle, each(stand.running.resident_kib()?), connect_s * 1e6 / connections as f64];
     Ok(Run { figures, lost: stand.subscribers.tally().fault((BURST * connections) as u64), behind: None })
+}
+
+/// What is left of clients who are gone: looked at after a tenth of them and after all, each time after `pause`, for which the server
+/// may remember them.
+#[allow(clippy::cast_precision_loss)] // figures for people
+async fn churn(stand: Stand, connections: usize, users: usize, pause: Duration) -> anyhow::Result<Run> {
+    let Running { address, dialect, .. } = stand.running;
+    let channels = names(users.div_ceil(MEMBERS));
+    let tokens: Vec<String> = (0..users).map(|user| stand.running.token(user)).collect();
+    let wish = |number: usize| (channels[number % channels.len()].clone(), tokens[number % users].clone());
+    let (first, before) = (connections / 10, stand.running.cpu()?);
+    let mut resident = Vec::new();
+    for count in [first, connections - first] {
+        come_and_go(address, dialect, count, wish).await?;
+        sleep(pause).await;
+        resident.push(stand.running.resident_kib()? as f64 / 1024.0);
+    }
+    let grown = (resident[1] - resident[0]) * 1024.0 * 1024.0 / (connections - first) as f64;
+    let cpu_us = (stand.running.cpu()? - before).total_s() * 1e6 / connections as f64;
+    Ok(Run { figures: vec![resident[0], resident[1], grown, cpu_us], lost: None, behind: None })
 }
 
 async fn rate(mut stand: Stand, channels: usize, members: usize, per_s: u64, time: Duration) -> anyhow::Result<Run> {

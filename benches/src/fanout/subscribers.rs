@@ -9,9 +9,11 @@ use super::{
 use anyhow::{Context, bail, ensure};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use socket2::SockRef;
 use std::{
     cell::{Cell, RefCell},
     io::ErrorKind,
+    net::Shutdown,
     rc::Rc,
     sync::{
         Arc, OnceLock,
@@ -153,6 +155,29 @@ impl Drop for Subscribers {
     fn drop(&mut self) {
         self.shared.is_over.set(true);
     }
+}
+
+/// Lets so many clients come, be subscribed and go again: by turns without a word and with the end of what they say. Their tokens
+/// and channels are those of `wish`, by number.
+pub(super) async fn come_and_go(
+    address: SocketAddr,
+    dialect: Dialect,
+    count: usize,
+    wish: impl Fn(usize) -> (String, String),
+) -> anyhow::Result<()> {
+    let clients = stream::iter(0..count).map(|number| {
+        let (channel, token) = wish(number);
+        async move {
+            let entering = subscribe(address, dialect, source(number), &channel, &token);
+            let (stream, _) = timeout(PATIENCE, entering).await.context("not subscribed in time")??;
+            if number % 2 == 1 {
+                SockRef::from(&stream).shutdown(Shutdown::Write)?;
+                while stream.readable().await.is_ok() && stream.try_read(&mut [0; 1024]).is_ok_and(|size| size > 0) {}
+            }
+            anyhow::Ok(())
+        }
+    });
+    clients.buffer_unordered(CONNECTING).try_collect().await
 }
 
 /// Where the connection with this number comes from.
