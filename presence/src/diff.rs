@@ -60,20 +60,20 @@ impl Diff {
         }
     }
 
-    /// Adds the net change of successive `diffs`: whoever joined and left again is in neither list.
-    pub fn add_net_of<'a>(&mut self, diffs: impl IntoIterator<Item = &'a Diff>) {
+    /// Everybody whom it names, and what became of them.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (Change, &Entry)> {
+        let lists = [(Change::Joined, &self.join), (Change::Left, &self.leave), (Change::Updated, &self.update)];
+        lists.into_iter().flat_map(|(change, entries)| entries.iter().map(move |entry| (change, entry)))
+    }
+
+    /// Adds the net of successive `changes`: whoever joined and left again is in neither list.
+    pub(crate) fn add_net_of<'a>(&mut self, changes: impl IntoIterator<Item = (Change, &'a Entry)>) {
         let mut fates: BTreeMap<MemberKey, Fate<'_>> = BTreeMap::new();
-        for diff in diffs {
-            let joins = diff.join.iter().map(|entry| (entry, false, true));
-            let leaves = diff.leave.iter().map(|entry| (entry, true, false));
-            let updates = diff.update.iter().map(|entry| (entry, true, true));
-            for (entry, was_present, is_present) in joins.chain(leaves).chain(updates) {
-                match fates.entry(entry.key()) {
-                    btree_map::Entry::Vacant(vacant) => drop(vacant.insert(Fate { was_present, is_present, entry })),
-                    btree_map::Entry::Occupied(mut fate) => {
-                        *fate.get_mut() = Fate { was_present: fate.get().was_present, is_present, entry }
-                    }
-                }
+        for (change, entry) in changes {
+            let (was_present, is_present) = (change != Change::Joined, change != Change::Left);
+            match fates.entry(entry.key()) {
+                btree_map::Entry::Vacant(vacant) => drop(vacant.insert(Fate { was_present, is_present, entry })),
+                btree_map::Entry::Occupied(mut fate) => *fate.get_mut() = Fate { was_present: fate.get().was_present, is_present, entry },
             }
         }
         for Fate { was_present, is_present, entry } in fates.into_values() {
@@ -84,11 +84,6 @@ impl Diff {
                 (false, false) => {}
             }
         }
-    }
-
-    /// Gives back what the lists have room for and do not hold: many are kept, and for minutes.
-    pub(crate) fn shrink(&mut self) {
-        [&mut self.join, &mut self.leave, &mut self.update].into_iter().for_each(Vec::shrink_to_fit);
     }
 
     /// Members that it names.
@@ -104,7 +99,15 @@ impl Diff {
     }
 }
 
-/// One member's presence before and after a run of diffs, and the last word about it.
+/// What became of a member whom a diff names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Joined,
+    Left,
+    Updated,
+}
+
+/// One member's presence before and after a run of changes, and the last word about it.
 struct Fate<'a> {
     was_present: bool,
     is_present: bool,
@@ -149,7 +152,7 @@ mod tests {
         second.add(one("came-and-changed"), two("came-and-changed"));
         second.add(None, two("went-and-came"));
         second.add(two("changed-and-went"), None);
-        net.add_net_of([&first, &second]);
+        net.add_net_of(first.changes().chain(second.changes()));
         assert_eq!(net.join, [entry("came-and-changed", 2)]);
         assert_eq!(net.leave, [entry("changed-and-went", 2)]);
         assert_eq!(net.update, [entry("went-and-came", 2)]);

@@ -1,7 +1,8 @@
 //! Pure: the diffs that a roster has told lately, from which readers catch up.
 
 use crate::{
-    diff::Diff,
+    diff::{Change, Diff},
+    member::Entry,
     version::{Stamp, Version},
 };
 use std::{collections::VecDeque, sync::Arc};
@@ -41,15 +42,18 @@ struct Span {
 #[derive(Debug)]
 struct Told {
     at_ms: u64,
-    /// The stamps of the roster that `diff` continues.
+    /// The stamps of the roster that it continues.
     from: Span,
     /// The one that it leads to.
     to: Stamp,
     /// The members who changed in between and were at its end as at its beginning, where others may know a stamp in between;
     /// `None` if that is not known.
-    passing: Option<Box<Diff>>,
-    diff: Arc<Diff>,
+    passing: Option<Box<Changes>>,
+    changes: Changes,
 }
+
+/// Whom a diff has named. Many are kept, and for minutes, so that they are as small as they can be.
+type Changes = Box<[(Change, Entry)]>;
 
 impl Journal {
     /// A journal of a roster of `count` members, of which nothing was told before `stamp`.
@@ -84,15 +88,18 @@ impl Journal {
     }
 
     /// Stamps `diff`, whatever version it carries, and keeps it. `passing` names who else changed in between.
-    pub(crate) fn record(&mut self, mut diff: Diff, passing: Option<Diff>, now_ms: u64) -> Arc<Diff> {
+    pub(crate) fn record(&mut self, mut diff: Diff, passing: Option<Diff>, now_ms: u64) -> Diff {
         let known = self.known.end();
         let to = self.reached.unwrap_or(Stamp { seq: known.seq + 1, ..known });
         (self.count, self.told_ms) = (diff.count, now_ms);
         diff.version = Version::of(&self.region, to);
-        diff.shrink();
-        let diff = Arc::new(diff);
-        let told = Told { at_ms: now_ms, from: self.known, to, passing: passing.map(Box::new), diff: diff.clone() };
+        let passing = passing.map(|passing| Box::new(kept(&passing)));
+        let told = Told { at_ms: now_ms, from: self.known, to, passing, changes: kept(&diff) };
         self.entries += told.len();
+        // By a quarter: there are many rosters, and most are small.
+        if self.recent.len() == self.recent.capacity() {
+            self.recent.reserve_exact(self.recent.len() / 4 + 1);
+        }
         self.recent.push_back(told);
         (self.known, self.is_whole) = (Span::at(to), true);
         while self.recent.len() > RECENT_DIFFS_MAX || self.entries > RECENT_ENTRIES_MAX {
@@ -124,13 +131,10 @@ impl Journal {
             return Some(net);
         }
         let first = self.recent.iter().rposition(|told| told.from.names(known) || told.is_passed_by(known))?;
-        let mut diffs: Vec<&Diff> = self.recent.range(first..).map(|told| &*told.diff).collect();
-        let told = &self.recent[first];
-        let restated = (!told.from.names(known)).then(|| told.restated());
-        if let Some(restated) = &restated {
-            diffs[0] = restated;
-        }
-        net.add_net_of(diffs);
+        let from_within = Some(&self.recent[first]).filter(|told| !told.from.names(known));
+        let restated = from_within.into_iter().flat_map(Told::restated);
+        let next = self.recent.range(first + usize::from(from_within.is_some())..);
+        net.add_net_of(restated.chain(next.flat_map(|told| each(&told.changes))));
         Some(net)
     }
 
@@ -138,6 +142,9 @@ impl Journal {
     pub(crate) fn expire(&mut self, now_ms: u64) {
         while self.expires_ms().is_some_and(|at_ms| at_ms <= now_ms) {
             self.drop_oldest();
+        }
+        if self.recent.is_empty() {
+            self.recent = VecDeque::new();
         }
     }
 
@@ -169,7 +176,7 @@ impl Span {
 
 impl Told {
     fn len(&self) -> usize {
-        self.diff.len() + self.passing.as_ref().map_or(0, |passing| passing.len())
+        self.changes.len() + self.passing.as_ref().map_or(0, |passing| passing.len())
     }
 
     /// Whether `stamp` is on the way of it, and it can be told from there.
@@ -179,14 +186,17 @@ impl Told {
         self.passing.is_some() && self.to.generation == generation && is_between
     }
 
-    /// The diff, for one who may know any part of it.
-    fn restated(&self) -> Diff {
-        let Diff { version, join, leave, update, count, counts_only } = (*self.diff).clone();
-        let mut all = Diff { version, join: Vec::new(), leave, update: [join, update].concat(), count, counts_only };
-        if let Some(passing) = &self.passing {
-            all.leave.extend_from_slice(&passing.leave);
-            all.update.extend_from_slice(&passing.update);
-        }
-        all
+    /// What it named, for one who may know any part of it.
+    fn restated(&self) -> impl Iterator<Item = (Change, &Entry)> {
+        let named = each(&self.changes).map(|(change, entry)| (if change == Change::Joined { Change::Updated } else { change }, entry));
+        named.chain(self.passing.iter().flat_map(|passing| each(passing)))
     }
+}
+
+fn kept(diff: &Diff) -> Changes {
+    diff.changes().map(|(change, entry)| (change, entry.clone())).collect()
+}
+
+fn each(changes: &Changes) -> impl Iterator<Item = (Change, &Entry)> {
+    changes.iter().map(|(change, entry)| (*change, entry))
 }

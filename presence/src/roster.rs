@@ -328,8 +328,8 @@ impl Roster {
         if is_told || passing.as_ref().is_some_and(|passing| !passing.is_empty()) {
             let named = self.journal.record(diff, passing, now_ms);
             // Whoever asks is told the names in a big room, too.
-            let told = if counts_only { Arc::new(named.without_names()) } else { named };
-            out.extend(is_told.then_some(Output::Changed(told)));
+            let told = if counts_only { named.without_names() } else { named };
+            out.extend(is_told.then(|| Output::Changed(Arc::new(told))));
         } else {
             self.journal.pass(now_ms);
         }

@@ -57,7 +57,13 @@ impl Topic {
         let place = self.free.pop().unwrap_or(self.subscribers.len());
         match self.subscribers.get_mut(place) {
             Some(free) => *free = subscriber,
-            None => self.subscribers.push(subscriber),
+            None => {
+                // By a quarter: there are many topics, and most are small.
+                if self.subscribers.len() == self.subscribers.capacity() {
+                    self.subscribers.reserve_exact(self.subscribers.len() / 4 + 1);
+                }
+                self.subscribers.push(subscriber);
+            }
         }
         self.places.insert(connection, place);
     }
