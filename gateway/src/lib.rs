@@ -17,7 +17,7 @@ pub mod registry;
 mod replies;
 pub mod server;
 pub mod session;
-mod starts;
+mod subscribing;
 mod takeover;
 mod tasks;
 pub mod transport;

@@ -6,7 +6,6 @@ use crate::{
     hub::{
         Hub,
         broadcast::{Broadcast, Kind},
-        topic::ConnectionId,
     },
 };
 use bytes::Bytes;
@@ -119,21 +118,6 @@ impl Gateway {
         match self.presence.first_page(channel, ROSTER_PAGE_MAX) {
             Some(page) => (serde_json::to_vec(&page).unwrap_or_default().into(), place(&page.value.version, &self.settings.region)),
             None => (Bytes::new(), StreamPosition::default()),
-        }
-    }
-
-    /// Takes a connection off a channel; idempotent.
-    pub(crate) fn unsubscribe(&self, channel: &Channel, connection: ConnectionId) {
-        let was_there = self.hub.remove(channel, connection);
-        if was_there {
-            self.bus.leave(channel);
-        }
-        if was_there
-            && channel.namespace() == Some("counter")
-            && !channel.is_private()
-            && let Ok(key) = Name::parse(channel.rest())
-        {
-            self.counters.unwatch(&key);
         }
     }
 }

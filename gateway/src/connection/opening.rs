@@ -3,6 +3,7 @@
 use super::Connection;
 use crate::{
     gateway::Gateway,
+    hub::broadcast::Wire,
     registry::{Emulated, Handle},
     session::{Profile, Session},
     transport::{Transport, inbound::Inbound},
@@ -59,16 +60,18 @@ impl Connection {
     /// `None` if there are too many.
     fn admit<T: Transport>(gateway: Arc<Gateway>, transport: &T, opening: Opening) -> Option<Connection> {
         let random = (gateway.random_u64)();
+        let wire = transport.outbox().wire();
+        // An EventSource stream has no words for its session.
+        let has_session = opening.inbound.is_some() || (opening.unidirectional && !matches!(wire, Wire::Event | Wire::EventWithId));
         let profile = Profile {
             client: gateway.fresh_id(),
-            session: (opening.inbound.is_some() || opening.unidirectional).then(|| gateway.fresh_id()),
+            session: has_session.then(|| gateway.fresh_id()),
             unidirectional: opening.unidirectional,
             emulated: opening.inbound.is_some(),
             native_ping: opening.native_ping,
             random,
         };
         let outbox = transport.outbox().clone();
-        let wire = outbox.wire();
         let id = gateway.next_connection_id();
         let handle = Handle { outbox: outbox.clone(), client: profile.client.clone() };
         let emulated = profile.session.clone().map(|session| Emulated { session, inbound: opening.inbound });

@@ -1,4 +1,4 @@
-//! I/O: how a subscription begins.
+//! I/O: how a subscription begins, and how it ends.
 
 use crate::{
     answers::{not_known, unread},
@@ -7,7 +7,11 @@ use crate::{
     hub::{outbox::Outbox, topic::ConnectionId},
     session::{Start, Subscribing, Target},
 };
-use protocol::{code::ErrorCode, message::StreamPosition, name::Channel};
+use protocol::{
+    code::ErrorCode,
+    message::StreamPosition,
+    name::{Channel, Name},
+};
 use std::sync::Arc;
 
 impl Gateway {
@@ -45,5 +49,20 @@ impl Gateway {
     async fn join(&self, channel: &Channel) -> Result<(), ErrorCode> {
         let namespace = self.rules.namespaces.of_channel(channel).map_err(|_| ErrorCode::UnknownChannel)?;
         Ok(self.bus.join(channel, namespace).await?)
+    }
+
+    /// Takes a connection off a channel; idempotent.
+    pub(crate) fn unsubscribe(&self, channel: &Channel, connection: ConnectionId) {
+        let was_there = self.hub.remove(channel, connection);
+        if was_there {
+            self.bus.leave(channel);
+        }
+        if was_there
+            && channel.namespace() == Some("counter")
+            && !channel.is_private()
+            && let Ok(key) = Name::parse(channel.rest())
+        {
+            self.counters.unwatch(&key);
+        }
     }
 }
