@@ -147,7 +147,7 @@ impl Outbox {
                 0 if push.kind.keeps_latest() => backlog.append_latest(push, self.bound),
                 0 => backlog.append(Item::Broadcast(push.clone()), self.bound),
                 _ if written < bytes.len() => backlog.append(Item::Rest(bytes.slice(written..)), self.bound),
-                _ => {}
+                _ => self.line.get().into_iter().for_each(|line| line.sent.messages.inc()),
             }
             written = written.saturating_sub(bytes.len());
         }
