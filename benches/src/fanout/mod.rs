@@ -93,11 +93,18 @@ pub(crate) enum Scenario {
     Sse,
     /// A million clients who come and go: what is left of them.
     Churn,
+    /// How cost grows with connections, channels and rate.
+    Scale,
 }
 
 impl Scenario {
-    const ALL: [Scenario; 6] =
-        [Scenario::Memory, Scenario::OneChannel, Scenario::Channels, Scenario::Counter, Scenario::Sse, Scenario::Churn];
+    const ALL: [Scenario; 7] =
+        [Scenario::Memory, Scenario::OneChannel, Scenario::Channels, Scenario::Counter, Scenario::Sse, Scenario::Churn, Scenario::Scale];
+
+    /// Whether this server is measured so: how others grow is for them to say.
+    fn suits(self, target: Target) -> bool {
+        self != Scenario::Scale || target.is_ours() || target == Target::Raw
+    }
 
     fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
@@ -127,6 +134,14 @@ impl Scenario {
             Scenario::Churn => {
                 let (connections, pause) = if quick { (5_000, Duration::from_secs(1)) } else { (1_000_000, REMEMBERED) };
                 vec![Part::Churn { connections, users: 10_000, pause }]
+            }
+            Scenario::Scale => {
+                let memory = |connections| Part::Memory { connections, is_events: false };
+                let rate = |(channels, members, per_s)| Part::Rate { channels, members, per_s, time: time(8), is_events: false };
+                // 20,000 deliveries a second in other shapes, then other rates of one shape.
+                let rates = [(10, 100, 200), (1000, 1, 20_000), (100, 10, 200), (100, 10, 1000), (100, 10, 4000)];
+                let (sizes, rates) = if quick { (&[100][..], &rates[3..4]) } else { (&[1000, 5000][..], &rates[..]) };
+                sizes.iter().copied().map(memory).chain(rates.iter().copied().map(rate)).collect()
             }
             Scenario::Sse => [&[Part::Memory { connections: small, is_events: true }], &one(true)[..]].concat(),
         }
@@ -201,6 +216,7 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     let mut lost = Vec::new();
     for scenario in scenarios {
         let mut charts = Vec::new();
+        let servers: Vec<_> = servers.iter().filter(|(target, _)| scenario.suits(*target)).cloned().collect();
         for part in scenario.parts(options.quick) {
             let table = in_turn(part, &servers, &places, rounds).await;
             let ours = table.rows.iter().filter(|(name, _)| Target::from_str(name, true).is_ok_and(Target::is_ours));
