@@ -12,11 +12,10 @@ use gateway::hub::{
 };
 use presence::{About, Departure, Input, Member, Roster, Rules, Tiers};
 use protocol::{
-    counting::{Ack, CounterType},
     frame::{self, Format},
     message::{Publication, Push, StreamPosition},
     name::Channel,
-    namespace::{Grant, Grants, Namespace, Namespaces},
+    namespace::Namespaces,
     time::Now,
 };
 use ring_coordinator::{
@@ -68,19 +67,7 @@ fn words(criterion: &mut Criterion) {
 }
 
 fn hub(criterion: &mut Criterion) {
-    let namespace = Namespace {
-        name: String::new(),
-        presence: false,
-        join_leave: false,
-        history_size: 0,
-        history_ttl_ms: 0,
-        recover: false,
-        global: false,
-        flush_ms: 0,
-        counter_type: CounterType::default(),
-        ack: Ack::Fsync,
-        grants: Grants::all(Grant::Anyone),
-    };
+    let namespace = testkit::open_namespace("");
     let (hub, channel) = (Hub::new(Namespaces::new(namespace, []), now), channel());
     let outboxes: Vec<Arc<Outbox>> = (0..SUBSCRIBERS).map(|_| Arc::new(Outbox::new(Wire::JsonFrames, 1 << 20, None))).collect();
     for (connection, outbox) in (0..).zip(&outboxes) {

@@ -12,10 +12,9 @@ use gateway::{
     hub::{Hub, broadcast::Wire, outbox::Outbox},
 };
 use protocol::{
-    counting::{Ack, CounterType},
     message::StreamPosition,
     name::Channel,
-    namespace::{Grant, Grants, Namespace, Namespaces},
+    namespace::{Namespace, Namespaces},
 };
 use ring_coordinator::{
     document::{Document, Layout, Node},
@@ -224,17 +223,5 @@ fn ring(servers: &[Redis]) -> View {
 }
 
 fn namespace(history_size: usize) -> Namespace {
-    Namespace {
-        name: String::new(),
-        presence: false,
-        join_leave: false,
-        history_size,
-        history_ttl_ms: 3_600_000,
-        recover: history_size > 0,
-        global: false,
-        flush_ms: 0,
-        counter_type: CounterType::default(),
-        ack: Ack::Fsync,
-        grants: Grants::all(Grant::Anyone),
-    }
+    Namespace { history_size, history_ttl_ms: 3_600_000, recover: history_size > 0, ..testkit::open_namespace("") }
 }

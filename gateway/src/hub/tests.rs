@@ -234,10 +234,9 @@ mod of_channels {
         topic::ConnectionId,
     };
     use protocol::{
-        counting::{Ack, CounterType},
         message::{Publication, StreamPosition},
         name::Channel,
-        namespace::{Grant, Grants, Namespace, Namespaces},
+        namespace::{Namespace, Namespaces},
         time::Now,
     };
     use std::{cell::Cell, sync::Arc};
@@ -251,19 +250,7 @@ mod of_channels {
     }
 
     fn namespace(name: &str, flush_ms: u64) -> Namespace {
-        Namespace {
-            name: name.to_owned(),
-            presence: false,
-            join_leave: false,
-            history_size: 0,
-            history_ttl_ms: 0,
-            recover: false,
-            global: false,
-            flush_ms,
-            counter_type: CounterType::default(),
-            ack: Ack::Fsync,
-            grants: Grants::all(Grant::Anyone),
-        }
+        Namespace { flush_ms, ..testkit::open_namespace(name) }
     }
 
     /// A hub, and a channel in it with so many subscribers.

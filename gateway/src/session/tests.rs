@@ -7,7 +7,6 @@ use crate::{
 };
 use protocol::{
     code::UnsubscribeCode,
-    counting::{Ack, CounterType},
     frame::{self, Format},
     message::{Push, StreamPosition},
     namespace::{Grant, Grants, Namespace, Namespaces},
@@ -17,17 +16,13 @@ pub(super) const NOW: Now = Now { mono_ms: 1_000_000, wall_ms: 1_700_000_000_000
 
 fn namespace(name: &str, grant: Grant) -> Namespace {
     Namespace {
-        name: name.into(),
         presence: true,
         join_leave: true,
         history_size: 10,
         history_ttl_ms: 60_000,
         recover: true,
-        global: false,
-        flush_ms: 0,
-        counter_type: CounterType::default(),
-        ack: Ack::default(),
         grants: Grants::all(grant),
+        ..testkit::open_namespace(name)
     }
 }
 

@@ -13,10 +13,9 @@ use gateway::{
 };
 use protocol::{
     code::UnsubscribeCode,
-    counting::{Ack, CounterType},
     message::{Publication, Reply, StreamPosition},
     name::Channel,
-    namespace::{Grant, Grants, Namespace, Namespaces},
+    namespace::{Namespace, Namespaces},
     time::Now,
 };
 use ring_coordinator::{
@@ -56,19 +55,7 @@ pub fn channel(name: &str) -> Channel {
 
 /// A namespace that keeps so many publications for so long; 0 keeps nothing.
 pub fn keeping(history_size: usize, history_ttl_ms: u64) -> Namespace {
-    Namespace {
-        name: String::new(),
-        presence: false,
-        join_leave: false,
-        history_size,
-        history_ttl_ms,
-        recover: history_size > 0,
-        global: false,
-        flush_ms: 0,
-        counter_type: CounterType::default(),
-        ack: Ack::Fsync,
-        grants: Grants::all(Grant::Anyone),
-    }
+    Namespace { history_size, history_ttl_ms, recover: history_size > 0, ..testkit::open_namespace("") }
 }
 
 /// A layout of these nodes.
