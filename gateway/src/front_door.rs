@@ -1,12 +1,21 @@
 //! I/O: the first request of a connection. Most connections are opened for one that takes the socket, and hyper, with its buffers
 //! and its dispatch, would be made for that alone. So the head is looked at where it lies, in the kernel's buffer: if it is whole and
-//! asks for a WebSocket or a stream it goes to the routes at once. Anything else has not been touched, and is hyper's.
+//! asks for a stream it goes to the routes at once, and for a WebSocket, which most ask for, not even there. Anything else has not
+//! been touched, and is hyper's.
 
-use crate::takeover::{self, Takeover};
+use crate::{
+    gateway::Gateway,
+    takeover::{self, Takeover},
+    transport::{
+        guard, socket,
+        websocket::handshake::{self, Accepted},
+    },
+};
 use axum::{
     Router,
     body::{Body, to_bytes},
     http::Response,
+    response::IntoResponse,
 };
 use hyper::{
     Method, Request,
@@ -15,14 +24,12 @@ use hyper::{
     service::Service,
 };
 use hyper_util::service::TowerToHyperService;
-use protocol::time::Clock;
 use std::{
     cell::RefCell,
     future::poll_fn,
     io,
     sync::Arc,
     task::{Poll, ready},
-    time::Duration,
 };
 use tokio::{
     io::{AsyncWriteExt, ReadBuf},
@@ -34,6 +41,8 @@ use tokio::{
 const HEAD_BYTES_MAX: usize = 4 * 1024;
 /// Header lines of one.
 const HEADERS_MAX: usize = 32;
+/// Where a WebSocket is had.
+pub(crate) const WEBSOCKET_PATH: &str = "/connection/websocket";
 /// Bytes of an answer that refuses a stream; ours are a line of JSON.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
@@ -47,43 +56,76 @@ pub(crate) struct FrontDoor {
     pub http: Builder,
     /// Where requests lead.
     pub routes: TowerToHyperService<Router>,
-    /// How long a client may take to send a head, and to read one.
-    pub head_timeout: Duration,
-    /// Reads the clocks.
-    pub clock: Clock,
+    /// Whether clients are served here.
+    pub has_clients: bool,
+    /// Whose clients they are.
+    pub gateway: Arc<Gateway>,
+}
+
+/// What becomes of a first request.
+enum Next {
+    /// It is answered with this head, and then a WebSocket.
+    WebSocket(Vec<u8>, Accepted),
+    Route(Box<Request<Body>>),
+    Refuse(Box<Response<Body>>),
 }
 
 impl FrontDoor {
-    /// Serves one connection, as long as it speaks HTTP.
+    /// Serves one connection, as long as it speaks HTTP. Boxes are for what most connections never need: thousands may be here at once.
     pub(crate) async fn enter(self: Arc<FrontDoor>, socket: TcpStream) {
         // Whoever says nothing at all is let go; one who has begun is hyper's to wait for.
-        match timeout(self.head_timeout, first_request(&socket)).await {
-            Ok(Ok(Some(request))) => self.answer(socket, request).await,
-            Ok(Ok(None)) => takeover::serve(&self.http, self.routes.clone(), socket, self.head_timeout, self.clock).await,
-            Ok(Err(error)) => tracing::debug!(%error, "a connection ended before its first request"),
-            Err(_) => tracing::debug!("a connection without a request"),
+        let request = match timeout(self.gateway.settings.head_timeout, first_request(&socket)).await {
+            Ok(Ok(request)) => request,
+            Ok(Err(error)) => return tracing::debug!(%error, "a connection ended before its first request"),
+            Err(_) => return tracing::debug!("a connection without a request"),
+        };
+        match request.map(|request| self.shake_hands(request)) {
+            Some(Next::WebSocket(head, accepted)) => {
+                if let Some(socket) = takeover::begin(socket, head, &self.gateway).await {
+                    accepted.connect(self.gateway.clone(), socket, &[]);
+                }
+            }
+            Some(Next::Route(request)) => Box::pin(self.answer(socket, *request)).await,
+            Some(Next::Refuse(response)) => Box::pin(self.refuse(socket, *response)).await,
+            None => Box::pin(takeover::serve(&self.http, self.routes.clone(), socket, self.gateway.clone())).await,
         }
+    }
+
+    /// For a WebSocket, our side of the handshake; any other request has its route.
+    fn shake_hands(&self, request: Box<Request<Body>>) -> Next {
+        if !self.has_clients || request.uri().path() != WEBSOCKET_PATH {
+            return Next::Route(request);
+        }
+        match guard::check(&self.gateway, request.headers()).and_then(|_| handshake::accept(&request)) {
+            Ok((response, accepted)) => Next::WebSocket(takeover::head(&response, None, self.now_ms()), accepted),
+            Err(refused) => Next::Refuse(refused.into_response().into()),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        (self.gateway.clock)().wall_ms
     }
 
     async fn answer(&self, socket: TcpStream, request: Request<Body>) {
         let Ok(mut response) = self.routes.call(request).await;
         match response.extensions_mut().remove::<Takeover>() {
-            Some(takeover) => takeover.take(socket, &[], response, self.head_timeout, self.clock).await,
-            None => {
-                let refused = timeout(self.head_timeout, self.refuse(socket, response)).await;
-                if let Ok(Err(error)) = refused {
-                    tracing::debug!(%error, "an answer was not written");
-                }
-            }
+            Some(takeover) => takeover.take(socket, &[], response, &self.gateway).await,
+            None => self.refuse(socket, response).await,
+        }
+    }
+
+    async fn refuse(&self, socket: TcpStream, response: Response<Body>) {
+        if let Ok(Err(error)) = timeout(self.gateway.settings.head_timeout, self.write_whole(socket, response)).await {
+            tracing::debug!(%error, "an answer was not written");
         }
     }
 
     /// Writes an answer that is whole, and ends the connection.
-    async fn refuse(&self, mut socket: TcpStream, response: Response<Body>) -> io::Result<()> {
+    async fn write_whole(&self, mut socket: TcpStream, response: Response<Body>) -> io::Result<()> {
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, REFUSAL_BYTES_MAX).await.map_err(io::Error::other)?;
         let length = HeaderValue::from(body.len());
-        let mut answer = takeover::head(parts.status, &parts.headers, Some(&length), (self.clock)().wall_ms);
+        let mut answer = takeover::head(&Response::from_parts(parts, ()), Some(&length), self.now_ms());
         answer.extend_from_slice(&body);
         socket.write_all(&answer).await?;
         socket.shutdown().await
@@ -92,17 +134,20 @@ impl FrontDoor {
 
 /// Waits until the client has said something. A whole request for a WebSocket or a stream is taken from the socket and returned; of
 /// anything else nothing is.
-async fn first_request(socket: &TcpStream) -> io::Result<Option<Request<Body>>> {
-    let seen = poll_fn(|context| {
+async fn first_request(socket: &TcpStream) -> io::Result<Option<Box<Request<Body>>>> {
+    poll_fn(|context| {
         BUFFER.with_borrow_mut(|buffer| {
             let mut seen = ReadBuf::new(buffer);
-            let read = ready!(socket.poll_peek(context, &mut seen))?;
-            Poll::Ready(if read == 0 { Err(io::Error::from(io::ErrorKind::UnexpectedEof)) } else { Ok(request(seen.filled())) })
+            let seen_bytes = ready!(socket.poll_peek(context, &mut seen))?;
+            if seen_bytes == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            let Some((request, length)) = request(seen.filled()) else { return Poll::Ready(Ok(None)) };
+            let read = socket::read(socket, &mut buffer[..length], |read| read == seen_bytes)?;
+            Poll::Ready(if read == length { Ok(Some(Box::new(request))) } else { Err(io::ErrorKind::UnexpectedEof.into()) })
         })
-    });
-    let Some((request, length)) = seen.await? else { return Ok(None) };
-    let read = BUFFER.with_borrow_mut(|buffer| socket.try_read(&mut buffer[..length]))?;
-    if read == length { Ok(Some(request)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    })
+    .await
 }
 
 /// The request that `bytes` begin with, and how long it is: one whose answer takes the socket, if it is not refused.
@@ -128,7 +173,7 @@ fn request(bytes: &[u8]) -> Option<(Request<Body>, usize)> {
 }
 
 fn leads_to_a_stream(path: &str) -> bool {
-    matches!(path, "/connection/websocket" | "/connection/sse" | "/connection/uni_sse" | "/v1/events")
+    matches!(path, WEBSOCKET_PATH | "/connection/sse" | "/connection/uni_sse" | "/v1/events")
         || path.strip_prefix("/v1/channels/").is_some_and(|rest| rest.ends_with("/events"))
 }
 

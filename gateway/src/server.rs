@@ -2,7 +2,7 @@
 
 use crate::{
     api::{self, Audience, cluster},
-    front_door::FrontDoor,
+    front_door::{FrontDoor, WEBSOCKET_PATH},
     gateway::Gateway,
     transport::{emulation, guard, websocket},
 };
@@ -14,6 +14,7 @@ use axum::{
     routing::{get, post},
 };
 use hyper_util::rt::TokioTimer;
+use socket2::SockRef;
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tower_http::compression::CompressionLayer;
@@ -40,11 +41,13 @@ pub enum Serves {
 
 /// Accepts connections until `shutdown`. Accepted ones go on; their clients are sent away by [`Gateway::drain`].
 pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, serves: Serves, shutdown: impl Future<Output = ()>) {
-    let (head_timeout, clock) = (gateway.settings.head_timeout, gateway.clock);
-    let routes = hyper_util::service::TowerToHyperService::new(router(gateway, serves));
+    let head_timeout = gateway.settings.head_timeout;
+    let routes = hyper_util::service::TowerToHyperService::new(router(gateway.clone(), serves));
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
-    let door = Arc::new(FrontDoor { http, routes, head_timeout, clock });
+    let door = Arc::new(FrontDoor { http, routes, has_clients: serves != Serves::Services, gateway });
+    // Accepted sockets inherit it.
+    let _ = SockRef::from(&listener).set_tcp_nodelay(true);
     tokio::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -59,7 +62,6 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, serves: Serves,
                 continue;
             }
         };
-        let _ = socket.set_nodelay(true);
         tokio::spawn(door.clone().enter(socket));
     }
 }
@@ -96,7 +98,7 @@ fn router(gateway: Arc<Gateway>, serves: Serves) -> Router {
 /// The client protocol, and the page that shows it.
 fn transports() -> Router<Arc<Gateway>> {
     Router::new()
-        .route("/connection/websocket", get(websocket::handshake::upgrade))
+        .route(WEBSOCKET_PATH, get(websocket::handshake::upgrade))
         .route("/connection/http_stream", post(emulation::http_stream))
         .route("/connection/sse", get(emulation::sse_get).post(emulation::sse_post))
         .route("/connection/uni_sse", get(emulation::uni_sse_get).post(emulation::uni_sse_post))

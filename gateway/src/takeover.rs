@@ -2,18 +2,18 @@
 //! write: its head is written here, hyper is dropped with all its buffers, and the socket goes to whoever asked for it. What
 //! follows the head has no framing of HTTP: it ends with the connection (RFC 9112, section 6.3, item 8).
 
+use crate::gateway::Gateway;
 use axum::{Router, body::Body, http::Response};
 use bytes::Bytes;
 use hyper::{
     Method, StatusCode,
     body::Incoming,
-    header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderValue},
+    header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue},
     server::conn::http1::{Builder, Connection, Parts},
     service::{HttpService, Service, service_fn},
 };
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use parking_lot::Mutex;
-use protocol::time::Clock;
 use std::{
     future::{pending, poll_fn},
     pin::Pin,
@@ -45,22 +45,27 @@ impl Takeover {
         response
     }
 
-    /// Writes the head, and hands over the socket with what was read from it already. A client that does not read the head in
-    /// time is cut off.
-    pub(crate) async fn take(self, mut socket: TcpStream, read: &[u8], response: Response<Body>, head_timeout: Duration, clock: Clock) {
-        let mut head = head(response.status(), response.headers(), None, (clock)().wall_ms);
+    /// Writes the head, and hands over the socket with what was read from it already.
+    pub(crate) async fn take(self, socket: TcpStream, read: &[u8], response: Response<Body>, gateway: &Gateway) {
+        let mut head = head(&response, None, (gateway.clock)().wall_ms);
         head.extend_from_slice(&self.opening);
         drop(response);
-        match timeout(head_timeout, socket.write_all(&head)).await {
-            Ok(Ok(())) => {
-                if let Some(receive) = self.receive.lock().take() {
-                    receive(socket, read);
-                }
-            }
-            Ok(Err(error)) => tracing::debug!(%error, "the head of a stream was not written"),
-            Err(_) => tracing::debug!("the head of a stream was not read"),
+        if let Some(socket) = begin(socket, head, gateway).await
+            && let Some(receive) = self.receive.lock().take()
+        {
+            receive(socket, read);
         }
     }
+}
+
+/// Writes the head of what has no other end than its connection's. A client that does not read it in time is cut off.
+pub(crate) async fn begin(mut socket: TcpStream, head: Vec<u8>, gateway: &Gateway) -> Option<TcpStream> {
+    match timeout(gateway.settings.head_timeout, socket.write_all(&head)).await {
+        Ok(Ok(())) => return Some(socket),
+        Ok(Err(error)) => tracing::debug!(%error, "the head of a stream was not written"),
+        Err(_) => tracing::debug!("the head of a stream was not read"),
+    }
+    None
 }
 
 /// The response with which a connection leaves HTTP.
@@ -71,8 +76,7 @@ pub(crate) fn serve(
     http: &Builder,
     routes: TowerToHyperService<Router>,
     socket: TcpStream,
-    head_timeout: Duration,
-    clock: Clock,
+    gateway: Arc<Gateway>,
 ) -> impl Future<Output = ()> + use<> {
     let last = Arc::<Last>::default();
     let given = last.clone();
@@ -93,10 +97,10 @@ pub(crate) fn serve(
         }
     });
     // In a box, so that its room is given back as soon as it is not needed.
-    leave(Box::new(http.serve_connection(TokioIo::new(socket), service)), last, head_timeout, clock)
+    leave(Box::new(http.serve_connection(TokioIo::new(socket), service)), last, gateway)
 }
 
-async fn leave<S>(mut http: Box<Connection<TokioIo<TcpStream>, S>>, last: Arc<Last>, head_timeout: Duration, clock: Clock)
+async fn leave<S>(mut http: Box<Connection<TokioIo<TcpStream>, S>>, last: Arc<Last>, gateway: Arc<Gateway>)
 where
     S: HttpService<Incoming, ResBody = Body, Error = std::convert::Infallible>,
 {
@@ -110,11 +114,12 @@ where
         Err(Err(error)) => return tracing::debug!(%error, "http connection ended"),
     };
     let Parts { io, read_buf, .. } = http.into_parts();
-    takeover.take(io.into_inner(), &read_buf, response, head_timeout, clock).await;
+    takeover.take(io.into_inner(), &read_buf, response, &gateway).await;
 }
 
 /// A head as it is written. Whatever follows it ends with the connection, if not before, where it has a `length`.
-pub(crate) fn head(status: StatusCode, headers: &HeaderMap, length: Option<&HeaderValue>, now_ms: u64) -> Vec<u8> {
+pub(crate) fn head<B>(response: &Response<B>, length: Option<&HeaderValue>, now_ms: u64) -> Vec<u8> {
+    let (status, headers) = (response.status(), response.headers());
     let reason = status.canonical_reason().unwrap_or_default();
     let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
     let mut line = |name: &str, value: &HeaderValue| {
@@ -129,12 +134,13 @@ pub(crate) fn head(status: StatusCode, headers: &HeaderMap, length: Option<&Head
     if let Some(length) = length {
         line(CONTENT_LENGTH.as_str(), length);
     }
+    // An interim answer needs no date (RFC 9110, section 6.6.1), and its connection goes on.
     if status != StatusCode::SWITCHING_PROTOCOLS {
         line(CONNECTION.as_str(), &HeaderValue::from_static("close"));
-    }
-    let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(now_ms));
-    if let Ok(date) = HeaderValue::from_str(&date) {
-        line(DATE.as_str(), &date);
+        let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(now_ms));
+        if let Ok(date) = HeaderValue::from_str(&date) {
+            line(DATE.as_str(), &date);
+        }
     }
     head.extend_from_slice(b"\r\n");
     head

@@ -91,7 +91,7 @@ pub(crate) enum Scenario {
     Counter,
     /// Memory and one channel with server-sent events.
     Sse,
-    /// A million clients who come and go: what is left of them.
+    /// Two million clients who come and go: what is left of them.
     Churn,
     /// How cost grows with connections, channels and rate.
     Scale,
@@ -132,7 +132,7 @@ impl Scenario {
                 vec![Part::Counter { subscribers, per_s, time: time(5) }]
             }
             Scenario::Churn => {
-                let (connections, pause) = if quick { (5_000, Duration::from_secs(1)) } else { (1_000_000, REMEMBERED) };
+                let (connections, pause) = if quick { (5_000, Duration::from_secs(1)) } else { (2_000_000, REMEMBERED) };
                 vec![Part::Churn { connections, users: 10_000, pause }]
             }
             Scenario::Scale => {

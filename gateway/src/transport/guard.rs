@@ -14,17 +14,27 @@ use std::sync::Arc;
 /// Names of this machine that a page in development mode may have used.
 const LOOPBACK_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
+/// The origin of the page that asks, if a page does; an error for a foreign one.
+pub(crate) fn check<'a>(gateway: &Gateway, headers: &'a HeaderMap) -> Result<Option<&'a HeaderValue>, ApiError> {
+    if gateway.settings.development && !host(headers).is_some_and(is_loopback) {
+        return Err(ApiError::Forbidden("development mode answers to localhost, 127.0.0.1 and [::1] only (Host)"));
+    }
+    match headers.get(header::ORIGIN) {
+        Some(origin) if !is_allowed(origin, headers, &gateway.settings.origins) => {
+            tracing::debug!(?origin, "origin refused");
+            Err(ApiError::Forbidden("this origin is not allowed; add it to auth.origins"))
+        }
+        origin => Ok(origin),
+    }
+}
+
 /// Refuses requests of foreign pages, answers preflights, and tells allowed pages that they may read the answer.
 pub(crate) async fn guard(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response<Body> {
-    let headers = request.headers();
-    if gateway.settings.development && !host(headers).is_some_and(is_loopback) {
-        return ApiError::Forbidden("development mode answers to localhost, 127.0.0.1 and [::1] only (Host)").into_response();
-    }
-    let Some(origin) = headers.get(header::ORIGIN).cloned() else { return next.run(request).await };
-    if !is_allowed(&origin, headers, &gateway.settings.origins) {
-        tracing::debug!(?origin, "origin refused");
-        return ApiError::Forbidden("this origin is not allowed; add it to auth.origins").into_response();
-    }
+    let origin = match check(&gateway, request.headers()) {
+        Ok(Some(origin)) => origin.clone(),
+        Ok(None) => return next.run(request).await,
+        Err(refused) => return refused.into_response(),
+    };
     let is_preflight = request.method() == Method::OPTIONS;
     let mut response = if is_preflight { preflight() } else { next.run(request).await };
     let headers = response.headers_mut();

@@ -4,7 +4,7 @@ pub mod emulation;
 pub mod events;
 pub mod guard;
 pub mod inbound;
-mod socket;
+pub(crate) mod socket;
 pub mod stream;
 pub mod websocket;
 

@@ -50,7 +50,7 @@ impl Socket {
                 if ready!(socket.poll_read_ready(context)).is_err() {
                     return Poll::Ready(false);
                 }
-                match read(socket, buffer) {
+                match read(socket, buffer, |read| read < READ_BYTES) {
                     Ok(read) if read > 0 => {
                         take(&buffer[..read]);
                         return Poll::Ready(true);
@@ -93,13 +93,13 @@ impl Socket {
     }
 }
 
-/// One read. If it leaves a part of the buffer empty, it has taken all there was: the socket is not ready any more, which
+/// One read. `was_all` says of so many bytes whether they were all there was: the socket is not ready any more then, which
 /// `try_read` would find out by a second one.
-fn read(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read(socket: &TcpStream, buffer: &mut [u8], was_all: impl Fn(usize) -> bool) -> io::Result<usize> {
     let mut read = 0;
     let is_ready = socket.try_io(Interest::READABLE, || {
         read = (&*SockRef::from(socket)).read(buffer)?;
-        if 0 < read && read < buffer.len() { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        if read > 0 && was_all(read) { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
     });
     is_ready.map(|()| read).or_else(|error| if read > 0 { Ok(read) } else { Err(error) })
 }

@@ -2,20 +2,22 @@
 
 use super::WebSocket;
 use crate::{
+    api::error::ApiError,
     connection::{self, Opening},
     gateway::Gateway,
     takeover::Takeover,
 };
 use axum::{
     body::Body,
-    extract::{Query, Request, State},
-    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
+    extract::{Query, State},
+    http::{HeaderMap, HeaderValue, Request, Response, header},
     response::IntoResponse,
 };
 use bytes::Bytes;
 use protocol::frame::Format;
 use serde::Deserialize;
 use std::sync::Arc;
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
 /// The subprotocol of the binary form.
@@ -32,28 +34,38 @@ pub(crate) struct Options {
     cf_ws_frame_ping_pong: Option<String>,
 }
 
-/// `GET /connection/websocket`
-pub(crate) async fn upgrade(State(gateway): State<Arc<Gateway>>, Query(options): Query<Options>, request: Request) -> Response<Body> {
+/// What a client that can have a WebSocket wants of it.
+pub(crate) struct Accepted {
+    format: Format,
+    native_ping: bool,
+}
+
+impl Accepted {
+    /// Begins the connection, in a task of its own: one that has spoken HTTP would keep the room for that.
+    pub(crate) fn connect(self, gateway: Arc<Gateway>, socket: TcpStream, read_already: &[u8]) {
+        let transport = WebSocket::new(&gateway, socket, read_already, self.format);
+        tokio::spawn(connection::run(gateway, transport, Opening { native_ping: self.native_ping, ..Opening::default() }));
+    }
+}
+
+/// Reads the client's side of the handshake and makes ours; an error is what is answered instead.
+pub(crate) fn accept(request: &Request<Body>) -> Result<(Response<Body>, Accepted), ApiError> {
+    let Query(options) = Query::<Options>::try_from_uri(request.uri()).map_err(|error| ApiError::BadRequest(error.body_text()))?;
+    let mut response = create_response_with_body(request, Body::empty)
+        .map_err(|error| ApiError::BadRequest(format!("not a WebSocket handshake: {error}")))?;
     let (format, subprotocol) = negotiate(&options, request.headers());
-    let head = {
-        let mut head = axum::http::Request::new(());
-        *head.method_mut() = request.method().clone();
-        *head.version_mut() = request.version();
-        *head.headers_mut() = request.headers().clone();
-        head
-    };
-    let mut response = match create_response_with_body(&head, Body::empty) {
-        Ok(response) => response,
-        Err(error) => return (StatusCode::BAD_REQUEST, format!("not a WebSocket handshake: {error}\n")).into_response(),
-    };
     if let Some(subprotocol) = subprotocol {
         response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
     }
-    let native_ping = options.cf_ws_frame_ping_pong.as_deref() == Some("true");
-    Takeover::after(response, Bytes::new(), move |socket, read_already| {
-        let transport = WebSocket::new(&gateway, socket, read_already, format);
-        tokio::spawn(connection::run(gateway, transport, Opening { native_ping, ..Opening::default() }));
-    })
+    Ok((response, Accepted { format, native_ping: options.cf_ws_frame_ping_pong.as_deref() == Some("true") }))
+}
+
+/// `GET /connection/websocket`, where it did not come first on its connection.
+pub(crate) async fn upgrade(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> Response<Body> {
+    match accept(&request) {
+        Ok((response, accepted)) => Takeover::after(response, Bytes::new(), move |socket, read| accepted.connect(gateway, socket, read)),
+        Err(refused) => refused.into_response(),
+    }
 }
 
 /// The form of messages, and the subprotocol to answer with.
