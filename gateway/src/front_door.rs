@@ -71,7 +71,8 @@ enum Next {
 }
 
 impl FrontDoor {
-    /// Serves one connection, as long as it speaks HTTP. Boxes are for what most connections never need: thousands may be here at once.
+    /// Serves one connection, as long as it speaks HTTP. Thousands may be here at once, waiting for their clients' first words; what
+    /// comes after is in boxes.
     pub(crate) async fn enter(self: Arc<FrontDoor>, socket: TcpStream) {
         // Whoever says nothing at all is let go; one who has begun is hyper's to wait for.
         let request = match timeout(self.gateway.settings.head_timeout, first_request(&socket)).await {
@@ -81,7 +82,7 @@ impl FrontDoor {
         };
         match request.map(|request| self.shake_hands(request)) {
             Some(Next::WebSocket(head, accepted)) => {
-                if let Some(socket) = takeover::begin(socket, head, &self.gateway).await {
+                if let Some(socket) = Box::pin(takeover::begin(socket, head, &self.gateway)).await {
                     accepted.connect(self.gateway.clone(), socket, &[]);
                 }
             }
