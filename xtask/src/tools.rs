@@ -14,7 +14,8 @@ const CARGO_DENY: &str = "0.20.2";
 /// What Python packages the suites use: those of the example, and published clients.
 const PYTHON_PACKAGES: [&str; 2] = ["clients/examples/python/requirements.txt", "clients/tests/requirements.txt"];
 
-/// etcd and Redis; and Node and Python packages, a browser and Redis's tools, if there are JavaScript tests.
+/// etcd and Redis; and Node and Python packages, a browser, Redis's tools, and what a local cluster needs, if there are
+/// JavaScript tests.
 pub(crate) fn prepare() -> Result<(), String> {
     require("etcd", &["etcd"], "etcd-server")?;
     require("etcdctl", &["etcdctl"], "etcd-client")?;
@@ -32,6 +33,10 @@ pub(crate) fn prepare() -> Result<(), String> {
             Err(_) => require("Chromium", &BROWSERS, "chromium")?,
         }
         prepare_python()?;
+        // For deploy/local.
+        for (program, package) in [("prometheus", "prometheus"), ("curl", "curl"), ("jq", "jq"), ("shellcheck", "shellcheck")] {
+            require(program, &[program], package)?;
+        }
         require("redis-cli", &["redis-cli"], "redis-tools")?;
         require("redis-benchmark", &["redis-benchmark"], "redis-tools")?;
     }
