@@ -6,6 +6,7 @@ use crate::{
     counter_commands::{self, CounterCommand},
     etcd,
     failure::{EXIT_CODES, Failure},
+    plan_command::{self, PlanCommand},
     ring_commands::{self, RingCommand},
     telemetry, token, wiring,
 };
@@ -29,7 +30,8 @@ Examples:
   headcount token gen --user alice --ttl 1h --config headcount.toml
                                                   a connection token for alice
   headcount counter verify --data-dir backup      whether a node would start from this copy
-  headcount ring drain redis-b --dry-run          what moves when all channels leave a Redis node";
+  headcount ring drain redis-b --dry-run          what moves when all channels leave a Redis node
+  headcount plan --help                           how many machines a load needs";
 
 /// Who's here, and how many: presence, messages and counters, live.
 #[derive(Debug, Parser)]
@@ -58,6 +60,12 @@ enum Command {
     /// Look at the ring of Redis nodes, plan changes of it, and ask the coordinator for them.
     #[command(subcommand)]
     Ring(RingCommand),
+    /// Tell how many machines a load needs, what each figure comes from, and what breaks first when it grows.
+    ///
+    /// The figures come from the reports in benches/reports; docs/capacity.md explains them. How much of CPU, memory and network is
+    /// planned for, and how many nodes may be dead, stands in the output under Policy. Nothing is connected to. Exit code 64 if the
+    /// load makes no sense, or no region can be built for it.
+    Plan(Box<PlanCommand>),
 }
 
 #[derive(Debug, Subcommand)]
@@ -135,6 +143,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(TokenCommand::Gen(args)) => print(&generate_token(args, &config)?),
         Command::Counter(command) => counter_commands::run(command, &config),
         Command::Ring(command) => ring_commands::run(command, &config),
+        Command::Plan(command) => plan_command::run(&command),
     }
 }
 

@@ -12,6 +12,8 @@ pub mod etcd;
 pub mod failure;
 pub mod listeners;
 pub mod operations;
+pub mod plan;
+pub mod plan_command;
 pub mod pulse;
 pub mod readiness;
 pub mod ring;
