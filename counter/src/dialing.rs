@@ -3,9 +3,12 @@
 
 use crate::{
     lanes::{Input, LinkId},
-    party::{End, HANDSHAKE, REDIAL, speak},
-    peer_stream::{Reader, Stream, read_frame},
     remote::{Inner, Remote},
+};
+use peering::{
+    End, Stream,
+    party::{HANDSHAKE, REDIAL, speak},
+    stream::{Reader, read_frame},
 };
 use protocol::{
     peer::{FRAME_BYTES_MAX, Message, Refused},

@@ -12,8 +12,7 @@
 //! | `inspect`, `export`, `import` | the files of a node that does not run |
 //! | `shared`, `commit` | what all share; the log thread |
 //! | `opening`, `engine`, `outcomes`, `membership` | what callers use |
-//! | `peers`, `outputs`, `producing`, `readings` | the connections to other nodes, and of gateways |
-//! | `party`, `peer_stream`, `peer_tls` | what those are made of, and whom they believe |
+//! | `peers`, `outputs`, `producing`, `readings` | the connections to other nodes, and of gateways; the crate `peering` has what those are made of |
 //! | `lane`, `lanes`, `remote`, `dialing`, `watches` | the counters of a gateway that has none: at the replicas of its region |
 //! | `counters` | either of the two, as a gateway uses them |
 //! | `interest` | who wants to hear of changes |
@@ -52,9 +51,6 @@ mod opening;
 pub mod origin;
 pub mod outcomes;
 mod outputs;
-mod party;
-mod peer_stream;
-pub mod peer_tls;
 pub mod peers;
 pub mod producer;
 mod producing;

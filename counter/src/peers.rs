@@ -5,12 +5,14 @@
 use crate::{
     engine::Engine,
     links::{FLUSH_MS, LinkId, Links},
-    party::{End, HANDSHAKE, Party, REDIAL, WRITE},
-    peer_stream::{Reader, Stream, Writer, read_frame, write_frame},
-    peer_tls::PeerTls,
     producing,
 };
 use parking_lot::Mutex;
+use peering::{
+    End, Party, PeerTls, Stream,
+    party::{HANDSHAKE, REDIAL, WRITE},
+    stream::{Reader, Writer, read_frame, write_frame},
+};
 use protocol::peer::{FRAME_BYTES_MAX, Hello, Message};
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -8,11 +8,14 @@ use crate::{
     interest::Interest,
     ledger::{Change, Ledger},
     outcomes::Outcomes,
-    party::{End, speak},
-    peer_stream::{Reader, Stream, Writer, read_frame},
     reading::Reading,
     readings,
     shared::{Shared, State},
+};
+use peering::{
+    End, Stream,
+    party::speak,
+    stream::{Reader, Writer, read_frame},
 };
 use protocol::{
     name::CounterKey,

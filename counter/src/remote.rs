@@ -7,12 +7,11 @@ use crate::{
     lanes::{Input, Lanes, LinkId, OP_DEADLINE_MS, OpId, Output, Settled},
     ledger::{AddError, Change},
     metrics::LaneMetrics,
-    party::Party,
-    peer_tls::PeerTls,
     readings::{ReadOne, from_words},
     watches::Watches,
 };
 use parking_lot::Mutex;
+use peering::{Party, PeerTls};
 use prometheus::Registry;
 use protocol::{
     name::CounterKey,

@@ -19,7 +19,6 @@ use anyhow::{Context, anyhow};
 use counter::{
     Counters, Engine, EngineConfig, Remote, RemoteConfig,
     engine::SNAPSHOT_LOG_BYTES,
-    peer_tls::PeerTls,
     peers::{self, PeersConfig},
     resp::{self, ApiKey, RespConfig},
 };
@@ -32,6 +31,7 @@ use gateway::{
     session::Rules,
     webhooks::Webhooks,
 };
+use peering::PeerTls;
 use prometheus::Registry;
 use protocol::namespace::{Grant, Namespace, Right};
 use ring_coordinator::etcd::Etcd;

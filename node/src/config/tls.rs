@@ -1,7 +1,7 @@
 //! Pure: the section `[tls]`: which files, and what is wrong with what they hold. Whoever starts a node hands their contents in.
 
 use super::{BadConfig, layers::Problem, reader::Reader};
-use counter::peer_tls::{BadPeerTls, PeerTls};
+use peering::tls::{BadPeerTls, PeerTls};
 use std::{
     io,
     path::{Path, PathBuf},

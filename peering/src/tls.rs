@@ -1,4 +1,4 @@
-//! Pure: what TLS between counter nodes demands: version 1.3, and on both sides a certificate of the cluster's own
+//! Pure: what TLS between nodes demands: version 1.3, and on both sides a certificate of the cluster's own
 //! authority. Texts of PEM files come in; the settings of both ends, or what is wrong with a file, come out.
 
 use protocol::time::Now;

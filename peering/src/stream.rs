@@ -1,7 +1,7 @@
 //! I/O: what two nodes talk over: a TCP connection, or TLS on one with the certificates of both sides checked. Never the one
 //! where the other is demanded.
 
-use crate::peer_tls::{PeerTls, host};
+use crate::tls::{PeerTls, host};
 use bytes::Bytes;
 use protocol::peer::Message;
 use rustls::{AlertDescription, CertificateError, ConnectionCommon, Error};
@@ -14,9 +14,9 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 /// What comes from the other side.
-pub(crate) type Reader = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
+pub type Reader = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
 /// What goes there. TLS keeps what the socket does not take at once until it is flushed.
-pub(crate) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+pub type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// A message is written and read in slices of so many bytes, each of which shows that the link moves.
 const SLICE_BYTES: usize = 64 << 10;
@@ -25,16 +25,18 @@ const SLICE_BYTES: usize = 64 << 10;
 const CHANNEL: &[u8] = b"EXPORTER-headcount-peer";
 
 /// A connection that is as configured.
-pub(crate) struct Stream {
-    pub(crate) reader: Reader,
-    pub(crate) writer: Writer,
+pub struct Stream {
+    /// What comes from the other side.
+    pub reader: Reader,
+    /// What goes there.
+    pub writer: Writer,
     /// What only the two ends of this very TLS connection know; empty without TLS.
     pub(crate) channel: Vec<u8>,
 }
 
 /// Why a connection cannot be talked over.
 #[derive(Debug)]
-pub(crate) enum Unfit {
+pub enum Unfit {
     /// It broke.
     Io(io::Error),
     /// One side does not take what the other offers; the text says what to look at.
@@ -75,18 +77,20 @@ impl Stream {
         Ok(Stream { reader: BufReader::new(Box::new(reader)), writer: Box::new(writer), channel })
     }
 
-    pub(crate) async fn write(&mut self, message: Message) -> Result<(), Unfit> {
-        // The caller bounds the time.
+    /// Writes a message. The caller bounds the time.
+    pub async fn write(&mut self, message: Message) -> Result<(), Unfit> {
         write_frame(&mut self.writer, message, Duration::MAX).await
     }
 
-    pub(crate) async fn read(&mut self, most: usize) -> Result<Option<Message>, Unfit> {
+    /// Reads a message of at most so many bytes; `None` is one of a kind that only a newer version knows. The caller bounds the
+    /// time.
+    pub async fn read(&mut self, most: usize) -> Result<Option<Message>, Unfit> {
         read_frame(&mut self.reader, most, || {}).await
     }
 }
 
 /// Writes a message; no slice of it may take longer than `most`, however slow the link is for all of it.
-pub(crate) async fn write_frame(writer: &mut Writer, message: Message, most: Duration) -> Result<(), Unfit> {
+pub async fn write_frame(writer: &mut Writer, message: Message, most: Duration) -> Result<(), Unfit> {
     let late = |_| Unfit::Io(io::ErrorKind::TimedOut.into());
     for slice in message.to_frame().chunks(SLICE_BYTES) {
         timeout(most, writer.write_all(slice)).await.map_err(late)??;
@@ -95,7 +99,7 @@ pub(crate) async fn write_frame(writer: &mut Writer, message: Message, most: Dur
 }
 
 /// `None` is a message of a kind that only a newer version knows. `progress` is called while a large one comes in.
-pub(crate) async fn read_frame(reader: &mut Reader, most: usize, progress: impl Fn()) -> Result<Option<Message>, Unfit> {
+pub async fn read_frame(reader: &mut Reader, most: usize, progress: impl Fn()) -> Result<Option<Message>, Unfit> {
     let length = reader.read_u32().await?;
     if is_tls(length) {
         return Err(Unfit::Refused("it speaks TLS, which this node does not without tls.peer_ca: set it here too".to_owned()));

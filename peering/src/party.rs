@@ -2,8 +2,8 @@
 //! to the same cluster. Both prove that they have the cluster's key, without showing it.
 
 use crate::{
-    peer_stream::{Stream, Unfit, Writer, write_frame},
-    peer_tls::PeerTls,
+    stream::{Stream, Unfit, Writer, write_frame},
+    tls::PeerTls,
 };
 use hmac::{Hmac, KeyInit, Mac};
 use protocol::peer::{Hello, Message, Proof, Refused, STRANGER_FRAME_BYTES_MAX, VERSION};
@@ -12,14 +12,14 @@ use std::{io, time::Duration};
 use tokio::{net::TcpStream, sync::mpsc};
 
 /// How long connecting, and then the first messages of both sides, may take.
-pub(crate) const HANDSHAKE: Duration = Duration::from_secs(3);
+pub const HANDSHAKE: Duration = Duration::from_secs(3);
 /// How long a slice of a message may take to be written.
-pub(crate) const WRITE: Duration = Duration::from_secs(10);
+pub const WRITE: Duration = Duration::from_secs(10);
 /// How often what is not connected is dialed, give or take half of it.
-pub(crate) const REDIAL: Duration = Duration::from_millis(500);
+pub const REDIAL: Duration = Duration::from_millis(500);
 
 /// Who one end of a connection is, and how it proves it.
-pub(crate) struct Party {
+pub struct Party {
     /// With the first half of every nonce, by which a node knows itself.
     me: Hello,
     key: Vec<u8>,
@@ -29,17 +29,23 @@ pub(crate) struct Party {
 
 /// Why a connection ended or never began.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum End {
+pub enum End {
+    /// It broke.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// The other side did not answer in time.
     #[error("it took too long")]
     Late,
+    /// One side does not take the other; the text says what to look at.
     #[error("{0}")]
     Refused(String),
+    /// What was dialed leads back here: there is nothing to dial.
     #[error("this node itself is there")]
     Myself,
+    /// The two nodes are connected, and that connection stays.
     #[error("there is another connection already")]
     Second,
+    /// One side has said all that it wanted to.
     #[error("closed")]
     Closed,
 }
@@ -55,12 +61,12 @@ impl From<Unfit> for End {
 
 impl Party {
     /// `me` lacks what is made up here: the version and the nonce.
-    pub(crate) fn new(me: Hello, key: Vec<u8>, tls: Option<PeerTls>, random_u64: fn() -> u64) -> Party {
+    pub fn new(me: Hello, key: Vec<u8>, tls: Option<PeerTls>, random_u64: fn() -> u64) -> Party {
         Party { me: Hello { version: VERSION, nonce: random_bytes(random_u64).into(), ..me }, key, tls, random_u64 }
     }
 
     /// Who this end is.
-    pub(crate) fn me(&self) -> &Hello {
+    pub fn me(&self) -> &Hello {
         &self.me
     }
 
@@ -71,7 +77,7 @@ impl Party {
     }
 
     /// Learns who is at the other end, and that it belongs here. `dialed`: at which address, if it was by us.
-    pub(crate) async fn greet(&self, stream: TcpStream, dialed: Option<&str>) -> Result<(Stream, Hello), End> {
+    pub async fn greet(&self, stream: TcpStream, dialed: Option<&str>) -> Result<(Stream, Hello), End> {
         let mut stream = Stream::open(stream, self.tls.as_ref(), dialed).await?;
         let me = self.hello();
         stream.write(Message::Hello(me.clone())).await?;
@@ -117,7 +123,7 @@ impl Party {
 }
 
 /// Writes what is to be said until nothing will be any more.
-pub(crate) async fn speak(mut writer: Writer, mut messages: mpsc::Receiver<Message>) -> End {
+pub async fn speak(mut writer: Writer, mut messages: mpsc::Receiver<Message>) -> End {
     while let Some(message) = messages.recv().await {
         if let Err(unfit) = write_frame(&mut writer, message, WRITE).await {
             return unfit.into();

@@ -1,0 +1,15 @@
+//! Pure: the map of this crate. Connections between nodes: what they are made of, and whom they believe.
+//!
+//! | file | what |
+//! |---|---|
+//! | `tls` | what TLS between nodes demands |
+//! | `stream` | messages over TCP, or over TLS |
+//! | `party` | how both ends show each other that they belong to the same cluster |
+
+pub mod party;
+pub mod stream;
+pub mod tls;
+
+pub use party::{End, Party};
+pub use stream::Stream;
+pub use tls::PeerTls;
