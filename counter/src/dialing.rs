@@ -23,7 +23,6 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::TcpStream,
     sync::mpsc,
     task::JoinSet,
     time::{MissedTickBehavior, interval, sleep, timeout},
@@ -124,14 +123,14 @@ impl Inner {
 
     /// Connects, and is let in: only then the first question is answered.
     async fn greet(&self, address: &str) -> Result<(Stream, String), End> {
-        let (mut stream, hello) = self.party.greet(TcpStream::connect(address).await?, Some(address)).await?;
+        let (mut stream, hello) = self.config.party.dial(address).await?;
         if hello.producer {
             return Err(End::Refused("it is a gateway, and no counter node".to_owned()));
         }
         stream.write(Message::Read(Read::default())).await?;
         match stream.read(FRAME_BYTES_MAX).await? {
             Some(Message::Answer(_)) => Ok((stream, format!("{}/{}", hello.region, hello.node))),
-            Some(Message::Refused(Refused { reason })) => Err(End::Refused(format!("it said: {reason:.200}"))),
+            Some(Message::Refused(refused)) => Err(refused.into()),
             _ => Err(End::Refused("it does not serve gateways: is it of an older version?".to_owned())),
         }
     }
@@ -182,17 +181,14 @@ impl Inner {
 mod tests {
     use super::*;
     use crate::{engine::Ack, remote::RemoteConfig};
+    use peering::Party;
     use prometheus::Registry;
-    use protocol::{producer::Answer, time::Now};
+    use protocol::{peer::Hello, producer::Answer, time::Now};
 
     fn remote(seeds: &[&str]) -> Remote {
         let config = RemoteConfig {
-            cluster: "c".into(),
-            key: b"sixteen bytes it has".to_vec(),
-            tls: None,
+            party: Arc::new(Party::new(Hello::default(), b"sixteen bytes it has".to_vec(), None, || 1)),
             seeds: seeds.iter().map(|&seed| seed.to_owned()).collect(),
-            region: "eu".into(),
-            node: "g1".into(),
             default_ack: Ack::Fsync,
             clock: Now::default,
             random_u64: || 1,

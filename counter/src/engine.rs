@@ -314,11 +314,6 @@ impl Engine {
         while durable.changed().await.is_ok() {}
     }
 
-    /// Region and name of this node.
-    pub(crate) fn identity(&self) -> (String, String) {
-        (self.shared.config.region.clone(), self.shared.config.node.clone())
-    }
-
     /// From now on there are peers, `seeds` of them configured.
     pub(crate) fn begin_conversation(&self, seeds: usize) {
         let mut state = self.shared.state.lock();

@@ -9,7 +9,8 @@ use crate::{
 };
 use parking_lot::Mutex;
 use peering::{
-    End, Party, PeerTls, Stream,
+    End, Links as RegionLinks, Party, Stream,
+    accepting::{Host, accept},
     party::{HANDSHAKE, REDIAL, WRITE},
     stream::{Reader, Writer, read_frame, write_frame},
 };
@@ -23,54 +24,40 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc, watch},
+    net::TcpListener,
+    sync::{mpsc, watch},
     task::JoinSet,
-    time::{Instant, interval, sleep, timeout},
+    time::{interval, sleep, timeout},
 };
 
 /// How often a peer counts as heard of while this node is slow.
 const PROGRESS: Duration = Duration::from_secs(1);
-/// Strangers that may be shaking hands at the same time; more wait in the listener's queue.
-const STRANGERS_MAX: usize = 64;
 /// Addresses that are dialed besides the configured ones; more are not.
 const LEARNED_MAX: usize = 256;
 
 /// How a node takes part in its cluster.
+#[derive(Debug)]
 pub struct PeersConfig {
-    /// The cluster's name; nodes of another one are refused.
-    pub cluster: String,
-    /// What every node of the cluster has and nobody else. It has no `Debug`, so that no log shows it. With `tls` it may be
-    /// empty: then the certificates alone show who belongs here.
-    pub key: Vec<u8>,
-    /// `None`: what nodes say to each other is not encrypted.
-    pub tls: Option<PeerTls>,
+    /// Who it is, by the engine's region and name, and how it proves it.
+    pub party: Arc<Party>,
     /// Nodes that are known from the start, as HOST:PORT.
     pub seeds: Vec<String>,
     /// Where others reach this node, as HOST:PORT.
     pub address: String,
     /// Gateways that may count here, as `region/node`; empty: every one that has the key.
     pub producers: Vec<String>,
+    /// Where region links go that come to this listener; `None`: they are refused.
+    pub links: Option<RegionLinks>,
     /// A source of random numbers.
     pub random_u64: fn() -> u64,
-}
-
-impl std::fmt::Debug for PeersConfig {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("PeersConfig").field("cluster", &self.cluster).field("seeds", &self.seeds).finish_non_exhaustive()
-    }
 }
 
 /// The connections of one node.
 struct Peers {
     engine: Engine,
     config: PeersConfig,
-    party: Party,
     next_link: AtomicU64,
     connected: Mutex<Connected>,
-    strangers: Semaphore,
-    /// When a refused stranger was last spoken of in the log.
-    refused: Mutex<Option<Instant>>,
     /// Says that this node ends; each connection of a gateway watches it.
     leaving: watch::Sender<bool>,
 }
@@ -92,19 +79,23 @@ pub fn serve<Shutdown: Future<Output = ()>>(
     config: PeersConfig,
     shutdown: Shutdown,
 ) -> impl Future<Output = ()> + use<Shutdown> {
-    let (region, node) = engine.identity();
-    let me = Hello { cluster: config.cluster.clone(), region, node, producer: false, ..Hello::default() };
-    let party = Party::new(me, config.key.clone(), config.tls.clone(), config.random_u64);
     engine.begin_conversation(config.seeds.len());
-    let (next_link, connected, strangers) = (AtomicU64::new(1), Mutex::default(), Semaphore::new(STRANGERS_MAX));
-    let (refused, leaving) = (Mutex::default(), watch::Sender::new(false));
-    let peers = Arc::new(Peers { engine, config, party, next_link, connected, strangers, refused, leaving });
-    let now = (peers.engine.shared().config.clock)();
-    if let Some(doubt) = peers.config.tls.as_ref().and_then(|tls| tls.doubt(&peers.config.address, now)) {
-        // It counts alone meanwhile, as without any peer.
-        tracing::warn!(doubt, address = peers.config.address, "counter peer: others will refuse the certificate in tls.cert");
+    let (next_link, connected, leaving) = (AtomicU64::new(1), Mutex::default(), watch::Sender::new(false));
+    Arc::new(Peers { engine, config, next_link, connected, leaving }).run(listener, shutdown)
+}
+
+impl Host for Peers {
+    async fn serve(self: Arc<Peers>, stream: Stream, hello: Hello) -> End {
+        if hello.producer {
+            producing::serve(&self.engine, &self.config.producers, self.leaving.subscribe(), stream, &hello).await
+        } else {
+            self.converse(stream, &hello, None).await
+        }
     }
-    peers.run(listener, shutdown)
+
+    fn refused(&self) {
+        self.engine.metrics().replication.refused.inc();
+    }
 }
 
 impl Peers {
@@ -112,23 +103,12 @@ impl Peers {
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&self).tick());
         tasks.spawn(Arc::clone(&self).dial());
-        tokio::pin!(shutdown);
-        loop {
-            tokio::select! {
-                () = &mut shutdown => break,
-                Some(_) = tasks.join_next() => {}
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => _ = tasks.spawn(Arc::clone(&self).accepted(stream)),
-                    Err(error) => {
-                        tracing::warn!(%error, "counter peer: a connection could not be accepted");
-                        sleep(REDIAL).await;
-                    }
-                },
-            }
-        }
+        let (party, links) = (Arc::clone(&self.config.party), self.config.links.clone());
+        let mut accepted = accept(listener, party, links, Arc::clone(&self), shutdown).await;
         self.leaving.send_replace(true);
         // Gateways get their last answers, in bounded time.
         self.leaving.closed().await;
+        accepted.shutdown().await;
         tasks.shutdown().await;
     }
 
@@ -146,35 +126,6 @@ impl Peers {
             if count.is_multiple_of(50) {
                 self.engine.show_replication();
             }
-        }
-    }
-
-    async fn accepted(self: Arc<Peers>, stream: TcpStream) {
-        // The semaphore is never closed.
-        let Ok(place) = self.strangers.acquire().await else { return };
-        let from = stream.peer_addr().map(|from| from.to_string()).unwrap_or_default();
-        let greeted = timeout(HANDSHAKE, self.party.greet(stream, None)).await.unwrap_or(Err(End::Late));
-        drop(place);
-        let ended = match greeted {
-            Ok((stream, hello)) if hello.producer => {
-                producing::serve(&self.engine, &self.config.producers, self.leaving.subscribe(), stream, &hello).await
-            }
-            Ok((stream, hello)) => self.converse(stream, &hello, None).await,
-            Err(end) => end,
-        };
-        if matches!(ended, End::Refused(_)) {
-            self.refused_stranger(&from, &ended);
-        }
-        tracing::debug!(%ended, "counter peer: accepted connection ended");
-    }
-
-    /// Speaks of one of many: whoever can connect could fill the log.
-    fn refused_stranger(&self, from: &str, ended: &End) {
-        self.engine.metrics().replication.refused.inc();
-        let mut last = self.refused.lock();
-        if last.is_none_or(|last| last.elapsed() >= REDIAL) {
-            *last = Some(Instant::now());
-            tracing::warn!(from, %ended, "counter peer: refused");
         }
     }
 
@@ -205,8 +156,9 @@ impl Peers {
     }
 
     async fn dialed(self: Arc<Peers>, seed: Option<usize>, address: String) {
-        let greeted = timeout(HANDSHAKE, async { self.party.greet(TcpStream::connect(&address).await?, Some(&address)).await }).await;
+        let greeted = timeout(HANDSHAKE, self.config.party.dial(&address)).await;
         let ended = match greeted.unwrap_or(Err(End::Late)) {
+            Ok((_, hello)) if hello.producer => End::Refused("it is a gateway, and no counter node".to_owned()),
             Ok((stream, hello)) => self.converse(stream, &hello, Some(seed)).await,
             Err(end) => end,
         };
@@ -219,7 +171,7 @@ impl Peers {
         }
         if matches!(ended, End::Refused(_)) {
             self.engine.metrics().replication.refused.inc();
-            tracing::warn!(address, %ended, "counter peer: refused");
+            tracing::warn!(address, %ended, "peer: refused");
         }
         self.connected.lock().busy.remove(&address);
     }
@@ -228,7 +180,8 @@ impl Peers {
     async fn converse(&self, stream: Stream, hello: &Hello, dialed: Option<Option<usize>>) -> End {
         let member = format!("{}/{}", hello.region, hello.node);
         let link = self.next_link.fetch_add(1, Ordering::Relaxed);
-        let dialer_first = dialed.is_some() == ((&self.party.me().region, &self.party.me().node) < (&hello.region, &hello.node));
+        let me = self.config.party.me();
+        let dialer_first = dialed.is_some() == ((&me.region, &me.node) < (&hello.region, &hello.node));
         let replaced = {
             let mut connected = self.connected.lock();
             match connected.links.get(&member) {

@@ -52,12 +52,10 @@ const TOUCH_MS: u64 = 60_000;
 /// Serves one gateway until its connection ends. `producers`: those that may count here, as `region/node`; empty: all.
 /// When `leaving` says that this node ends, the gateway is told, and gets the answers to what it has asked.
 pub(crate) async fn serve(engine: &Engine, producers: &[String], leaving: Receiver<bool>, stream: Stream, hello: &Hello) -> End {
-    let (gateway, mut stream) = (format!("{}/{}", hello.region, hello.node), stream);
+    let gateway = format!("{}/{}", hello.region, hello.node);
     if !producers.is_empty() && !producers.contains(&gateway) {
-        let reason = format!("counter.producers of this node does not name {gateway}");
         tracing::warn!(gateway, "counter gateway: refused, for counter.producers does not name it");
-        _ = stream.write(Message::Refused(Refused { reason: reason.clone() })).await;
-        return End::Refused(reason);
+        return stream.refuse(format!("counter.producers of this node does not name {gateway}")).await;
     }
     tracing::info!(gateway, "counter gateway: connected");
     let end = answer(engine, leaving, stream.reader, stream.writer).await;

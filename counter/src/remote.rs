@@ -11,11 +11,11 @@ use crate::{
     watches::Watches,
 };
 use parking_lot::Mutex;
-use peering::{Party, PeerTls};
+use peering::Party;
 use prometheus::Registry;
 use protocol::{
     name::CounterKey,
-    peer::{Hello, Message},
+    peer::Message,
     producer::{Answer, Read, Watch},
     time::Clock,
 };
@@ -40,31 +40,18 @@ pub const LEARNED_MAX: usize = 256;
 const LOOK: Duration = Duration::from_millis(20);
 
 /// How a gateway finds the counter nodes of its region.
+#[derive(Debug)]
 pub struct RemoteConfig {
-    /// The cluster's name.
-    pub cluster: String,
-    /// What every node of the cluster has and nobody else. It has no `Debug`, so that no log shows it.
-    pub key: Vec<u8>,
-    /// `None`: what is said is not encrypted.
-    pub tls: Option<PeerTls>,
+    /// How the gateway shows that it belongs to the cluster.
+    pub party: Arc<Party>,
     /// The peer listeners of the region's counter nodes, as HOST:PORT. More may be learned: [`Remote::learn`].
     pub seeds: Vec<String>,
-    /// The gateway's region.
-    pub region: String,
-    /// The gateway's name.
-    pub node: String,
     /// The level of callers that ask for none.
     pub default_ack: Ack,
     /// Where the time comes from.
     pub clock: Clock,
     /// A source of random numbers.
     pub random_u64: fn() -> u64,
-}
-
-impl std::fmt::Debug for RemoteConfig {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("RemoteConfig").field("cluster", &self.cluster).field("seeds", &self.seeds).finish_non_exhaustive()
-    }
 }
 
 /// No counter node answered; nothing is known.
@@ -80,7 +67,6 @@ pub struct Remote {
 
 pub(crate) struct Inner {
     pub(crate) config: RemoteConfig,
-    pub(crate) party: Party,
     pub(crate) state: Mutex<State>,
     pub(crate) watches: Watches,
     /// Other addresses were learned.
@@ -119,21 +105,13 @@ impl std::fmt::Debug for Inner {
 impl Remote {
     /// Connects to nobody yet: `run` of the connections does. An error means that a metric's name is taken.
     pub fn new(config: RemoteConfig, registry: &Registry) -> Result<Remote, prometheus::Error> {
-        let me = Hello {
-            cluster: config.cluster.clone(),
-            region: config.region.clone(),
-            node: config.node.clone(),
-            producer: true,
-            ..Hello::default()
-        };
-        let party = Party::new(me, config.key.clone(), config.tls.clone(), config.random_u64);
         let lanes = Lanes::new((config.random_u64)(), OP_DEADLINE_MS, (config.clock)());
         let (links, calls, reads) = (HashMap::new(), HashMap::new(), HashMap::new());
         let (learned, troubles) = (BTreeSet::new(), BTreeMap::new());
         let state = Mutex::new(State { lanes, links, calls, reads, next: 1, learned, troubles });
         let (watches, metrics) = (Watches::default(), LaneMetrics::register(registry)?);
         let (learns, comes) = (Notify::new(), Notify::new());
-        Ok(Remote { inner: Arc::new(Inner { config, party, state, watches, learns, comes, metrics }) })
+        Ok(Remote { inner: Arc::new(Inner { config, state, watches, learns, comes, metrics }) })
     }
 
     /// These are the counter nodes of the region, besides those that are configured: the first [`LEARNED_MAX`] of them are

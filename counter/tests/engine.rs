@@ -10,10 +10,11 @@ use counter::{
     peers::{self, PeersConfig},
     recovery::{Recovered, Recovery},
 };
+use peering::Party;
 use prometheus::Registry;
 use proptest::prelude::*;
-use protocol::{name::CounterKey, time::Now};
-use std::{fs, path::Path, time::Duration};
+use protocol::{name::CounterKey, peer::Hello, time::Now};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 const NOON: Now = Now { mono_ms: 0, wall_ms: 1_700_000_000_000 };
 
@@ -82,8 +83,9 @@ async fn a_node_with_peers_counts_as_a_new_one_from_the_start_until_they_have_sp
     let copy = killed(dir.path());
     let engine = Engine::open(EngineConfig { epoch: 8, ..config(copy.path()) }, &Registry::new()).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (cluster, key_of_all, seeds) = ("main".to_owned(), b"the key".to_vec(), vec!["127.0.0.1:9".to_owned()]);
-    let peers = PeersConfig { cluster, key: key_of_all, tls: None, seeds, address: String::new(), producers: vec![], random_u64: || 9 };
+    let me = Hello { cluster: "main".to_owned(), region: "eu".to_owned(), node: "c1".to_owned(), ..Hello::default() };
+    let (party, seeds) = (Arc::new(Party::new(me, b"the key".to_vec(), None, || 9)), vec!["127.0.0.1:9".to_owned()]);
+    let peers = PeersConfig { party, seeds, address: String::new(), producers: vec![], links: None, random_u64: || 9 };
     // Not polled yet, as when a client is quicker than the runtime.
     let talking = peers::serve(listener, engine.clone(), peers, std::future::pending());
     engine.add(&key("a"), 1, None, None).await.unwrap();

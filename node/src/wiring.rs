@@ -31,9 +31,12 @@ use gateway::{
     session::Rules,
     webhooks::Webhooks,
 };
-use peering::PeerTls;
+use peering::{Party, PeerTls, accepting};
 use prometheus::Registry;
-use protocol::namespace::{Grant, Namespace, Right};
+use protocol::{
+    namespace::{Grant, Namespace, Right},
+    peer::Hello,
+};
 use ring_coordinator::etcd::Etcd;
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
@@ -62,11 +65,19 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let listeners = Listeners::bind(&config.listen)?;
     let addresses = listeners.addresses().context("asking for bound addresses")?;
 
+    // Who this node is to others of its cluster.
+    let peer_address = config.counter.address.clone().or(addresses.peer.map(|address| address.to_string())).unwrap_or_default();
+    let party = Arc::new(party(&config, &node, peer_tls.clone()));
+    if let Some(doubt) = peer_tls.filter(|_| addresses.peer.is_some()).and_then(|tls| tls.doubt(&peer_address, clock::now())) {
+        // It goes on alone meanwhile, as without any peer.
+        tracing::warn!(doubt, address = peer_address, "peer: others will refuse the certificate in tls.cert");
+    }
+
     // The parts.
     let engine = config.node.roles.counter.then(|| engine(&config, &data_dir, &node, &registry)).transpose()?;
     let counters = match &engine {
         Some(engine) => Some(Counters::here(engine.clone())),
-        None if config.node.roles.gateway => Some(Counters::Elsewhere(remote(&config, &node, peer_tls.clone(), &registry)?)),
+        None if config.node.roles.gateway => Some(Counters::Elsewhere(remote(&config, &party, &registry)?)),
         None => None,
     };
     let coordinator = match &etcd {
@@ -130,22 +141,24 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         }
     }
     let (serves_resp, serves_peers) = (listeners.resp.is_some(), listeners.peer.is_some());
-    if let (Some(listener), Some(engine)) = (listeners.peer, &engine) {
-        let address = config.counter.address.clone().or(addresses.peer.map(|address| address.to_string()));
-        if let (Some(etcd), Some(address)) = (&etcd, &address) {
-            let (region, address) = (config.node.region.clone(), address.clone());
-            tasks.spawn(named("counter_place", etcd::register_counters(etcd.clone(), region, node.clone(), address)));
+    if let (Some(_), Some(_), Some(etcd)) = (addresses.peer, &engine, &etcd) {
+        let (region, address) = (config.node.region.clone(), peer_address.clone());
+        tasks.spawn(named("counter_place", etcd::register_counters(etcd.clone(), region, node.clone(), address)));
+    }
+    match (listeners.peer, &engine) {
+        (Some(listener), Some(engine)) => {
+            let peers = PeersConfig {
+                party,
+                seeds: config.counter.seeds.clone(),
+                address: peer_address,
+                producers: config.counter.producers.clone(),
+                links: None,
+                random_u64: rand::random,
+            };
+            tasks.spawn(named("peers", peers::serve(listener, engine.clone(), peers, until(ended.clone()))));
         }
-        let peers = PeersConfig {
-            cluster: config.counter.cluster.clone(),
-            key: peer_key(&config),
-            tls: peer_tls.clone(),
-            seeds: config.counter.seeds.clone(),
-            address: address.unwrap_or_default(),
-            producers: config.counter.producers.clone(),
-            random_u64: rand::random,
-        };
-        tasks.spawn(named("peers", peers::serve(listener, engine.clone(), peers, until(ended.clone()))));
+        (Some(listener), None) => _ = tasks.spawn(named("peers", accepting::serve(listener, party, None, until(ended.clone())))),
+        (None, _) => {}
     }
     if let Some(gateway) = &gateway {
         let served = match listeners.api {
@@ -241,14 +254,10 @@ fn checks(
     checks
 }
 
-fn remote(config: &Config, node: &str, tls: Option<PeerTls>, registry: &Registry) -> Result<Remote, Failure> {
+fn remote(config: &Config, party: &Arc<Party>, registry: &Registry) -> Result<Remote, Failure> {
     let remote = RemoteConfig {
-        cluster: config.counter.cluster.clone(),
-        key: peer_key(config),
-        tls,
+        party: Arc::clone(party),
         seeds: config.counter.seeds.clone(),
-        region: config.node.region.clone(),
-        node: node.to_owned(),
         default_ack: config.namespaces.default_namespace().ack,
         clock: clock::now,
         random_u64: rand::random,
@@ -256,8 +265,16 @@ fn remote(config: &Config, node: &str, tls: Option<PeerTls>, registry: &Registry
     Ok(Remote::new(remote, registry).context("registering metrics")?)
 }
 
-fn peer_key(config: &Config) -> Vec<u8> {
-    config.counter.key.as_ref().map(|key| key.expose().as_bytes().to_vec()).unwrap_or_default()
+fn party(config: &Config, node: &str, tls: Option<PeerTls>) -> Party {
+    let me = Hello {
+        cluster: config.counter.cluster.clone(),
+        region: config.node.region.clone(),
+        node: node.to_owned(),
+        producer: !config.node.roles.counter,
+        ..Hello::default()
+    };
+    let key = config.counter.key.as_ref().map(|key| key.expose().as_bytes().to_vec()).unwrap_or_default();
+    Party::new(me, key, tls, rand::random)
 }
 
 fn engine(config: &Config, data_dir: &DataDir, node: &str, registry: &Registry) -> Result<Engine, Failure> {

@@ -2,13 +2,14 @@
 //! to the same cluster. Both prove that they have the cluster's key, without showing it.
 
 use crate::{
+    link::{QUEUE_BYTES_MAX, SILENCE},
     stream::{Stream, Unfit, Writer, write_frame},
     tls::PeerTls,
 };
 use hmac::{Hmac, KeyInit, Mac};
 use protocol::peer::{Hello, Message, Proof, Refused, STRANGER_FRAME_BYTES_MAX, VERSION};
 use sha2::Sha256;
-use std::{io, time::Duration};
+use std::{fmt, io, time::Duration};
 use tokio::{net::TcpStream, sync::mpsc};
 
 /// How long connecting, and then the first messages of both sides, may take.
@@ -22,9 +23,16 @@ pub const REDIAL: Duration = Duration::from_millis(500);
 pub struct Party {
     /// With the first half of every nonce, by which a node knows itself.
     me: Hello,
+    /// What every node of the cluster has and nobody else. Nothing shows it.
     key: Vec<u8>,
     tls: Option<PeerTls>,
     random_u64: fn() -> u64,
+}
+
+impl fmt::Debug for Party {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Party").field("me", &self.me).finish_non_exhaustive()
+    }
 }
 
 /// Why a connection ended or never began.
@@ -48,6 +56,18 @@ pub enum End {
     /// One side has said all that it wanted to.
     #[error("closed")]
     Closed,
+    /// Nothing has come over a region link for too long.
+    #[error("it has said nothing for {} s", SILENCE.as_secs())]
+    Silent,
+    /// More waited to go over a region link than may.
+    #[error("it takes too little: {QUEUE_BYTES_MAX} bytes waited for it")]
+    Full,
+}
+
+impl From<Refused> for End {
+    fn from(Refused { reason }: Refused) -> End {
+        End::Refused(format!("it said: {reason:.200}"))
+    }
 }
 
 impl From<Unfit> for End {
@@ -60,7 +80,8 @@ impl From<Unfit> for End {
 }
 
 impl Party {
-    /// `me` lacks what is made up here: the version and the nonce.
+    /// `me` lacks what is made up here: the version and the nonce. With `tls` the key may be empty: then the certificates alone
+    /// show who belongs here. Without, what nodes say to each other is not encrypted.
     pub fn new(me: Hello, key: Vec<u8>, tls: Option<PeerTls>, random_u64: fn() -> u64) -> Party {
         Party { me: Hello { version: VERSION, nonce: random_bytes(random_u64).into(), ..me }, key, tls, random_u64 }
     }
@@ -76,10 +97,23 @@ impl Party {
         Hello { nonce: nonce.into(), ..self.me.clone() }
     }
 
-    /// Learns who is at the other end, and that it belongs here. `dialed`: at which address, if it was by us.
-    pub async fn greet(&self, stream: TcpStream, dialed: Option<&str>) -> Result<(Stream, Hello), End> {
+    /// Connects to HOST:PORT for counters, and learns who is there, and that it belongs here. The caller bounds the time.
+    pub async fn dial(&self, address: &str) -> Result<(Stream, Hello), End> {
+        self.greet_as(self.hello(), TcpStream::connect(address).await?, Some(address)).await
+    }
+
+    /// The same for a region link. The caller bounds the time.
+    pub(crate) async fn dial_link(&self, address: &str) -> Result<(Stream, Hello), End> {
+        self.greet_as(Hello { link: true, ..self.hello() }, TcpStream::connect(address).await?, Some(address)).await
+    }
+
+    /// Learns who has connected, and that it belongs here. The caller bounds the time.
+    pub async fn greet(&self, stream: TcpStream) -> Result<(Stream, Hello), End> {
+        self.greet_as(self.hello(), stream, None).await
+    }
+
+    async fn greet_as(&self, me: Hello, stream: TcpStream, dialed: Option<&str>) -> Result<(Stream, Hello), End> {
         let mut stream = Stream::open(stream, self.tls.as_ref(), dialed).await?;
-        let me = self.hello();
         stream.write(Message::Hello(me.clone())).await?;
         let Some(Message::Hello(hello)) = stream.read(STRANGER_FRAME_BYTES_MAX).await? else {
             return Err(End::Refused("it did not say who it is".to_owned()));
@@ -93,8 +127,7 @@ impl Party {
         }
         if hello.cluster != self.me.cluster {
             let reason = format!("it belongs to the cluster {:?}, this node to {:?}", hello.cluster, self.me.cluster);
-            stream.write(Message::Refused(Refused { reason: reason.clone() })).await?;
-            return Err(End::Refused(reason));
+            return Err(stream.refuse(reason).await);
         }
         stream
             .write(Message::Proof(Proof { mac: self.proof(&hello, &me, &stream.channel).finalize().into_bytes().to_vec().into() }))
@@ -102,9 +135,13 @@ impl Party {
         match stream.read(STRANGER_FRAME_BYTES_MAX).await? {
             Some(Message::Proof(proof)) => match self.proof(&me, &hello, &stream.channel).verify_slice(&proof.mac) {
                 Ok(()) => Ok((stream, hello)),
+                // Its hash is of what it knows of our hello.
+                Err(_) if me.link => {
+                    Err(End::Refused("it does not have this cluster's key, or is of a version without region links".to_owned()))
+                }
                 Err(_) => Err(End::Refused("it does not have this cluster's key".to_owned())),
             },
-            Some(Message::Refused(Refused { reason })) => Err(End::Refused(format!("it said: {reason:.200}"))),
+            Some(Message::Refused(refused)) => Err(refused.into()),
             _ => Err(End::Refused("it did not prove that it has this cluster's key".to_owned())),
         }
     }

@@ -1,9 +1,12 @@
 //! I/O: what two nodes talk over: a TCP connection, or TLS on one with the certificates of both sides checked. Never the one
 //! where the other is demanded.
 
-use crate::tls::{PeerTls, host};
+use crate::{
+    party::{End, WRITE},
+    tls::{PeerTls, host},
+};
 use bytes::Bytes;
-use protocol::peer::Message;
+use protocol::peer::{Message, Refused};
 use rustls::{AlertDescription, CertificateError, ConnectionCommon, Error};
 use std::{io, time::Duration};
 use tokio::{
@@ -87,12 +90,25 @@ impl Stream {
     pub async fn read(&mut self, most: usize) -> Result<Option<Message>, Unfit> {
         read_frame(&mut self.reader, most, || {}).await
     }
+
+    /// Says why the connection ends, and ends it.
+    pub async fn refuse(mut self, reason: impl Into<String>) -> End {
+        let reason = reason.into();
+        // One that does not listen is refused all the same.
+        _ = write_frame(&mut self.writer, Message::Refused(Refused { reason: reason.clone() }), WRITE).await;
+        End::Refused(reason)
+    }
 }
 
 /// Writes a message; no slice of it may take longer than `most`, however slow the link is for all of it.
 pub async fn write_frame(writer: &mut Writer, message: Message, most: Duration) -> Result<(), Unfit> {
+    write_all(writer, &message.to_frame(), most).await
+}
+
+/// Writes what may be several messages, like one.
+pub(crate) async fn write_all(writer: &mut Writer, frames: &[u8], most: Duration) -> Result<(), Unfit> {
     let late = |_| Unfit::Io(io::ErrorKind::TimedOut.into());
-    for slice in message.to_frame().chunks(SLICE_BYTES) {
+    for slice in frames.chunks(SLICE_BYTES) {
         timeout(most, writer.write_all(slice)).await.map_err(late)??;
     }
     Ok(timeout(most, writer.flush()).await.map_err(late)??)

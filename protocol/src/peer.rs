@@ -1,9 +1,10 @@
-//! Pure: what counter nodes say to each other. Protobuf, so that fields can be added; each message stands in a frame of its
+//! Pure: what nodes say to each other. Protobuf, so that fields can be added; each message stands in a frame of its
 //! own behind its length (4 bytes, big-endian). A node that does not know a field ignores it.
 //!
 //! A connection begins with [`Hello`] from both sides, each proving that it has the cluster's key; then each side tells
 //! what it holds ([`Have`]), asks for the streams it wants from the other ([`Follow`]), gets them in [`Chunk`]s and says
-//! what of them is on its disk ([`Applied`]). After the hellos of a gateway the words of [`crate::producer`] follow.
+//! what of them is on its disk ([`Applied`]). After the hellos of a gateway the words of [`crate::producer`] follow; after those
+//! of a region link, [`Message::Link`] and [`Beat`] only.
 
 use crate::producer::{Answer, Changed, Close, Open, Opened, Produce, Produced, Read, Watch};
 use bytes::Bytes;
@@ -14,6 +15,8 @@ pub const VERSION: u32 = 1;
 /// Bytes of one frame, enough for all changes that a node keeps; a larger one is refused before it is read, and the
 /// connection ends.
 pub const FRAME_BYTES_MAX: usize = 48 << 20;
+/// Bytes of what a region link carries in one message, so that its frame is not too large.
+pub const LINK_BYTES_MAX: usize = FRAME_BYTES_MAX - 16;
 /// Bytes of a frame before the other side has proved who it is.
 pub const STRANGER_FRAME_BYTES_MAX: usize = 4096;
 
@@ -21,7 +24,7 @@ pub const STRANGER_FRAME_BYTES_MAX: usize = 4096;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Frame {
     /// The message itself; empty only if it is of a kind that we do not know.
-    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
     pub message: Option<Message>,
 }
 
@@ -76,6 +79,12 @@ pub enum Message {
     /// What they have become.
     #[prost(message, tag = "16")]
     Changed(Changed),
+    /// What gateways of two regions say to each other: at most [`LINK_BYTES_MAX`], and theirs to read.
+    #[prost(bytes = "bytes", tag = "17")]
+    Link(Bytes),
+    /// I live.
+    #[prost(message, tag = "18")]
+    Beat(Beat),
 }
 
 /// The first message of each side.
@@ -99,6 +108,9 @@ pub struct Hello {
     /// It is a gateway, which produces, and no replica.
     #[prost(bool, tag = "6")]
     pub producer: bool,
+    /// It has dialed for a region link, whatever else it is. Nodes that do not know this field do not accept its sender's proof.
+    #[prost(bool, tag = "7")]
+    pub link: bool,
 }
 
 /// The second message of each side.
@@ -220,6 +232,10 @@ pub struct Applied {
     pub upto: u64,
 }
 
+/// The sender of a region link says that it lives: when it lets the other one in, and when it has nothing else to say.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Beat {}
+
 /// Says why the sender closes the connection.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Refused {
@@ -268,6 +284,7 @@ mod tests {
             node: "c1".to_owned(),
             nonce: Bytes::from_static(b"n"),
             producer: false,
+            link: false,
         };
         let stream = Stream { origin: Some(origin.clone()), seq: 300, as_of_ms: 5, retired: true, ahead: 301 };
         let chunk = Chunk {
@@ -299,6 +316,10 @@ mod tests {
             ),
             (Message::Applied(Applied { epoch: 7, upto: 4 }), "0000000d320b0907000000000000001004"),
             (Message::Refused(Refused { reason: "x".to_owned() }), "000000053a030a0178"),
+            (Message::Hello(Hello { link: true, ..Hello::default() }), "000000040a023801"),
+            (Message::Link(Bytes::from_static(b"x")), "000000048a010178"),
+            (Message::Link(Bytes::new()), "000000038a0100"),
+            (Message::Beat(Beat {}), "00000003920100"),
         ];
         for (message, golden) in cases {
             let bytes = message.clone().to_frame();
@@ -308,6 +329,12 @@ mod tests {
             assert_eq!(length as usize, bytes.len() - 4);
             assert_eq!(Message::from_frame(bytes.slice(4..)), Ok(Some(message)));
         }
+    }
+
+    #[test]
+    fn the_largest_message_of_a_link_has_a_frame_that_is_not_too_large() {
+        let frame = Message::Link(vec![0; LINK_BYTES_MAX].into()).to_frame();
+        assert!(frame.len() - 4 <= FRAME_BYTES_MAX && frame.len() > FRAME_BYTES_MAX - 16, "{}", frame.len());
     }
 
     #[test]

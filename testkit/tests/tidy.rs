@@ -137,7 +137,7 @@ fn dependencies_point_one_way() {
         ("ring-coordinator", &["protocol"]),
         ("presence", &["protocol", "ring-coordinator"]),
         ("counter", &["protocol", "peering"]),
-        ("gateway", &["protocol", "ring-coordinator", "presence", "counter"]),
+        ("gateway", &["protocol", "peering", "ring-coordinator", "presence", "counter"]),
         ("node", &["protocol", "peering", "ring-coordinator", "presence", "counter", "gateway"]),
         ("testkit", &["protocol"]),
         ("xtask", &[]),

@@ -10,12 +10,14 @@ use gateway::{
     session::Rules,
 };
 use jsonwebtoken::{EncodingKey, Header};
+use peering::Party;
 use protocol::{
     counting::Ack,
     namespace::{Namespace, Namespaces},
+    peer::Hello,
 };
 use serde_json::{Value, json};
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -55,12 +57,8 @@ impl Served {
             issuer: None,
         };
         let remote = RemoteConfig {
-            cluster: "test".to_owned(),
-            key: b"a key of the tests, long enough for it".to_vec(),
-            tls: None,
+            party: Arc::new(Party::new(Hello::default(), Vec::new(), None, random_u64)),
             seeds: Vec::new(),
-            region: "eu".to_owned(),
-            node: name.to_owned(),
             default_ack: Ack::Fsync,
             clock: now,
             random_u64,

@@ -79,12 +79,12 @@ async fn who_is_not_believed_is_refused_both_ways_and_nothing_of_its_counting_ar
         (&expired, "certificate expired", "certificate expired", "it refuses this node's certificate: it has expired"),
         (&elsewhere, "not valid for name \\\"127.0.0.1\\\"", "", "it refuses this node's certificate: its log says why"),
     ] {
-        until_logged(&here, &[&format!("\"address\":\"{}\"", address(node)), dialed, "counter peer: refused"]).await;
+        until_logged(&here, &[&format!("\"address\":\"{}\"", address(node)), dialed, "peer: refused"]).await;
         if !accepted.is_empty() {
-            until_logged(&here, &["\"from\":", accepted, "counter peer: refused"]).await;
-            until_logged(node, &[&format!("\"address\":\"{to_good}\""), there, "counter peer: refused"]).await;
+            until_logged(&here, &["\"from\":", accepted, "peer: refused"]).await;
+            until_logged(node, &[&format!("\"address\":\"{to_good}\""), there, "peer: refused"]).await;
         }
-        until_logged(node, &["\"from\":", there, "counter peer: refused"]).await;
+        until_logged(node, &["\"from\":", there, "peer: refused"]).await;
     }
     until_logged(&expired, &["others will refuse the certificate in tls.cert", "certificate expired"]).await;
     assert!(metric(&here, "headcount_counter_refused_peers_total").await > 6.0);
