@@ -1,6 +1,9 @@
 //! A whole node from outside: its admin pages, its life and its end.
 
-use testkit::{Node, NodeOptions, http};
+use peering::{Link, Party};
+use protocol::peer::{Hello, Message};
+use std::time::Duration;
+use testkit::{Node, NodeOptions, eventually, http};
 
 #[tokio::test]
 async fn a_node_that_is_ready_says_so_and_ends_cleanly_on_sigterm() {
@@ -37,4 +40,30 @@ async fn a_killed_node_comes_back_at_the_same_addresses_and_its_directory_admits
     assert_eq!(second.status.code(), Some(74));
     assert!(String::from_utf8_lossy(&second.stderr).contains("is in use by another headcount"));
     assert_eq!(http::get(node.admin, "/readyz").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn gateways_with_peers_in_other_regions_listen_for_them_with_counters_and_without() {
+    let key = "the key of this cluster";
+    let node = async |more: &str| {
+        let config_toml = format!("{more}\n[counter]\nkey = \"{key}\"\nseeds = [\"127.0.0.1:9\"]");
+        Node::start(NodeOptions { config_toml, ..NodeOptions::default() }).await
+    };
+    let (regions, gateway) = ("[regions]\npeers = [\"us=127.0.0.1:9\"]\n", "[node]\nname = \"g1\"\nroles = [\"gateway\"]");
+    let me = Hello { cluster: "headcount".into(), region: "us".into(), node: "g1".into(), ..Hello::default() };
+    let us = Party::new(me, key.into(), None, || 1);
+    assert_eq!(node(gateway).await.peer, None);
+    for (node, counters) in
+        [(node(&format!("{regions}{gateway}")).await, "none"), (node(&format!("{regions}[node]\nname = \"n1\"")).await, "some")]
+    {
+        let address = node.peer.unwrap().to_string();
+        let refused = Link::dial(&us, &address).await.map(drop).unwrap_err().to_string();
+        assert_eq!(refused, "it said: this node takes no region links yet");
+        let is_logged = async || if node.log().contains("peer: refused") { Ok(()) } else { Err("the log does not say so") };
+        eventually(Duration::from_secs(10), is_logged).await;
+        // Who comes for counters is greeted by either, and talked to by one that has them.
+        let (mut stream, _) = us.dial(&address).await.unwrap();
+        let answer = stream.read(10_000).await.unwrap();
+        assert_eq!(matches!(answer, Some(Message::Refused(_))), counters == "none", "{answer:?}");
+    }
 }

@@ -6,6 +6,7 @@ pub mod layers;
 mod namespace;
 pub mod reader;
 pub mod redis;
+mod regions;
 mod relations;
 pub mod secret;
 mod sections;
@@ -18,6 +19,7 @@ use self::{
     layers::{Layers, Problem},
     reader::Reader,
     redis::Redis,
+    regions::Regions,
     secret::Secret,
     tls::Tls,
 };
@@ -26,8 +28,7 @@ use protocol::namespace::Namespaces;
 use ring_coordinator::etcd::Access;
 use std::{fmt, path::PathBuf};
 
-/// Everything that was configured, checked. Keys of `default.toml` under the same names; sections whose features this
-/// version does not have are absent, because their keys admit no value.
+/// Everything that was configured, checked. Keys of `default.toml` under the same names.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct Config {
@@ -42,8 +43,9 @@ pub struct Config {
     /// `None`: there is none.
     pub etcd: Option<Access>,
     pub redis: Redis,
+    pub regions: Regions,
     pub limits: Limits,
-    /// `None`: counter nodes talk in the clear.
+    /// `None`: nodes talk in the clear.
     pub tls: Option<Tls>,
     pub log: Log,
     pub shutdown: Shutdown,
@@ -76,8 +78,8 @@ pub struct Node {
     pub io_uring: bool,
 }
 
-/// `[listen]`; `None` is not bound: `client` and `api` are for gateways only, `resp` and `peer` for nodes with counters,
-/// `peer` only with `counter.seeds`, with `counter.producers`, or for a node with counters alone.
+/// `[listen]`; `None` is not bound: `client` and `api` are for gateways only, `resp` for nodes with counters, `peer` for nodes
+/// with counters alone, with `counter.seeds` or `counter.producers`, and for gateways with `regions.peers`.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub struct Listen {

@@ -114,15 +114,6 @@ impl Reader {
         count
     }
 
-    /// A key of a feature that this build does not have: anything but the default is refused.
-    pub fn not_yet(&mut self, key: &str, feature: &str) {
-        let not_yet = |setting: &Setting| match setting.value == setting.default || setting.value.as_str() == Some("") {
-            true => Ok(()),
-            false => Err(format!("needs {feature}, which this version of headcount does not have; leave it unset")),
-        };
-        self.read(key, not_yet);
-    }
-
     /// Whatever `parse` makes of the setting; its default if `parse` refuses it with a reason.
     pub fn read<T>(&mut self, key: &str, parse: impl Fn(&Setting) -> Result<T, String>) -> Option<T> {
         let setting = self.setting(key).clone();

@@ -34,15 +34,16 @@ pub(super) fn check(config: &Config, reader: &mut Reader) {
     }
 }
 
-/// What nodes with counters, and gateways without, need to find each other.
+/// What nodes with counters, gateways without, and gateways of other regions need to find each other.
 fn counters_belong_together(config: &Config, reader: &mut Reader) {
-    let Config { node, listen, counter, .. } = config;
+    let Config { node, listen, counter, regions, .. } = config;
     let needs = match (node.roles.gateway, node.roles.counter) {
         (true, false) => "for a gateway whose counters are elsewhere",
         (false, true) => "for a node with counters alone",
         (false, false) => return,
         _ if !counter.seeds.is_empty() => "with counter.seeds",
         _ if !counter.producers.is_empty() => "with counter.producers",
+        _ if !regions.peers.is_empty() => "with regions.peers",
         _ => return,
     };
     if counter.key.is_none() && config.tls.is_none() {
@@ -55,6 +56,9 @@ fn counters_belong_together(config: &Config, reader: &mut Reader) {
         }
         if !counter.producers.is_empty() {
             reader.refuse("counter.producers", "is for nodes with counters; set it there");
+        }
+        if !regions.peers.is_empty() && listen.peer.is_none() {
+            reader.refuse("listen.peer", "must be set with regions.peers: other nodes connect to it");
         }
         return;
     }

@@ -4,6 +4,7 @@ use super::{
     Auth, Config, Counter, KeySet, Limits, Listen, Log, LogFormat, Node, Presence, Roles, Shutdown, etcd, namespace,
     reader::{Reader, choice, text},
     redis::Redis,
+    regions::Regions,
     secret::Secret,
     tls::Tls,
     webhooks,
@@ -24,10 +25,10 @@ impl Config {
     pub(super) fn read(reader: &mut Reader) -> Config {
         let node = node(reader);
         let counter = counter(reader);
-        let listen = listen(reader, node.roles, &counter);
+        let regions = Regions::read(reader, &node.region);
+        let listen = listen(reader, node.roles, &counter, &regions);
         let auth = auth(reader);
         let namespaces = namespace::read(reader, auth.development);
-        reader.not_yet("regions.peers", "regions");
         let webhooks = webhooks::read(reader, &namespaces);
         Config {
             warnings: warnings(&auth.hmac_secrets),
@@ -43,6 +44,7 @@ impl Config {
             counter,
             etcd: etcd::read(reader),
             redis: Redis::read(reader),
+            regions,
             limits: limits(reader),
             tls: Tls::read(reader),
             log: log(reader),
@@ -82,12 +84,13 @@ fn roles(reader: &mut Reader) -> Roles {
     Roles { gateway, counter, coordinator }
 }
 
-fn listen(reader: &mut Reader, roles: Roles, counter: &Counter) -> Listen {
+fn listen(reader: &mut Reader, roles: Roles, counter: &Counter, regions: &Regions) -> Listen {
     let client = reader.address("listen.client");
     if client.is_none() && roles.gateway {
         reader.refuse("listen.client", "must be set: without it no client can connect");
     }
-    let has_peers = roles.counter && (!roles.gateway || !counter.seeds.is_empty() || !counter.producers.is_empty());
+    let has_counting_peers = roles.counter && (!roles.gateway || !counter.seeds.is_empty() || !counter.producers.is_empty());
+    let has_peers = has_counting_peers || (roles.gateway && !regions.peers.is_empty());
     Listen {
         client: client.filter(|_| roles.gateway),
         api: reader.address("listen.api").filter(|_| roles.gateway),
@@ -223,7 +226,7 @@ fn check_public_key(pem: &str) -> Result<(), &'static str> {
 }
 
 /// What names a node or region: such names stand in file names, metrics and counter replicas.
-fn is_identifier(text: &str) -> bool {
+pub(super) fn is_identifier(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
@@ -232,7 +235,7 @@ fn is_origin(text: &str) -> bool {
     text == "*" || host.is_some_and(|(scheme, host)| scheme && !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', '*']))
 }
 
-fn is_host_and_port(text: &str) -> bool {
+pub(super) fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':')
         .is_some_and(|(host, port)| !host.is_empty() && text.len() <= 255 && port.parse::<u16>().is_ok_and(|port| port > 0))
 }

@@ -114,12 +114,8 @@ fn bad_input_is_told_with_place_key_value_and_reason() {
         ),
         ("[etcd]\nendpoints = [\"http://e:2379\"]\n[redis]\nusername = \"hc\"", "default: redis.password: must be set with redis.username"),
         (
-            "[regions]\npeers = [\"x\"]",
-            "hc.toml:2: regions.peers = [\"x\"]: needs regions, which this version of headcount does not have; leave it unset",
-        ),
-        (
             "[tls]\ncert = \"c.pem\"",
-            "hc.toml:2: tls.cert = \"c.pem\": needs tls.peer_ca: this version of headcount has TLS among counter nodes only; for clients, put a proxy in front",
+            "hc.toml:2: tls.cert = \"c.pem\": needs tls.peer_ca: this version of headcount has TLS among nodes only; for clients, put a proxy in front",
         ),
         (
             "[tls]\ncert = \"c.pem\"\npeer_ca = \"ca.pem\"",
@@ -369,6 +365,8 @@ fn each_role_binds_the_listeners_that_it_needs() {
         ("", "seeds = [\"c2:7400\"]", &["client", "resp", "admin", "peer"]),
         ("roles = [\"counter\"]", "", &["resp", "admin", "peer"]),
         ("roles = [\"gateway\"]", "seeds = [\"c1:7400\"]", &["client", "admin"]),
+        ("roles = [\"gateway\"]", "seeds = [\"c1:7400\"]\n[regions]\npeers = [\"us=g1:7400\"]", &["client", "admin", "peer"]),
+        ("roles = [\"gateway\", \"counter\"]", "[regions]\npeers = [\"us=g1:7400\"]", &["client", "resp", "admin", "peer"]),
         ("roles = [\"gateway\"]", "[etcd]\nendpoints = [\"http://e:2379\"]", &["client", "admin"]),
     ] {
         let text = format!("[node]\nname = \"n1\"\n{node}\n[counter]\n{key}\n{counter}");

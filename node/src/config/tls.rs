@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The files of TLS between counter nodes.
+/// The files of TLS between nodes.
 #[derive(Clone, Debug)]
 pub struct Tls {
     cert: File,
@@ -32,7 +32,7 @@ impl Tls {
                 (None, Some(_)) => reader.refuse(key, "must be set with tls.peer_ca: peers want to see this node's certificate too"),
                 (Some(_), None) => reader.refuse(
                     key,
-                    "needs tls.peer_ca: this version of headcount has TLS among counter nodes only; for clients, put a proxy in front",
+                    "needs tls.peer_ca: this version of headcount has TLS among nodes only; for clients, put a proxy in front",
                 ),
                 _ => {}
             }
