@@ -7,6 +7,7 @@ use crate::{
     hub::{Hub, sends, topic::ConnectionId},
     live,
     metrics::Metrics,
+    regions::{self, Regions},
     registry::Registry,
     session::Rules,
     webhooks::{self, Webhooks},
@@ -78,6 +79,8 @@ pub struct Parts {
     pub shared_presence: Option<Arc<Shared>>,
     /// The services that are told who comes and goes; `None`: nobody is.
     pub webhooks: Option<Webhooks>,
+    /// The other regions.
+    pub regions: Regions,
     /// Reads the clocks.
     pub clock: Clock,
     /// Randomness for ids and jitter.
@@ -100,6 +103,8 @@ pub struct Gateway {
     pub presence: Presence,
     /// The services that are told who comes and goes; `None`: nobody is.
     pub webhooks: Option<Webhooks>,
+    /// The other regions.
+    pub regions: Regions,
     /// The counters, of this node or of others, and what of them somebody here watches.
     pub counters: counter::Counters,
     /// Checks tokens.
@@ -138,6 +143,7 @@ impl Gateway {
             ring: parts.ring,
             presence,
             webhooks: parts.webhooks,
+            regions: parts.regions,
             hub: parts.hub,
             settings: parts.settings,
             rules: Arc::new(parts.rules),
@@ -167,6 +173,7 @@ impl Gateway {
             () = self.sweep() => {}
             () = self.obey() => {}
             () = webhooks::run(&self) => {}
+            () = regions::run(&self) => {}
         }
     }
 

@@ -22,6 +22,9 @@ impl Gateway {
         if wanted.join_leave {
             self.presence.follow(&wanted.channel).await.map_err(|error| not_known(&error))?;
         }
+        if matches!(wanted.target, Target::Stream { .. }) && self.is_global(&wanted.channel) {
+            self.regions.catch_up(&wanted.channel).await;
+        }
         match &wanted.target {
             Target::Stream { history: false } => {
                 self.join(&wanted.channel).await?;
@@ -44,6 +47,11 @@ impl Gateway {
                 Ok(Start::Snapshot { data: self.contacts(me), after: StreamPosition::default() })
             }
         }
+    }
+
+    /// Whether the channel is one of all regions.
+    pub(crate) fn is_global(&self, channel: &Channel) -> bool {
+        self.rules.namespaces.of_channel(channel).is_ok_and(|namespace| namespace.global)
     }
 
     async fn join(&self, channel: &Channel) -> Result<(), ErrorCode> {

@@ -85,6 +85,9 @@ impl Gateway {
 
     /// A channel's publications and its top. A `since` of another epoch is error 112.
     pub async fn history(&self, channel: &Channel, range: Range, epoch: &str) -> Result<HistoryResult, ErrorCode> {
+        if self.is_global(channel) {
+            self.regions.catch_up(channel).await;
+        }
         let found = self.bus.history(channel, range, epoch, (self.clock)()).await?;
         let (publications, top) = found.ok_or(ErrorCode::UnrecoverablePosition)?;
         Ok(HistoryResult { publications, epoch: top.epoch, offset: top.offset })

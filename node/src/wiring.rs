@@ -27,18 +27,19 @@ use gateway::{
     bus::{Bus, EmbeddedBus},
     gateway::{Gateway, Parts, Settings},
     hub::Hub,
+    regions::{Regions, RegionsConfig},
     server::{self, Serves},
     session::Rules,
     webhooks::Webhooks,
 };
-use peering::{Party, PeerTls, accepting};
+use peering::{Links, Party, PeerTls, accepting};
 use prometheus::Registry;
 use protocol::{
     namespace::{Grant, Namespace, Right},
     peer::Hello,
 };
 use ring_coordinator::etcd::Etcd;
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 
 /// How long a gateway waits at its end for answers of counter nodes.
@@ -96,9 +97,10 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         Some(ring) => Bus::Redis(ring.bus.clone()),
         None => Bus::Embedded(EmbeddedBus::new(hub.clone(), rand::random)),
     };
+    let (regions, links) = regions(&config, &party, &registry)?;
     let gateway = match &counters {
         Some(counters) if config.node.roles.gateway => {
-            Some(gateway(&config, &node, (hub, bus, ring.as_ref()), counters.clone(), &registry)?)
+            Some(gateway(&config, &node, (hub, bus, ring.as_ref(), regions), counters.clone(), &registry)?)
         }
         _ => None,
     };
@@ -152,12 +154,12 @@ pub async fn run(config: Config) -> Result<(), Failure> {
                 seeds: config.counter.seeds.clone(),
                 address: peer_address,
                 producers: config.counter.producers.clone(),
-                links: None,
+                links,
                 random_u64: rand::random,
             };
             tasks.spawn(named("peers", peers::serve(listener, engine.clone(), peers, until(ended.clone()))));
         }
-        (Some(listener), None) => _ = tasks.spawn(named("peers", accepting::serve(listener, party, None, until(ended.clone())))),
+        (Some(listener), None) => _ = tasks.spawn(named("peers", accepting::serve(listener, party, links, until(ended.clone())))),
         (None, _) => {}
     }
     if let Some(gateway) = &gateway {
@@ -290,10 +292,23 @@ fn engine(config: &Config, data_dir: &DataDir, node: &str, registry: &Registry) 
     Ok(Engine::open(engine, registry)?)
 }
 
+/// The other regions of a gateway, and where the links go that they make.
+fn regions(config: &Config, party: &Arc<Party>, registry: &Registry) -> Result<(Regions, Option<Links>), Failure> {
+    if !config.node.roles.gateway || config.regions.peers.is_empty() {
+        return Ok((Regions::default(), None));
+    }
+    let mut peers: BTreeMap<Arc<str>, Vec<String>> = BTreeMap::new();
+    for peer in &config.regions.peers {
+        peers.entry(peer.region.as_str().into()).or_default().push(peer.address.clone());
+    }
+    let (regions, links) = Regions::new(RegionsConfig { peers, party: Arc::clone(party) }, registry).context("registering metrics")?;
+    Ok((regions, Some(links)))
+}
+
 fn gateway(
     config: &Config,
     node: &str,
-    (hub, bus, ring): (Arc<Hub>, Bus, Option<&Ring>),
+    (hub, bus, ring, regions): (Arc<Hub>, Bus, Option<&Ring>, Regions),
     counters: Counters,
     registry: &Registry,
 ) -> Result<Arc<Gateway>, Failure> {
@@ -346,6 +361,7 @@ fn gateway(
         presence_rules: ring::presence_rules(config),
         shared_presence: ring.map(|ring| ring.presence.clone()),
         webhooks,
+        regions,
         clock: clock::now,
         random_u64: rand::random,
     };

@@ -99,6 +99,11 @@ impl Link {
 }
 
 impl Sender {
+    /// Waits until half of the queue is free: for those who have much to send, and can wait. At once if the link has ended.
+    pub async fn until_free(&self) {
+        _ = self.room.acquire_many(u32::try_from(QUEUE_BYTES_MAX / 2).unwrap_or(u32::MAX)).await;
+    }
+
     /// Puts a message into the queue. What was put arrives in this order, without gaps, until the link ends; whether it has
     /// arrived is not told.
     pub fn send(&self, message: Bytes) -> Result<(), NotSent> {

@@ -14,6 +14,7 @@ pub mod object;
 pub mod payload;
 pub mod peer;
 pub mod producer;
+pub mod region;
 mod schema;
 pub mod subscriptions;
 pub mod time;

@@ -80,7 +80,8 @@ messages! {
         payload conn_info = 3;
         payload chan_info = 4;
     }
-    /// One published message. `time` is milliseconds since 1970.
+    /// One published message. `time` is milliseconds since 1970. `region` (not of the published schema) is where it was published, if
+    /// that was another region.
     Publication {
         payload data = 4;
         one ClientInfo info = 5;
@@ -95,6 +96,7 @@ messages! {
         string epoch = 14;
         payload prev_data = 15;
         u64 version = 16;
+        string region = 101;
     }
     /// A user's first client entered the channel.
     Join { one ClientInfo info = 1; }

@@ -30,6 +30,8 @@ pub(crate) async fn ring(State(gateway): State<Arc<Gateway>>) -> Json<Ring> {
 
 /// `GET /v1/regions`
 pub(crate) async fn regions(State(gateway): State<Arc<Gateway>>) -> Json<Value> {
-    let here = json!({ "name": gateway.settings.region, "state": "live", "as_of_ms": (gateway.clock)().wall_ms });
-    Json(json!({ "regions": [here] }))
+    let now = (gateway.clock)();
+    let here = json!({ "name": gateway.settings.region, "state": "live", "as_of_ms": now.wall_ms });
+    let others = gateway.regions.sights(now).into_iter().map(|sight| json!(sight));
+    Json(json!({ "regions": std::iter::once(here).chain(others).collect::<Vec<_>>() }))
 }

@@ -70,6 +70,9 @@ struct Message {
     info: Option<ClientInfo>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     tags: BTreeMap<String, String>,
+    /// Where it was published, if in another region.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    region: String,
 }
 
 /// `POST /v1/channels/{channel}/messages`
@@ -134,6 +137,6 @@ fn place(text: &str) -> Result<(&str, u64), ApiError> {
 }
 
 fn message(publication: Publication) -> Message {
-    let Publication { offset, data, time, info, tags, .. } = publication;
-    Message { offset, data, time_ms: time, info, tags }
+    let Publication { offset, data, time, info, tags, region, .. } = publication;
+    Message { offset, data, time_ms: time, info, tags, region }
 }

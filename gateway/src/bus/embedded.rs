@@ -1,6 +1,8 @@
 //! I/O: the bus of a single process: histories in memory, delivery straight to the hub. A channel's lock is held while
 //! a publication is delivered, so that the order of offsets is the order of delivery.
 
+mod imports;
+
 use super::{
     done::Done,
     post::{BusError, Post},

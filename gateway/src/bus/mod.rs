@@ -4,6 +4,7 @@
 mod done;
 pub mod embedded;
 pub mod feed;
+pub mod import;
 mod post;
 pub mod redis;
 pub mod stream;
@@ -11,6 +12,7 @@ pub mod stream;
 pub use embedded::EmbeddedBus;
 pub use post::{BusError, Post};
 
+use import::{Import, Imported, Own};
 use protocol::{
     message::{Publication, StreamPosition},
     name::Channel,
@@ -19,7 +21,7 @@ use protocol::{
 };
 use redis::RedisBus;
 use std::sync::Arc;
-use stream::{Range, Recovery};
+use stream::{Range, Recovery, Retention};
 
 /// One of the two.
 pub enum Bus {
@@ -57,6 +59,30 @@ impl Bus {
         match self {
             Bus::Embedded(bus) => bus.recover(channel, since, now).await,
             Bus::Redis(bus) => bus.recover(channel, since).await,
+        }
+    }
+
+    /// Takes in a piece of another region's stream of the channel. The namespace must keep history.
+    pub async fn import(&self, channel: &Channel, retention: Retention, import: Import, now: Now) -> Result<Imported, BusError> {
+        match self {
+            Bus::Embedded(bus) => bus.import(channel, retention, import, now).await,
+            Bus::Redis(bus) => bus.import(channel, retention, import).await,
+        }
+    }
+
+    /// The last that is known here of the channel's stream in another region.
+    pub async fn known(&self, channel: &Channel, region: &str, now: Now) -> Result<Option<StreamPosition>, BusError> {
+        match self {
+            Bus::Embedded(bus) => bus.known(channel, region, now).await,
+            Bus::Redis(bus) => bus.known(channel, region).await,
+        }
+    }
+
+    /// At most `limit` publications made in this region after `since`.
+    pub async fn own(&self, channel: &Channel, since: u64, limit: usize, now: Now) -> Result<Own, BusError> {
+        match self {
+            Bus::Embedded(bus) => bus.own(channel, since, limit, now).await,
+            Bus::Redis(bus) => bus.own(channel, since, limit).await,
         }
     }
 

@@ -1,10 +1,14 @@
 //! Pure: the history of one channel: publications with consecutive offsets under one epoch.
 
+use super::import::{Import, Imported, Own};
 use protocol::{
     message::{Publication, StreamPosition},
     namespace::Namespace,
 };
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 /// A channel's stream. The epoch is minted with it; a client that knows another one missed an unknown number of
 /// publications and is told `recovered: false`.
@@ -12,12 +16,18 @@ pub struct Stream {
     epoch: Arc<str>,
     top: u64,
     entries: VecDeque<Entry>,
+    /// The offset of the last publication that was made in this region.
+    own: u64,
+    /// The last that is known of the channel's streams in other regions.
+    known: HashMap<Arc<str>, StreamPosition>,
     /// When the stream may be forgotten if nothing is published before.
     idle_from_ms: u64,
 }
 
 struct Entry {
     publication: Publication,
+    /// The offset of the one before it that was made in this region, if it was made here.
+    before: Option<u64>,
     expires_ms: u64,
 }
 
@@ -75,7 +85,7 @@ impl Stream {
     /// An empty stream.
     #[must_use]
     pub fn new(epoch: Arc<str>, now_ms: u64) -> Stream {
-        Stream { epoch, top: 0, entries: VecDeque::new(), idle_from_ms: now_ms }
+        Stream { epoch, top: 0, entries: VecDeque::new(), own: 0, known: HashMap::new(), idle_from_ms: now_ms }
     }
 
     /// Assigns the next offset and keeps the publication; returns it as it is now.
@@ -83,12 +93,52 @@ impl Stream {
         self.top += 1;
         publication.offset = self.top;
         self.expire(now_ms);
-        self.entries.push_back(Entry { publication: publication.clone(), expires_ms: now_ms + retention.ttl_ms });
+        let before = publication.region.is_empty().then(|| std::mem::replace(&mut self.own, self.top));
+        self.entries.push_back(Entry { publication: publication.clone(), before, expires_ms: now_ms + retention.ttl_ms });
         while self.entries.len() > retention.size {
             self.entries.pop_front();
         }
         self.idle_from_ms = now_ms + retention.ttl_ms;
         publication
+    }
+
+    /// Takes in a piece of another region's stream. Returns the publication as it is here, if it is one.
+    pub fn import(&mut self, import: Import, retention: Retention, now_ms: u64) -> (Imported, Option<Publication>) {
+        let known = self.known.get(&import.region);
+        let imported = import.judge(known);
+        if imported != Imported::Taken {
+            return (imported, None);
+        }
+        let had_some = known.is_some();
+        self.known.insert(import.region.clone(), import.at);
+        match import.publication {
+            Some(publication) => {
+                let publication = Publication { region: import.region.as_ref().to_owned(), ..publication };
+                (imported, Some(self.append(publication, retention, now_ms)))
+            }
+            None => {
+                // Whoever has heard nothing of that region has missed nothing.
+                self.top += u64::from(had_some);
+                (imported, None)
+            }
+        }
+    }
+
+    /// The last that is known of this channel's stream in `region`.
+    #[must_use]
+    pub fn known(&self, region: &str) -> Option<&StreamPosition> {
+        self.known.get(region)
+    }
+
+    /// At most `limit` publications made in this region after `since` that have not expired.
+    pub fn own(&mut self, since: u64, limit: usize, now_ms: u64) -> Own {
+        self.expire(now_ms);
+        let made_here = self.entries.iter().filter_map(|entry| Some((entry.before?, &entry.publication)));
+        let wanted = made_here.filter(|(_, publication)| publication.offset > since).take(limit);
+        Own {
+            last: StreamPosition { offset: self.own, epoch: self.epoch.as_ref().to_owned() },
+            publications: wanted.map(|(before, publication)| (before, publication.clone())).collect(),
+        }
     }
 
     /// Reads publications that have not expired.

@@ -181,6 +181,12 @@ impl Broadcast {
         Arc::new(Broadcast { channel, kind, epoch, offset, push, encoded: Default::default() })
     }
 
+    /// The publication, if it is one.
+    #[must_use]
+    pub fn published(&self) -> Option<&Publication> {
+        self.push.r#pub.as_ref().filter(|_| self.kind == Kind::Publication)
+    }
+
     /// The bytes for `wire`, made at the first call and shared by all clients.
     pub fn encoded(&self, wire: Wire) -> &Bytes {
         self.encoded[wire as usize].get_or_init(|| match wire {

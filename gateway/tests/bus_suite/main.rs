@@ -39,4 +39,8 @@ both! {
     a_subscriber_gets_everything_once_and_in_order,
     whoever_subscribes_under_load_has_neither_gap_nor_double,
     everything_of_a_publication_arrives,
+    pieces_of_another_region_are_taken_once_and_in_order,
+    what_another_region_has_lost_is_told,
+    two_who_bring_the_same_pieces_bring_each_once,
+    a_region_tells_what_it_has_published_itself,
 }

@@ -1,10 +1,14 @@
 //! The tests themselves.
 
-use crate::bus_rig::{PATIENCE, Rig, channel, keeping, now, number};
+use crate::bus_rig::{PATIENCE, Rig, channel, keeping, now, number, told};
 use bytes::Bytes;
-use gateway::bus::{Post, stream::Range};
+use gateway::bus::{
+    Post,
+    import::{Import, Imported, Own},
+    stream::{Range, Retention},
+};
 use protocol::{
-    message::{ClientInfo, StreamPosition},
+    message::{ClientInfo, Publication, StreamPosition},
     name::Channel,
     namespace::Namespace,
 };
@@ -231,4 +235,105 @@ pub async fn everything_of_a_publication_arrives(rig: Rig) {
         assert_eq!(publication.offset, 1);
         assert!(publication.time > 1_700_000_000_000);
     }
+}
+
+/// A piece of the stream of the region `eu`, which is at `at` with it.
+fn piece(after: u64, (epoch, offset): (&str, u64), number: Option<u64>) -> Import {
+    let publication = |number: u64| Publication { data: number.to_string().into(), ..Publication::default() };
+    let at = StreamPosition { offset, epoch: epoch.to_owned() };
+    Import { region: "eu".into(), after, at, publication: number.map(publication) }
+}
+
+async fn import(rig: &Rig, channel: &Channel, namespace: &Namespace, piece: Import) -> Imported {
+    rig.bus.import(channel, Retention::of(namespace).unwrap(), piece, now()).await.unwrap()
+}
+
+pub async fn pieces_of_another_region_are_taken_once_and_in_order(rig: Rig) {
+    let (a, namespace) = (channel("a"), Namespace { global: true, ..keeping(100, HOUR_MS) });
+    assert_eq!(rig.bus.known(&a, "eu", now()).await.unwrap(), None);
+    rig.publish(&a, &namespace, 1).await;
+    let subscriber = rig.subscribe(&a, &namespace, None).await;
+    assert_eq!(import(&rig, &a, &namespace, piece(4, ("E", 6), Some(2))).await, Imported::Taken, "one begins anywhere");
+    rig.publish(&a, &namespace, 3).await;
+    assert_eq!(import(&rig, &a, &namespace, piece(4, ("E", 6), Some(2))).await, Imported::Known);
+    assert_eq!(import(&rig, &a, &namespace, piece(8, ("E", 9), Some(9))).await, Imported::Behind, "7 or 8 is missing");
+    assert_eq!(import(&rig, &a, &namespace, piece(6, ("E", 8), Some(4))).await, Imported::Taken);
+    assert_eq!(import(&rig, &a, &namespace, piece(0, ("F", 1), Some(9))).await, Imported::Behind, "another stream has to be told");
+    assert_eq!(import(&rig, &a, &namespace, Import { region: "us".into(), ..piece(0, ("F", 1), Some(5)) }).await, Imported::Taken);
+    assert_eq!(rig.bus.known(&a, "eu", now()).await.unwrap(), Some(StreamPosition { offset: 8, epoch: "E".into() }));
+    assert_eq!(rig.bus.known(&a, "us", now()).await.unwrap(), Some(StreamPosition { offset: 1, epoch: "F".into() }));
+    assert_eq!(subscriber.numbers(4).await, [2, 3, 4, 5]);
+    let (publications, top) = rig.bus.history(&a, Range { limit: 100, ..Range::default() }, "", now()).await.unwrap().unwrap();
+    let seen: Vec<_> = publications.iter().map(|publication| (number(publication), publication.region.as_str())).collect();
+    assert_eq!(seen, [(1, ""), (2, "eu"), (3, ""), (4, "eu"), (5, "us")]);
+    assert_eq!(top.offset, 5);
+}
+
+pub async fn what_another_region_has_lost_is_told(rig: Rig) {
+    let (a, namespace) = (channel("a"), Namespace { global: true, ..keeping(100, HOUR_MS) });
+    let first = rig.publish(&a, &namespace, 1).await;
+    assert_eq!(import(&rig, &a, &namespace, piece(0, ("E", 5), None)).await, Imported::Taken);
+    assert!(rig.bus.recover(&a, Some(&first), now()).await.unwrap().recovered, "nobody has heard of that region before");
+    assert_eq!(import(&rig, &a, &namespace, piece(5, ("E", 6), Some(2))).await, Imported::Taken);
+    let subscriber = rig.subscribe(&a, &namespace, Some(&first)).await;
+    let before = subscriber.recovery.top.clone();
+    assert_eq!((subscriber.recovery.recovered, before.offset), (true, 2));
+    assert_eq!(import(&rig, &a, &namespace, piece(0, ("F", 3), None)).await, Imported::Taken);
+    assert_eq!(import(&rig, &a, &namespace, piece(0, ("F", 3), None)).await, Imported::Known, "once");
+    assert_eq!(import(&rig, &a, &namespace, piece(6, ("E", 7), Some(9))).await, Imported::Behind, "of the stream that was");
+    assert_eq!(import(&rig, &a, &namespace, piece(3, ("F", 4), Some(3))).await, Imported::Taken);
+    assert_eq!(told(&subscriber).await, [0_u64; 0]);
+    assert!(!rig.bus.recover(&a, Some(&before), now()).await.unwrap().recovered);
+    let after = rig.bus.recover(&a, Some(&StreamPosition { offset: 3, ..before }), now()).await.unwrap();
+    assert_eq!((after.recovered, after.top.offset), (true, 4));
+    assert_eq!(after.publications.iter().map(number).collect::<Vec<_>>(), [3]);
+}
+
+/// Two gateways follow the same region; one is ahead now, the other then.
+pub async fn two_who_bring_the_same_pieces_bring_each_once(rig: Rig) {
+    const PIECES: u64 = 300;
+    let (a, namespace) = (channel("a"), Namespace { global: true, ..keeping(1000, HOUR_MS) });
+    let subscriber = rig.subscribe(&a, &namespace, None).await;
+    let bring = async || {
+        let mut taken = 0;
+        for number in 1..=PIECES {
+            let imported = import(&rig, &a, &namespace, piece(number - 1, ("E", number), Some(number))).await;
+            assert_ne!(imported, Imported::Behind);
+            taken += u64::from(imported == Imported::Taken);
+            tokio::task::yield_now().await;
+        }
+        taken
+    };
+    let (one, other) = tokio::join!(bring(), bring());
+    assert_eq!(one + other, PIECES);
+    assert_eq!(subscriber.numbers(usize::try_from(PIECES).unwrap()).await, (1..=PIECES).collect::<Vec<_>>());
+    assert!(subscriber.look().0.is_empty());
+}
+
+pub async fn a_region_tells_what_it_has_published_itself(rig: Rig) {
+    let (a, namespace) = (channel("a"), Namespace { global: true, ..keeping(4, HOUR_MS) });
+    let own = async |since, limit| {
+        let Own { last, publications } = rig.bus.own(&a, since, limit, now()).await.unwrap();
+        (last.offset, publications.iter().map(|(before, own)| (*before, own.offset, number(own))).collect::<Vec<_>>())
+    };
+    assert_eq!(own(0, 10).await, (0, vec![]));
+    let first = rig.publish(&a, &namespace, 1).await;
+    import(&rig, &a, &namespace, piece(0, ("E", 1), Some(2))).await;
+    rig.publish(&a, &namespace, 3).await;
+    import(&rig, &a, &namespace, piece(1, ("E", 2), Some(4))).await;
+    assert_eq!(own(0, 10).await, (3, vec![(0, 1, 1), (1, 3, 3)]));
+    assert_eq!(own(1, 10).await, (3, vec![(1, 3, 3)]));
+    assert_eq!(own(0, 1).await, (3, vec![(0, 1, 1)]));
+    let follows = async |since: &StreamPosition| rig.bus.own(&a, since.offset, 10, now()).await.unwrap().follows(since);
+    for number in 5..=7 {
+        import(&rig, &a, &namespace, piece(number - 3, ("E", number - 2), Some(number))).await;
+    }
+    assert_eq!(own(1, 10).await, (3, vec![]), "3 is not kept any more");
+    let at = |offset| StreamPosition { offset, epoch: first.epoch.clone() };
+    assert!(!follows(&at(1)).await, "3 is missing");
+    assert!(follows(&at(3)).await, "what came since is of others");
+    assert!(!follows(&StreamPosition { epoch: "another".into(), ..at(3) }).await);
+    rig.publish(&a, &namespace, 8).await;
+    assert_eq!(own(3, 10).await, (8, vec![(3, 8, 8)]));
+    assert!(follows(&at(3)).await && !follows(&at(2)).await);
 }

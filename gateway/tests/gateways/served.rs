@@ -6,6 +6,7 @@ use futures_util::{SinkExt, StreamExt};
 use gateway::{
     auth::{AuthConfig, Secret, Verifier},
     gateway::{Gateway, Parts, Settings},
+    regions::Regions,
     server::{self, Serves},
     session::Rules,
 };
@@ -56,8 +57,10 @@ impl Served {
             audience: None,
             issuer: None,
         };
+        let (cluster, region, node) = ("test".to_owned(), "eu".to_owned(), name.to_owned());
+        let me = Hello { cluster, region, node, producer: true, ..Hello::default() };
         let remote = RemoteConfig {
-            party: Arc::new(Party::new(Hello::default(), Vec::new(), None, random_u64)),
+            party: Arc::new(Party::new(me, b"a key of the tests, long enough for it".to_vec(), None, random_u64)),
             seeds: Vec::new(),
             default_ack: Ack::Fsync,
             clock: now,
@@ -83,6 +86,7 @@ impl Served {
             ring: None,
             shared_presence: None,
             webhooks: None,
+            regions: Regions::default(),
             presence_rules: presence::Rules { region: "eu".into(), grace_ms: 1000, tiers: presence::Tiers::default() },
             clock: now,
             random_u64,

@@ -1,7 +1,9 @@
 -- Publishes once: with a place in history, or with an idempotency key, or both. Follows stream.lua.
 -- ARGV: … size of the history (0: keep nothing), its milliseconds, opening and body of the envelope, the Redis channel,
--- '1' if an earlier try may have arrived, the idempotency key ('': none).
--- Returns epoch and offset, or 'PULL'.
+-- '1' if an earlier try may have arrived, the idempotency key ('': none), the region of whose stream it is a piece ('': of
+-- this one), the epoch there, the offset after which there is nothing before it, and its own; without a body publications are lost; '1'
+-- if other regions want what is published in this one.
+-- Returns epoch and offset, 'PULL', or of a piece 'KNOWN', 'BEHIND' or 'LOST'.
 
 -- Milliseconds for which idempotency keys are remembered.
 local ONCE_MS = 300000
@@ -11,6 +13,7 @@ local ONCE_MAX = 4096
 local RETRY_LOOK = 1000
 
 local size, ttl_ms, opening, body, channel, repeated, key = tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
+local region, its_epoch, after, its_offset, is_global = ARGV[12], ARGV[13], tonumber(ARGV[14]), ARGV[15], ARGV[16] == '1'
 
 local refused = refusal()
 if refused then
@@ -46,6 +49,27 @@ if key ~= '' then
   end
 end
 
+-- As import.rs judges.
+if region ~= '' then
+  local known = redis.call('HGET', KEYS[2], 'from:' .. region)
+  if known then
+    local known_epoch, known_offset = string.match(known, '^(%S+) (%d+)$')
+    if known_epoch == its_epoch and tonumber(its_offset) <= tonumber(known_offset) then
+      return 'KNOWN'
+    end
+    if body ~= '' and (known_epoch ~= its_epoch or after > tonumber(known_offset)) then
+      return 'BEHIND'
+    end
+  end
+  redis.call('HSET', KEYS[2], 'from:' .. region, its_epoch .. ' ' .. its_offset)
+  if body == '' then
+    if known then
+      redis.call('HSET', KEYS[2], 'top', whole(top + 1))
+    end
+    return 'LOST'
+  end
+end
+
 local position = {'', '0'}
 if size > 0 then
   local id = string.sub(opening, 3)
@@ -58,7 +82,12 @@ if size > 0 then
   end
   top = top + 1
   position = {epoch, whole(top)}
-  redis.call('XADD', KEYS[3], 'MAXLEN', '=', size, position[2] .. '-0', 'id', id, 'until', whole(now + ttl_ms), 'body', body)
+  local entry = {'id', id, 'until', whole(now + ttl_ms), 'body', body}
+  if is_global and region == '' then
+    entry[7], entry[8] = 'before', redis.call('HGET', KEYS[2], 'own') or '0'
+    redis.call('HSET', KEYS[2], 'own', position[2])
+  end
+  redis.call('XADD', KEYS[3], 'MAXLEN', '=', size, position[2] .. '-0', unpack(entry))
   if now + ttl_ms > certain_ms then
     -- Now and then, not each time. Readers look at each publication's own time, so that it may be somewhat longer.
     certain_ms = now + ttl_ms + math.floor(ttl_ms / 8)

@@ -26,9 +26,11 @@ pub use scripts::scripts;
 
 use super::{
     BusError, Post,
+    import::{Import, Imported, Own},
     stream::{Range, Recovery, Retention},
 };
 use crate::hub::Hub;
+use bytes::Bytes;
 use controls::Controls;
 use listener::Listener;
 use metrics::Metrics;
@@ -49,7 +51,7 @@ use ring_coordinator::{
     view::View,
 };
 use routes::Routes;
-use scripts::{Answer, Ask, Publishing};
+use scripts::{Answer, Ask, Origin, Publishing};
 use std::{
     future::Future,
     sync::{Arc, OnceLock},
@@ -164,16 +166,42 @@ impl RedisBus {
             time: i64::try_from(now.wall_ms).unwrap_or(i64::MAX),
             ..Publication::default()
         };
-        let body = envelope::body(&publication);
-        if HEAD_BYTES + body.len() > ENVELOPE_BYTES_MAX {
-            return Err(BusError::TooLarge);
+        let (body, idempotency_key) = (envelope::body(&publication), post.idempotency_key.unwrap_or_default());
+        let publishing = Publishing { id: self.fresh_id(), body, retention, idempotency_key, origin: None, is_global: namespace.global };
+        match self.append(channel, publishing).await? {
+            Answer::Position(position) => Ok(position),
+            _ => Err(unexpected()),
         }
-        let _room = self.routes.flights.room(body.len()).ok_or(BusError::Full)?;
-        let random = self.routes.random_u64;
-        let id = (u128::from(random()) << 64) | u128::from(random());
-        let publishing = Publishing { id, body, retention, idempotency_key: post.idempotency_key.unwrap_or_default() };
-        match self.routes.ask(channel, &Ask::Publish(publishing), PUBLISH_PATIENCE_MS).await? {
-            Answer::Position(position) | Answer::Piece(_, position) => Ok(position),
+    }
+
+    /// Takes in a piece of another region's stream of the channel. It is tried again for 10 s, and taken once.
+    pub async fn import(&self, channel: &Channel, retention: Retention, import: Import) -> Result<Imported, BusError> {
+        let Import { region, after, at, publication } = import;
+        let body = publication
+            .map_or_else(Bytes::new, |publication| envelope::body(&Publication { region: region.as_ref().to_owned(), ..publication }));
+        let origin = Some(Origin { region, after, at });
+        let publishing =
+            Publishing { id: self.fresh_id(), body, retention: Some(retention), idempotency_key: String::new(), origin, is_global: true };
+        match self.append(channel, publishing).await? {
+            Answer::Position(_) => Ok(Imported::Taken),
+            Answer::Imported(imported) => Ok(imported),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The last that is known of the channel's stream in another region.
+    pub async fn known(&self, channel: &Channel, region: &str) -> Result<Option<StreamPosition>, BusError> {
+        match self.routes.ask(channel, &Ask::Known(region.into()), READ_PATIENCE_MS).await? {
+            Answer::Known(known) => Ok(known),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// At most `limit` publications made in this region after `since`.
+    pub async fn own(&self, channel: &Channel, since: u64, limit: usize) -> Result<Own, BusError> {
+        match self.routes.ask(channel, &Ask::Own { since, limit }, READ_PATIENCE_MS).await? {
+            Answer::Own(own) => Ok(own),
+            _ => Err(unexpected()),
         }
     }
 
@@ -245,8 +273,21 @@ impl RedisBus {
     async fn read(&self, channel: &Channel, range: Range) -> Result<(Vec<Publication>, StreamPosition), BusError> {
         match self.routes.ask(channel, &Ask::Read(range), READ_PATIENCE_MS).await? {
             Answer::Piece(publications, top) => Ok((publications, top)),
-            Answer::Position(top) => Ok((Vec::new(), top)),
+            _ => Err(unexpected()),
         }
+    }
+
+    async fn append(&self, channel: &Channel, publishing: Publishing) -> Result<Answer, BusError> {
+        if HEAD_BYTES + publishing.body.len() > ENVELOPE_BYTES_MAX {
+            return Err(BusError::TooLarge);
+        }
+        let _room = self.routes.flights.room(publishing.body.len()).ok_or(BusError::Full)?;
+        self.routes.ask(channel, &Ask::Publish(publishing), PUBLISH_PATIENCE_MS).await
+    }
+
+    fn fresh_id(&self) -> u128 {
+        let random = self.routes.random_u64;
+        (u128::from(random()) << 64) | u128::from(random())
     }
 
     fn hear(&self, heard: Heard) {
@@ -279,4 +320,9 @@ impl RedisBus {
             self.acked.send_replace(view.epoch());
         }
     }
+}
+
+/// A node's answer to something else.
+fn unexpected() -> BusError {
+    BusError::Unavailable("the node has answered something else".into())
 }

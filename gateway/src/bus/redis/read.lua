@@ -18,10 +18,11 @@ if most == 0 or not oldest then
   return reply
 end
 
--- Offsets follow each other, so that the first one that has not expired is found by halving.
+-- Offsets follow each other, but for those that other regions have lost, so that the first one that has not expired is found by
+-- halving.
 local now = now_ms()
 local function lives(offset)
-  local entry = redis.call('XRANGE', KEYS[3], whole(offset), whole(offset))[1]
+  local entry = redis.call('XRANGE', KEYS[3], whole(offset), '+', 'COUNT', 1)[1]
   return not entry or tonumber(entry[2][4]) > now
 end
 local low, high = offset_of(oldest), top + 1

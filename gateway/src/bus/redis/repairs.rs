@@ -86,7 +86,7 @@ async fn repair(listener: Arc<Listener>, name: Arc<str>) {
             let piece = Piece { epoch: top.epoch.as_str().into(), top: top.offset, publications };
             listener.with(&name, |joined, orders| joined.feed.read(piece, now_ms, orders));
         }
-        Ok(Answer::Position(_)) => {}
+        Ok(_) => {}
         Err(error) => {
             tracing::debug!(%channel, %error, "history cannot be read for now");
             if range.since.is_none() {

@@ -1,6 +1,9 @@
 //! I/O: the scripts of the bus, called with the arguments that they expect, and what they answer.
 
-use crate::bus::stream::{Range, Retention};
+use crate::bus::{
+    import::{Imported, Own},
+    stream::{Range, Retention},
+};
 use protocol::{
     envelope::{self, EPOCH_BYTES, HEAD_BYTES},
     message::{Publication, StreamPosition},
@@ -10,7 +13,7 @@ use ring_coordinator::{
     redis::{CallError, Link, Reply, Script, fence_key, handover_scripts},
     slot::Slot,
 };
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// The greatest offset that Lua, which has no integers, can count to.
 const OFFSET_MAX: u64 = 1 << 53;
@@ -18,12 +21,14 @@ const OFFSET_MAX: u64 = 1 << 53;
 static PUBLISH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("publish.lua")));
 static APPEND: LazyLock<Script> = LazyLock::new(|| Script::new(concat!(include_str!("stream.lua"), include_str!("append.lua"))));
 static READ: LazyLock<Script> = LazyLock::new(|| Script::new(concat!(include_str!("stream.lua"), include_str!("read.lua"))));
+static KNOWN: LazyLock<Script> = LazyLock::new(|| Script::new(concat!(include_str!("stream.lua"), include_str!("known.lua"))));
+static OWN: LazyLock<Script> = LazyLock::new(|| Script::new(concat!(include_str!("stream.lua"), include_str!("own.lua"))));
 static CLEAR: LazyLock<Script> = LazyLock::new(|| Script::new(concat!(include_str!("stream.lua"), include_str!("clear.lua"))));
 
 /// Every script of the bus, to be sent to each node beforehand.
 #[must_use]
 pub fn scripts() -> Vec<Script> {
-    [&PUBLISH, &APPEND, &READ, &CLEAR].map(|script| Script::clone(script)).into_iter().chain(handover_scripts()).collect()
+    [&PUBLISH, &APPEND, &READ, &KNOWN, &OWN, &CLEAR].map(|script| Script::clone(script)).into_iter().chain(handover_scripts()).collect()
 }
 
 /// What is asked of a channel's node.
@@ -32,6 +37,10 @@ pub(super) enum Ask {
     Publish(Publishing),
     /// Read history.
     Read(Range),
+    /// Read what is known of this region's stream.
+    Known(Arc<str>),
+    /// Read what was published in this region: at most so many, after an offset.
+    Own { since: u64, limit: usize },
     /// Forget what is kept.
     Clear,
 }
@@ -46,6 +55,17 @@ pub(super) struct Publishing {
     pub(super) retention: Option<Retention>,
     /// What makes a caller's retry exact; empty: nothing.
     pub(super) idempotency_key: String,
+    /// Where another region has published it.
+    pub(super) origin: Option<Origin>,
+    /// Other regions want it if this one has published it.
+    pub(super) is_global: bool,
+}
+
+/// A place in another region's stream.
+pub(super) struct Origin {
+    pub(super) region: Arc<str>,
+    pub(super) after: u64,
+    pub(super) at: StreamPosition,
 }
 
 /// What the node answered.
@@ -55,6 +75,12 @@ pub(super) enum Answer {
     Position(StreamPosition),
     /// Publications, and the top.
     Piece(Vec<Publication>, StreamPosition),
+    /// What became of a piece of another region's stream.
+    Imported(Imported),
+    /// What is known of another region's stream.
+    Known(Option<StreamPosition>),
+    /// What was published in this region.
+    Own(Own),
 }
 
 /// Where and how it is asked.
@@ -79,6 +105,8 @@ impl Target<'_> {
             }
             Ask::Publish(publishing) => self.append(publishing, repeated).await,
             Ask::Read(range) => self.read(*range).await,
+            Ask::Known(region) => self.known(region).await,
+            Ask::Own { since, limit } => self.own(*since, *limit).await,
             Ask::Clear => {
                 let reply = self.stream(&CLEAR, &[]).await?;
                 Ok(reply.map(|_| Answer::Position(StreamPosition::default())))
@@ -101,7 +129,9 @@ impl Target<'_> {
         let (size, ttl_ms) = publishing.retention.map_or((0, 0), |retention| (retention.size, retention.ttl_ms));
         let (size, ttl_ms) = (size.to_string(), ttl_ms.to_string());
         let channel = publications(self.slot, self.channel);
-        let args: [&[u8]; 7] = [
+        let origin = publishing.origin.as_ref();
+        let (after, at) = origin.map_or_else(Default::default, |origin| (origin.after.to_string(), origin.at.offset.to_string()));
+        let args: [&[u8]; 12] = [
             size.as_bytes(),
             ttl_ms.as_bytes(),
             &envelope::opening(publishing.id, repeated),
@@ -109,8 +139,19 @@ impl Target<'_> {
             channel.as_bytes(),
             if repeated { b"1" } else { b"0" },
             publishing.idempotency_key.as_bytes(),
+            origin.map_or(b"", |origin| origin.region.as_bytes()),
+            origin.map_or(b"", |origin| origin.at.epoch.as_bytes()),
+            after.as_bytes(),
+            at.as_bytes(),
+            if publishing.is_global { b"1" } else { b"0" },
         ];
         let Some(reply) = self.stream(&APPEND, &args).await? else { return Ok(None) };
+        match reply.text() {
+            Some("KNOWN") => return Ok(Some(Answer::Imported(Imported::Known))),
+            Some("BEHIND") => return Ok(Some(Answer::Imported(Imported::Behind))),
+            Some("LOST") => return Ok(Some(Answer::Imported(Imported::Taken))),
+            _ => {}
+        }
         let [epoch, offset] = reply.array().unwrap_or_default() else { return Err(nonsense(&reply)) };
         position(epoch, offset).map(|position| Some(Answer::Position(position))).ok_or_else(|| nonsense(&reply))
     }
@@ -128,6 +169,27 @@ impl Target<'_> {
         };
         // What cannot be read is left out: its reader sees the gap.
         Ok(Some(Answer::Piece(kept.chunks(2).filter_map(publication).collect(), top)))
+    }
+
+    async fn known(&self, region: &str) -> Result<Option<Answer>, CallError> {
+        let Some(reply) = self.stream(&KNOWN, &[region.as_bytes()]).await? else { return Ok(None) };
+        match reply.array() {
+            Some([]) => Ok(Some(Answer::Known(None))),
+            Some([epoch, offset]) => Ok(Some(Answer::Known(Some(position(epoch, offset).ok_or_else(|| nonsense(&reply))?)))),
+            _ => Err(nonsense(&reply)),
+        }
+    }
+
+    async fn own(&self, since: u64, limit: usize) -> Result<Option<Answer>, CallError> {
+        let (since, limit) = (since.min(OFFSET_MAX).to_string(), limit.to_string());
+        let Some(reply) = self.stream(&OWN, &[since.as_bytes(), limit.as_bytes()]).await? else { return Ok(None) };
+        let [epoch, last, kept @ ..] = reply.array().unwrap_or_default() else { return Err(nonsense(&reply)) };
+        let last = position(epoch, last).ok_or_else(|| nonsense(&reply))?;
+        let publication = |three: &[Reply]| {
+            let [before, offset, body] = three else { return None };
+            Some((before.text()?.parse().ok()?, envelope::kept(body.bytes()?.clone(), offset.text()?.parse().ok()?).ok()?))
+        };
+        Ok(Some(Answer::Own(Own { last, publications: kept.chunks(3).filter_map(publication).collect() })))
     }
 
     /// Calls a script on the channel's stream; `None` is its `PULL`.

@@ -1,0 +1,161 @@
+//! I/O: what this region has of others, and they of this one, over links between gateways. Every gateway keeps one link to each
+//! other region, to any gateway there, and follows what its own clients want: none of them is special. What several of them bring
+//! of one channel is taken once.
+//!
+//! | file | what |
+//! |---|---|
+//! | `follower` | follows one other region over a link |
+//! | `follows` | which channels' streams are followed there, and how far each is (pure) |
+//! | `metrics` | what is counted |
+//! | `lanes` | what is done with channels that are followed |
+//! | `source` | serves a gateway of another region that follows this one |
+//! | `state` | how another region is known here (pure) |
+
+mod follower;
+mod follows;
+mod lanes;
+#[cfg(test)]
+mod laws;
+mod metrics;
+mod source;
+mod state;
+
+use crate::gateway::Gateway;
+use follower::{Follower, Want};
+pub use metrics::METRICS;
+use metrics::Metrics;
+use parking_lot::Mutex;
+use peering::{Link, Links, Party};
+use protocol::{name::Channel, peer::Hello, time::Now};
+pub use state::Sight;
+use state::State;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::timeout,
+};
+
+/// How long a subscriber waits at most until its channel is as far as the other regions.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Subscribers that wait for one region to be asked; more wait in their turn.
+const WANTS_MAX: usize = 1024;
+/// Gateways of other regions served at the same time; more are refused.
+const SERVED_MAX: usize = 256;
+/// Links that were let in and are not served yet.
+const ARRIVING_MAX: usize = 16;
+
+/// How a gateway takes part in a cluster of several regions.
+pub struct RegionsConfig {
+    /// Gateways of other regions by region, as HOST:PORT.
+    pub peers: BTreeMap<Arc<str>, Vec<String>>,
+    /// Who this gateway is to them.
+    pub party: Arc<Party>,
+}
+
+/// The other regions; none for a region alone.
+#[derive(Default)]
+pub struct Regions {
+    remotes: Vec<Remote>,
+    metrics: Option<Metrics>,
+    /// For how many links each channel has a subscriber.
+    served: Mutex<HashMap<Channel, usize>>,
+    starting: Mutex<Option<Starting>>,
+}
+
+struct Remote {
+    state: Arc<State>,
+    wants: mpsc::Sender<Want>,
+}
+
+/// What [`run`] takes.
+struct Starting {
+    followers: Vec<(Arc<str>, Vec<String>, mpsc::Receiver<Want>)>,
+    party: Arc<Party>,
+    arriving: mpsc::Receiver<(Link, Hello)>,
+}
+
+impl Regions {
+    /// Also where links go that others have made. An error means that a metric's name is taken.
+    pub fn new(config: RegionsConfig, registry: &prometheus::Registry) -> prometheus::Result<(Regions, Links)> {
+        let metrics = Metrics::register(registry)?;
+        let (links, arriving) = mpsc::channel(ARRIVING_MAX);
+        let (mut remotes, mut followers) = (Vec::new(), Vec::new());
+        for (region, addresses) in config.peers.into_iter().filter(|(_, addresses)| !addresses.is_empty()) {
+            let (wants, wanted) = mpsc::channel(WANTS_MAX);
+            metrics.of(&region);
+            remotes.push(Remote { state: Arc::new(State::new(region.clone())), wants });
+            followers.push((region, addresses, wanted));
+        }
+        let starting = Mutex::new(Some(Starting { followers, party: config.party, arriving }));
+        Ok((Regions { remotes, metrics: Some(metrics), served: Mutex::default(), starting }, links))
+    }
+
+    /// How each other region is known here.
+    #[must_use]
+    pub fn sights(&self, now: Now) -> Vec<Sight> {
+        self.remotes.iter().map(|remote| remote.state.sight(now)).collect()
+    }
+
+    /// Somebody here has subscribed to a channel of all regions, or reads its history. Returns when it is as far as they are,
+    /// or after a second.
+    pub(crate) async fn catch_up(&self, channel: &Channel) {
+        let caught_up = self.remotes.iter().map(async |remote| {
+            let (waiting, ready) = oneshot::channel();
+            if remote.wants.send((channel.clone(), waiting)).await.is_ok() {
+                _ = ready.await;
+            }
+        });
+        if !self.remotes.is_empty() && timeout(PATIENCE, futures_util::future::join_all(caught_up)).await.is_err() {
+            tracing::debug!(%channel, "another region is slow: the channel may lack its latest publications for now");
+        }
+    }
+
+    fn serve(&self, channel: &Channel) {
+        *self.served.lock().entry(channel.clone()).or_default() += 1;
+    }
+
+    fn serve_no_more(&self, channel: &Channel) {
+        let mut served = self.served.lock();
+        if let Some(links) = served.get_mut(channel) {
+            *links -= 1;
+            if *links == 0 {
+                served.remove(channel);
+            }
+        }
+    }
+
+    /// Whether somebody besides other regions is subscribed here.
+    fn is_wanted(&self, gateway: &Gateway, channel: &Channel) -> bool {
+        gateway.hub.subscribers(channel) > self.served.lock().get(channel).copied().unwrap_or(0)
+    }
+}
+
+/// Follows the other regions, and serves them, for ever.
+pub(crate) async fn run(gateway: &Arc<Gateway>) {
+    let Some(Starting { followers, party, mut arriving }) = gateway.regions.starting.lock().take() else {
+        return std::future::pending().await;
+    };
+    let Some(metrics) = &gateway.regions.metrics else { return std::future::pending().await };
+    let mut following = JoinSet::new();
+    for ((region, addresses, wants), remote) in followers.into_iter().zip(&gateway.regions.remotes) {
+        let (gateway, party, state, metrics) = (gateway.clone(), party.clone(), remote.state.clone(), metrics.of(&region));
+        following.spawn(Follower { gateway, party, region, addresses, state, metrics }.run(wants));
+    }
+    let mut serving = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some((link, hello)) = arriving.recv(), if serving.len() < SERVED_MAX => {
+                tracing::info!(region = hello.region, node = hello.node, "a gateway of another region follows this one");
+                metrics.served.inc();
+                serving.spawn(source::serve(gateway.clone(), link));
+            }
+            Some(_) = serving.join_next() => metrics.served.dec(),
+            else => return std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Regions of one process each, through the real binary: what is published in one reaches the clients of all, whatever becomes of
+//! the links between them.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on says where
+
+mod scene;
+
+use scene::{Scene, history};
+use serde_json::json;
+use std::time::Duration;
+use testkit::{Direction, Outcome, Traffic, TrafficOptions, eventually, http};
+use tokio::time::sleep;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn traffic() -> TrafficOptions {
+    let channels = (0..40).map(|number| format!("chat:{number}")).collect();
+    TrafficOptions { channels, rate: 400, publishers: 8 }
+}
+
+fn assert_faultless(outcome: &Outcome) {
+    assert!(outcome.acknowledged > 0, "{outcome:?}");
+    assert_eq!((outcome.lost, outcome.lost_and_told, outcome.doubled, outcome.out_of_order, outcome.told), (0, 0, 0, 0, 0), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_in_any_region_arrives_in_all_once_and_in_order() {
+    let scene = Scene::start(3, 1000).await;
+    let traffic = Traffic::start(&scene.gateways(), &traffic()).await.unwrap();
+    sleep(Duration::from_secs(3)).await;
+    assert_faultless(&traffic.finish(PATIENCE).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_published_during_a_cut_arrives_after_it() {
+    let scene = Scene::start(2, 100_000).await;
+    let traffic = Traffic::start(&scene.gateways(), &traffic()).await.unwrap();
+    for round in 0..6 {
+        sleep(Duration::from_millis(700)).await;
+        match round % 3 {
+            0 => scene.proxies.iter().for_each(|(_, proxy)| proxy.cut()),
+            1 => scene.proxies[&(0, 1)].black_hole(Direction::Both),
+            _ => scene.proxies[&(1, 0)].black_hole(Direction::FromTarget),
+        }
+        // Longer than a silent link is believed in.
+        sleep(Duration::from_millis(2_500)).await;
+        scene.proxies.values().for_each(testkit::Proxy::heal);
+    }
+    assert_faultless(&traffic.finish(PATIENCE).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_kept_until_a_cut_is_over_is_told_to_be_lost() {
+    // Each channel gets ten a second.
+    let scene = Scene::start(2, 5).await;
+    let traffic = Traffic::start(&scene.gateways(), &traffic()).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    scene.proxies.values().for_each(testkit::Proxy::cut);
+    sleep(Duration::from_secs(4)).await;
+    scene.proxies.values().for_each(testkit::Proxy::heal);
+    sleep(Duration::from_secs(2)).await;
+    let outcome = traffic.finish(PATIENCE).await.unwrap();
+    assert!(outcome.lost_and_told > 0 && outcome.told > 0, "{outcome:?}");
+    assert_eq!((outcome.lost, outcome.doubled, outcome.out_of_order), (0, 0, 0), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_comes_first_in_a_region_finds_what_others_have_kept_and_nothing_goes_where_it_is_not_global() {
+    let scene = Scene::start(2, 1000).await;
+    // More than are read at once.
+    for number in 1..=120 {
+        let body = json!({ "data": number });
+        for channel in ["chat:history", "local:history"] {
+            let path = format!("/v1/channels/{channel}/messages");
+            assert_eq!(http::post(scene.nodes[0].client, &path, &body).await.unwrap().status, 200);
+        }
+    }
+    let all = |region: serde_json::Value| (1..=120).map(|number| json!([number, region])).collect::<serde_json::Value>();
+    assert_eq!(history(&scene.nodes[1], "chat:history").await, all(json!("r0")));
+    assert_eq!(history(&scene.nodes[0], "chat:history").await, all(json!(null)));
+    assert_eq!(history(&scene.nodes[1], "local:history").await, json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_region_says_how_it_knows_the_others_and_goes_on_without_them() {
+    let scene = Scene::start(2, 1000).await;
+    let states = async || {
+        let regions = http::get(scene.nodes[0].client, "/v1/regions").await.unwrap().json();
+        let states = regions["regions"].as_array().unwrap().iter().map(|region| json!([region["name"], region["state"]])).collect();
+        (serde_json::Value::Array(states), regions["regions"][1]["trouble"].as_str().map(str::to_owned))
+    };
+    assert_eq!(states().await, (json!([["r0", "live"], ["r1", "live"]]), None));
+    scene.proxies[&(0, 1)].cut();
+    eventually(PATIENCE, async || match states().await {
+        (_, Some(_)) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    // Nobody waits for a region that is not there.
+    let answer = http::post(scene.nodes[0].client, "/v1/channels/chat:alone/messages", &json!({ "data": 1 })).await.unwrap();
+    assert_eq!(answer.status, 200);
+    assert_eq!(history(&scene.nodes[0], "chat:alone").await, json!([[1, null]]));
+    scene.proxies[&(0, 1)].heal();
+    eventually(PATIENCE, async || if states().await.1.is_none() { Ok(()) } else { Err("still cut") }).await;
+}
