@@ -6,7 +6,10 @@ use crate::{
     version::Version,
 };
 use serde::Serialize;
-use std::collections::{BTreeMap, btree_map};
+use std::{
+    collections::{BTreeMap, btree_map},
+    sync::Arc,
+};
 
 /// A net change: each member is in one of the lists at most. JSON: `{"version","join","leave","update","count"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,6 +27,14 @@ pub struct Diff {
     /// Names are not told, the lists are empty: `true` in big rooms, where JSON says so; otherwise JSON leaves it out.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub counts_only: bool,
+    /// `count` may be too high: a user in two regions counts twice, because the names of one of them are not known here. Only where
+    /// rosters of several regions are one; otherwise JSON leaves it out.
+    #[serde(rename = "upper_bound", skip_serializing_if = "std::ops::Not::not")]
+    pub is_upper_bound: bool,
+    /// A region of which nothing has been heard for so long that it is no part of the roster any more. Who was only there is not
+    /// named: readers drop everybody whose `regions` it is the only one of. Who is elsewhere, too, is among the updates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region_gone: Option<Arc<str>>,
 }
 
 /// What a reader that knows a version needs to catch up.
@@ -41,13 +52,15 @@ impl Diff {
     /// A diff that tells nothing yet.
     #[must_use]
     pub fn empty(version: Version, count: usize) -> Diff {
-        Diff { version, join: Vec::new(), leave: Vec::new(), update: Vec::new(), count, counts_only: false }
+        let (join, leave, update) = (Vec::new(), Vec::new(), Vec::new());
+        Diff { version, join, leave, update, count, counts_only: false, is_upper_bound: false, region_gone: None }
     }
 
     /// The same for those who are told counts only.
     #[must_use]
     pub fn without_names(&self) -> Diff {
-        Diff { counts_only: true, ..Diff::empty(self.version.clone(), self.count) }
+        let (is_upper_bound, region_gone) = (self.is_upper_bound, self.region_gone.clone());
+        Diff { counts_only: true, is_upper_bound, region_gone, ..Diff::empty(self.version.clone(), self.count) }
     }
 
     /// Adds what became of one member, who was `before` and is `after`.
@@ -122,7 +135,6 @@ mod tests {
         version::Stamp,
     };
     use bytes::Bytes;
-    use std::sync::Arc;
 
     fn entry(user: &str, num_clients: u32) -> Entry {
         let (conn_info, chan_info) = (Bytes::from_static(b"{\"a\":\n1}"), Bytes::from_static(b"\xff"));

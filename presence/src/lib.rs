@@ -2,7 +2,8 @@
 //!
 //! A [`Roster`] is one channel's members and what changed in them; [`Users`] is who is connected at all; both are
 //! state machines. [`Embedded`] holds them for a node that runs without Redis, [`Shared`] for gateways of a cluster: [`cluster`] has
-//! its state machines and words, [`redis`] what is said to the nodes. [`Presence`] is either, as a gateway uses it.
+//! its state machines and words, [`redis`] what is said to the nodes. [`Presence`] is either, as a gateway uses it. [`regions`]
+//! makes one roster of those of several regions.
 //!
 //! Two levels: **clients** are connections, **members** are users (a client without a user id is a member by itself).
 //! Join and leave events, pages and diffs speak of members; counts are given of both.
@@ -49,6 +50,7 @@ mod page;
 mod present;
 mod read;
 pub mod redis;
+pub mod regions;
 mod roster;
 pub mod shared;
 #[cfg(test)]

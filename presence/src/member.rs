@@ -72,8 +72,8 @@ impl MemberKey {
     }
 }
 
-/// One member as readers of a roster see it: `{"user","client","num_clients","conn_info"?,"chan_info"?,"status"?}`. Two are
-/// equal if they look the same.
+/// One member as readers of a roster see it: `{"user","client","num_clients","conn_info"?,"chan_info"?,"status"?}`, and
+/// `"regions":[…]` where rosters of several regions are one. Two are equal if they look the same.
 #[derive(Clone, Debug)]
 pub struct Entry {
     first: Arc<Member>,
@@ -81,6 +81,18 @@ pub struct Entry {
     /// The longest present of the user's clients that has a status, which may be another: that a user is away, say, is true of
     /// the person, and must not be hidden by a second device that has never said anything.
     spokesman: Option<Arc<Member>>,
+    /// `None` in the roster of one region.
+    regions: Option<Arc<Regions>>,
+}
+
+/// Names of regions in which a member is, sorted; never empty. A list behind one pointer, because entries are many.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Regions(Box<[Arc<str>]>);
+
+impl Regions {
+    pub(crate) fn of<'a>(sorted: impl IntoIterator<Item = &'a Arc<str>>) -> Arc<Regions> {
+        Arc::new(Regions(sorted.into_iter().cloned().collect()))
+    }
 }
 
 /// What of an entry is seen.
@@ -95,13 +107,29 @@ struct Seen<'a> {
     chan_info: &'a Bytes,
     #[serde(serialize_with = "payload::serialize", skip_serializing_if = "Bytes::is_empty")]
     status: &'a Bytes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    regions: Option<&'a Regions>,
 }
 
 impl Entry {
     /// A member of so many clients, whose longest present one is `first`, and of those with a status `spokesman`.
     #[must_use]
     pub fn new(first: Arc<Member>, num_clients: u32, spokesman: Option<Arc<Member>>) -> Entry {
-        Entry { first, num_clients, spokesman }
+        Entry { first, num_clients, spokesman, regions: None }
+    }
+
+    /// The same member, who is in `regions`.
+    pub(crate) fn within(&self, regions: Arc<Regions>) -> Entry {
+        Entry { regions: Some(regions), ..self.clone() }
+    }
+
+    /// The member whom `parts` are of, each in another region, who is in `regions`. What can be said once is said by the first
+    /// part that says it.
+    pub(crate) fn united(parts: &[&Entry], regions: Arc<Regions>) -> Option<Entry> {
+        let first = parts.first()?.first.clone();
+        let num_clients = parts.iter().fold(0, |sum: u32, part| sum.saturating_add(part.num_clients));
+        let spokesman = parts.iter().find(|part| !part.status().is_empty()).and_then(|part| part.spokesman.clone());
+        Some(Entry { first, num_clients, spokesman, regions: Some(regions) })
     }
 
     /// The user; empty for a client without one.
@@ -129,6 +157,18 @@ impl Entry {
         &spokesman.status
     }
 
+    /// What the first client's tokens say about it; its status is the client's own, see [`Entry::status`].
+    #[must_use]
+    pub fn about(&self) -> &About {
+        self.first.about()
+    }
+
+    /// The names of the regions in which the member is, sorted; empty in the roster of one region.
+    #[must_use]
+    pub fn regions(&self) -> &[Arc<str>] {
+        self.regions.as_ref().map_or(&[], |regions| &regions.0)
+    }
+
     /// What a replica of the roster files the entry under.
     #[must_use]
     pub fn key(&self) -> MemberKey {
@@ -138,7 +178,7 @@ impl Entry {
     fn seen(&self) -> Seen<'_> {
         let About { conn_info, chan_info, .. } = self.first.about();
         let (num_clients, status) = (self.num_clients, self.status());
-        Seen { user: self.user(), client: self.client(), num_clients, conn_info, chan_info, status }
+        Seen { user: self.user(), client: self.client(), num_clients, conn_info, chan_info, status, regions: self.regions.as_deref() }
     }
 }
 

@@ -12,6 +12,13 @@ pub struct Stamp {
     pub seq: u64,
 }
 
+impl Stamp {
+    /// Whether all that leads to it is in `later`, as far as their generations tell.
+    pub(crate) fn is_covered_by(self, later: Stamp) -> bool {
+        self.generation == later.generation && self.seq <= later.seq
+    }
+}
+
 /// A version: by region, each once and in order. Text: `local=9f3a:17`, regions separated by commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version(Box<[(Arc<str>, Stamp)]>);
@@ -29,6 +36,18 @@ impl Version {
     #[must_use]
     pub fn of(region: &Arc<str>, stamp: Stamp) -> Version {
         Version(Box::new([(region.clone(), stamp)]))
+    }
+
+    /// The version of a roster that several regions write, each named once.
+    #[must_use]
+    pub fn of_regions<'a>(parts: impl IntoIterator<Item = (&'a Arc<str>, Stamp)>) -> Version {
+        let sorted: BTreeMap<_, _> = parts.into_iter().collect();
+        Version(sorted.into_iter().map(|(region, stamp)| (region.clone(), stamp)).collect())
+    }
+
+    /// How many regions it speaks of.
+    pub(crate) fn regions(&self) -> usize {
+        self.0.len()
     }
 
     /// How far `region` had got.
