@@ -126,10 +126,10 @@ impl Gateway {
         if parts.settings.io_uring && !io_uring {
             tracing::info!("io_uring cannot be used here: each client is written to by a system call of its own, which costs more");
         }
-        let sink = live::sink(parts.hub.clone(), &parts.settings.region);
+        let sink = live::sink(parts.hub.clone(), &parts.settings.region, parts.regions.shared());
         let presence = match parts.shared_presence {
             Some(shared) => {
-                shared.tell(sink, live::is_wanted(parts.hub.clone()));
+                shared.tell(sink, live::is_wanted(parts.hub.clone(), parts.regions.shared()));
                 Presence::Shared(shared)
             }
             None => {

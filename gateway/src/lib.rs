@@ -16,6 +16,7 @@ mod outbound;
 pub mod regions;
 pub mod registry;
 mod replies;
+mod rosters;
 pub mod server;
 pub mod session;
 mod subscribing;

@@ -7,13 +7,14 @@ use crate::{
         Hub,
         broadcast::{Broadcast, Kind},
     },
+    regions::Shared,
+    rosters,
 };
 use bytes::Bytes;
 use counter::{ReadError, ReadOne, Reading};
-use presence::{Event, IsWanted, Member, Sink, Stamp, Unavailable, Version};
+use presence::{Event, IsWanted, Sink, Stamp, Version};
 use protocol::{
-    limits::ROSTER_PAGE_MAX,
-    message::{ClientInfo, StreamPosition},
+    message::StreamPosition,
     name::{Channel, CounterKey, Name},
 };
 use serde_json::{Value, json};
@@ -23,12 +24,18 @@ use std::{sync::Arc, time::Duration};
 const COUNTER_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Turns presence events into pushes. Called while the roster is locked, so that pushes keep the order of changes.
-pub(crate) fn sink(hub: Arc<Hub>, region: &str) -> Sink {
+pub(crate) fn sink(hub: Arc<Hub>, region: &str, regions: Option<Shared>) -> Sink {
     let region = region.to_owned();
     Arc::new(move |event| match event {
-        Event::Joined { channel, member } => hub.deliver(&Broadcast::join(channel, info(&member))),
-        Event::Left { channel, member } => hub.deliver(&Broadcast::leave(channel, info(&member))),
+        // Of a room that is held for several regions the union says who comes and goes.
+        Event::Joined { channel, .. } | Event::Left { channel, .. }
+            if regions.as_ref().is_some_and(|regions| regions.rooms.has(&channel)) => {}
+        Event::Joined { channel, member } => hub.deliver(&Broadcast::join(channel, rosters::info(&member))),
+        Event::Left { channel, member } => hub.deliver(&Broadcast::leave(channel, rosters::info(&member))),
         Event::Changed { channel, diff } => {
+            if regions.as_ref().is_some_and(|regions| regions.changed(&channel, &diff, &region)) {
+                return;
+            }
             if let Ok(roster) = Name::parse(&format!("presence:{channel}"))
                 && hub.has_subscribers(&roster)
             {
@@ -37,6 +44,9 @@ pub(crate) fn sink(hub: Arc<Hub>, region: &str) -> Sink {
             }
         }
         Event::Stale { channel, is_stale } => {
+            if regions.as_ref().is_some_and(|regions| regions.stale(&channel, is_stale)) {
+                return;
+            }
             if let Ok(roster) = Name::parse(&format!("presence:{channel}")) {
                 hub.deliver(&Broadcast::stale(roster, is_stale));
             }
@@ -50,10 +60,12 @@ pub(crate) fn sink(hub: Arc<Hub>, region: &str) -> Sink {
 }
 
 /// Whether somebody here wants to be told of members of a channel who come and go, or is subscribed to it itself: to contacts.
-pub(crate) fn is_wanted(hub: Arc<Hub>) -> IsWanted {
+pub(crate) fn is_wanted(hub: Arc<Hub>, regions: Option<Shared>) -> IsWanted {
     let has_watchers = move |channel: &Channel| {
         let roster = Name::parse(&format!("presence:{channel}"));
-        hub.has_subscribers(channel) || roster.is_ok_and(|roster| hub.has_subscribers(&roster))
+        hub.has_subscribers(channel)
+            || roster.is_ok_and(|roster| hub.has_subscribers(&roster))
+            || regions.as_ref().is_some_and(|regions| regions.wants(channel))
     };
     Arc::new(has_watchers)
 }
@@ -95,12 +107,6 @@ impl Gateway {
         Ok(reading(&self.counters.watch(key).await?).to_string().into())
     }
 
-    /// Follows a roster for one more subscriber. Returns its first page, and the place of its last change.
-    pub(crate) async fn watch_roster(&self, channel: &Channel) -> Result<(Bytes, StreamPosition), Unavailable> {
-        self.presence.follow(channel).await?;
-        Ok(self.roster(channel))
-    }
-
     /// The contacts of `me` that are online.
     pub(crate) fn contacts(&self, me: &str) -> Bytes {
         contacts_snapshot(&self.presence.known_contacts_online(me)).to_string().into()
@@ -112,23 +118,6 @@ impl Gateway {
             (Some("presence"), Ok(watched)) => self.roster(&watched).0,
             _ => self.contacts(channel.rest()),
         }
-    }
-
-    fn roster(&self, channel: &Channel) -> (Bytes, StreamPosition) {
-        match self.presence.first_page(channel, ROSTER_PAGE_MAX) {
-            Some(page) => (serde_json::to_vec(&page).unwrap_or_default().into(), place(&page.value.version, &self.settings.region)),
-            None => (Bytes::new(), StreamPosition::default()),
-        }
-    }
-}
-
-/// A member as join and leave pushes show it.
-pub(crate) fn info(member: &Member) -> ClientInfo {
-    ClientInfo {
-        user: member.user.as_ref().to_owned(),
-        client: member.client.as_ref().to_owned(),
-        conn_info: member.about().conn_info.clone(),
-        chan_info: member.about().chan_info.clone(),
     }
 }
 
@@ -146,7 +135,7 @@ fn tell_contacts(hub: &Hub, owners: &[Arc<str>], change: &Value) {
 }
 
 /// Where a version stands among those of its generation.
-fn place(version: &Version, region: &str) -> StreamPosition {
+pub(crate) fn place(version: &Version, region: &str) -> StreamPosition {
     let place = |stamp: Stamp| StreamPosition { offset: stamp.seq, epoch: format!("{:x}", stamp.generation) };
     version.stamp(region).map_or_else(StreamPosition::default, place)
 }

@@ -20,7 +20,7 @@ impl Gateway {
     pub(crate) async fn begin(&self, wanted: &Subscribing, connection: ConnectionId, outbox: &Arc<Outbox>) -> Result<Start, ErrorCode> {
         self.hub.add(&wanted.channel, connection, outbox, wanted.join_leave);
         if wanted.join_leave {
-            self.presence.follow(&wanted.channel).await.map_err(|error| not_known(&error))?;
+            self.follow_roster(&wanted.channel).await.map_err(|error| not_known(&error))?;
         }
         if matches!(wanted.target, Target::Stream { .. }) && self.is_global(&wanted.channel) {
             self.regions.catch_up(&wanted.channel).await;

@@ -38,10 +38,7 @@ impl Gateway {
                 self.history(&channel, range, &epoch).await.map(|history| Reply { history: Some(history), ..Reply::default() }),
             ),
             Task::Presence(channel) => {
-                let presence =
-                    self.presence.clients(&channel).await.map(|clients| {
-                        clients.into_iter().map(|(client, member)| (client.as_ref().to_owned(), live::info(&member))).collect()
-                    });
+                let presence = self.roster_clients(&channel).await;
                 let reply = |presence| Reply { presence: Some(PresenceResult { presence }), ..Reply::default() };
                 Outcome::Answered(presence.map(reply).map_err(|error| not_known(&error)))
             }
@@ -58,14 +55,14 @@ impl Gateway {
                 Outcome::Answered(seen.map(|seen| called(&json!({ "counters": counters(seen) }))).map_err(|error| unread(&error)))
             }
             Task::PresencePage { channel, cursor, limit } => {
-                let page = self.presence.page(&channel, cursor.as_deref(), limit).await;
+                let page = self.roster_page(&channel, cursor.as_deref(), limit).await;
                 Outcome::Answered(page.map(|page| called(&page)).map_err(|error| match error {
                     PageError::BadCursor(_) => ErrorCode::BadRequest,
                     PageError::Unavailable(error) => not_known(&error),
                 }))
             }
             Task::PresenceSince { channel, version } => {
-                let since = self.presence.since(&channel, &version).await;
+                let since = self.roster_since(&channel, &version).await;
                 Outcome::Answered(since.map(|since| called(&since)).map_err(|error| not_known(&error)))
             }
             Task::PresenceOnline(users) => {
@@ -96,7 +93,7 @@ impl Gateway {
     /// How many clients and users are in a channel.
     pub async fn presence_stats(&self, channel: &Channel) -> Result<Read<PresenceStatsResult>, Unavailable> {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let stats = self.presence.stats(channel).await?;
+        let stats = self.roster_stats(channel).await?;
         Ok(stats.map(|stats| PresenceStatsResult { num_clients: number(stats.clients), num_users: number(stats.users) }))
     }
 

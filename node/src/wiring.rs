@@ -97,7 +97,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         Some(ring) => Bus::Redis(ring.bus.clone()),
         None => Bus::Embedded(EmbeddedBus::new(hub.clone(), rand::random)),
     };
-    let (regions, links) = regions(&config, &party, &registry)?;
+    let (regions, links) = regions(&config, &party, &hub, &registry)?;
     let gateway = match &counters {
         Some(counters) if config.node.roles.gateway => {
             Some(gateway(&config, &node, (hub, bus, ring.as_ref(), regions), counters.clone(), &registry)?)
@@ -293,7 +293,7 @@ fn engine(config: &Config, data_dir: &DataDir, node: &str, registry: &Registry) 
 }
 
 /// The other regions of a gateway, and where the links go that they make.
-fn regions(config: &Config, party: &Arc<Party>, registry: &Registry) -> Result<(Regions, Option<Links>), Failure> {
+fn regions(config: &Config, party: &Arc<Party>, hub: &Arc<Hub>, registry: &Registry) -> Result<(Regions, Option<Links>), Failure> {
     if !config.node.roles.gateway || config.regions.peers.is_empty() {
         return Ok((Regions::default(), None));
     }
@@ -301,7 +301,17 @@ fn regions(config: &Config, party: &Arc<Party>, registry: &Registry) -> Result<(
     for peer in &config.regions.peers {
         peers.entry(peer.region.as_str().into()).or_default().push(peer.address.clone());
     }
-    let (regions, links) = Regions::new(RegionsConfig { peers, party: Arc::clone(party) }, registry).context("registering metrics")?;
+    let regions = RegionsConfig {
+        peers,
+        party: Arc::clone(party),
+        stale_ms: config.regions.stale_ms,
+        gone_ms: config.regions.gone_ms,
+        region: config.node.region.as_str().into(),
+        hub: Arc::clone(hub),
+        clock: clock::now,
+        random_u64: rand::random,
+    };
+    let (regions, links) = Regions::new(regions, registry).context("registering metrics")?;
     Ok((regions, Some(links)))
 }
 

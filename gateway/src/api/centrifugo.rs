@@ -11,7 +11,6 @@ use crate::{
     answers::not_known,
     bus::{Post, stream::Range},
     gateway::Gateway,
-    live,
 };
 use axum::{
     Json,
@@ -26,7 +25,7 @@ use protocol::{
     code::{self, ErrorCode},
     control,
     limits::HISTORY_PAGE_MAX,
-    message::{self, ClientInfo, HistoryRequest, StreamPosition},
+    message::{self, HistoryRequest, StreamPosition},
     name::Channel,
     namespace::Namespace,
     object::Object,
@@ -146,8 +145,7 @@ pub(crate) async fn presence(
 ) -> Response<Body> {
     let read = async {
         let channel = available(&gateway, &request.channel, |namespace| namespace.presence)?;
-        let clients = gateway.presence.clients(&channel).await.map_err(|error| not_known(&error))?;
-        let presence: BTreeMap<Arc<str>, ClientInfo> = clients.into_iter().map(|(client, member)| (client, live::info(&member))).collect();
+        let presence = gateway.roster_clients(&channel).await.map_err(|error| not_known(&error))?;
         Ok(BTreeMap::from([("presence", presence)]))
     };
     mode.answer(read.await)

@@ -85,7 +85,7 @@ pub(crate) async fn roster(
 ) -> Result<axum::Json<Read<RosterPage>>, ApiError> {
     let channel = watched(&gateway, &channel)?;
     let limit = wanted.limit.unwrap_or(ROSTER_PAGE_MAX).clamp(1, ROSTER_PAGE_MAX);
-    let page = gateway.presence.page(&channel, wanted.cursor.as_deref(), limit).await.map_err(|error| match error {
+    let page = gateway.roster_page(&channel, wanted.cursor.as_deref(), limit).await.map_err(|error| match error {
         PageError::BadCursor(error) => ApiError::BadRequest(error.to_string()),
         PageError::Unavailable(error) => error.into(),
     })?;

@@ -76,11 +76,17 @@ impl Follower {
             };
             self.state.up((self.gateway.clock)());
             self.metrics.up.set(1);
+            if let Some(shared) = self.gateway.regions.shared() {
+                shared.rooms.up(&self.region, &sender);
+            }
             self.feed(&mut work, Some(&sender), Input::Up).await;
             self.converse(&mut work, &sender, &mut receiver, &mut wants).await;
             tracing::warn!(region = %self.region, address, end = %receiver.end(), "the link to another region has ended");
             self.state.down((self.gateway.clock)(), receiver.end().to_string());
             self.metrics.up.set(0);
+            if let Some(shared) = self.gateway.regions.shared() {
+                shared.rooms.down(&self.region, (self.gateway.clock)());
+            }
             self.feed(&mut work, None, Input::Down).await;
         }
     }
@@ -123,17 +129,31 @@ impl Follower {
         loop {
             tokio::select! {
                 message = receiver.recv() => match message.map(RegionMessage::from_bytes) {
-                    Some(Ok(message)) => {
-                        if let Some(input) = message.and_then(input) {
-                            self.feed(work, Some(sender), input).await;
-                        }
-                    }
+                    Some(Ok(None)) => {}
+                    Some(Ok(Some(message))) => self.received(work, sender, message).await,
                     Some(Err(error)) => return tracing::warn!(region = %self.region, %error, "another region has sent what cannot be read"),
                     None => return,
                 },
                 Some(want) = wants.recv() => self.want(work, Some(sender), want).await,
                 inputs = work.lanes.results() => self.feed_all(work, Some(sender), inputs).await,
                 _ = ticks.tick() => self.look(work, sender).await,
+            }
+        }
+    }
+
+    async fn received(&self, work: &mut Work, sender: &Sender, message: RegionMessage) {
+        match message {
+            RegionMessage::RoomPage(_) | RegionMessage::RoomDiff(_) | RegionMessage::RoomRefused(_) | RegionMessage::RoomStale(_) => {
+                if let (Some(shared), Some((channel, word))) = (self.gateway.regions.shared(), presence::regions::heard(message))
+                    && let Ok(channel) = Name::parse(&channel)
+                {
+                    shared.rooms.heard(&channel, &self.region, word);
+                }
+            }
+            message => {
+                if let Some(input) = input(message) {
+                    self.feed(work, Some(sender), input).await;
+                }
             }
         }
     }

@@ -17,16 +17,26 @@ mod lanes;
 #[cfg(test)]
 mod laws;
 mod metrics;
+mod own_rooms;
+mod rooms;
 mod source;
+mod source_rooms;
 mod state;
 
-use crate::gateway::Gateway;
+use crate::{gateway::Gateway, hub::Hub};
 use follower::{Follower, Want};
 pub use metrics::METRICS;
 use metrics::Metrics;
 use parking_lot::Mutex;
 use peering::{Link, Links, Party};
-use protocol::{name::Channel, peer::Hello, time::Now};
+use presence::Diff;
+use protocol::{
+    name::Channel,
+    peer::Hello,
+    time::{Clock, Now},
+};
+use rooms::{OwnAsk, Rooms};
+use source_rooms::Told;
 pub use state::Sight;
 use state::State;
 use std::{
@@ -37,7 +47,7 @@ use std::{
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
-    time::timeout,
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 /// How long a subscriber waits at most until its channel is as far as the other regions.
@@ -46,6 +56,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const WANTS_MAX: usize = 1024;
 /// Gateways of other regions served at the same time; more are refused.
 const SERVED_MAX: usize = 256;
+/// How often it is looked what is due in rooms.
+const TICK: Duration = Duration::from_millis(250);
+/// Rooms that are read from the own store at the same time.
+const ANSWERING_MAX: usize = 32;
 /// Links that were let in and are not served yet.
 const ARRIVING_MAX: usize = 16;
 
@@ -55,12 +69,51 @@ pub struct RegionsConfig {
     pub peers: BTreeMap<Arc<str>, Vec<String>>,
     /// Who this gateway is to them.
     pub party: Arc<Party>,
+    /// Milliseconds without a link after which what is known of a region is stale.
+    pub stale_ms: u64,
+    /// Milliseconds without a link after which its members are not in rosters any more.
+    pub gone_ms: u64,
+    /// This one.
+    pub region: Arc<str>,
+    /// Local subscribers.
+    pub hub: Arc<Hub>,
+    /// Reads the clocks.
+    pub clock: Clock,
+    /// Randomness.
+    pub random_u64: fn() -> u64,
+}
+
+/// What is asked and told where rosters change.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) rooms: Arc<Rooms>,
+    told: Arc<Told>,
+}
+
+impl Shared {
+    /// A roster of this region has changed; says whether its watchers are told by the union.
+    pub(crate) fn changed(&self, channel: &Channel, diff: &Diff, region: &str) -> bool {
+        self.told.told(channel, diff, region);
+        self.rooms.told(channel, diff)
+    }
+
+    /// The same for whether it may be old.
+    pub(crate) fn stale(&self, channel: &Channel, is_stale: bool) -> bool {
+        self.told.told_stale(channel, is_stale);
+        self.rooms.told_stale(channel, is_stale)
+    }
+
+    /// Whether changes of the roster are wanted, here or in another region.
+    pub(crate) fn wants(&self, channel: &Channel) -> bool {
+        self.rooms.has(channel) || self.told.has(channel)
+    }
 }
 
 /// The other regions; none for a region alone.
 #[derive(Default)]
 pub struct Regions {
     remotes: Vec<Remote>,
+    shared: Option<Shared>,
     metrics: Option<Metrics>,
     /// For how many links each channel has a subscriber.
     served: Mutex<HashMap<Channel, usize>>,
@@ -77,6 +130,7 @@ struct Starting {
     followers: Vec<(Arc<str>, Vec<String>, mpsc::Receiver<Want>)>,
     party: Arc<Party>,
     arriving: mpsc::Receiver<(Link, Hello)>,
+    asked: mpsc::Receiver<OwnAsk>,
 }
 
 impl Regions {
@@ -88,11 +142,16 @@ impl Regions {
         for (region, addresses) in config.peers.into_iter().filter(|(_, addresses)| !addresses.is_empty()) {
             let (wants, wanted) = mpsc::channel(WANTS_MAX);
             metrics.of(&region);
-            remotes.push(Remote { state: Arc::new(State::new(region.clone())), wants });
+            remotes.push(Remote { state: Arc::new(State::new(region.clone(), config.stale_ms, config.gone_ms)), wants });
             followers.push((region, addresses, wanted));
         }
-        let starting = Mutex::new(Some(Starting { followers, party: config.party, arriving }));
-        Ok((Regions { remotes, metrics: Some(metrics), served: Mutex::default(), starting }, links))
+        let others = followers.iter().map(|(region, ..)| region.clone()).collect();
+        let rules =
+            presence::regions::Rules { stale_ms: config.stale_ms, gone_ms: config.gone_ms, ..presence::regions::Rules::new(config.region) };
+        let (rooms, asked) = Rooms::new(rules, others, config.hub, config.clock, config.random_u64);
+        let shared = Some(Shared { rooms: Arc::new(rooms), told: Arc::default() });
+        let starting = Mutex::new(Some(Starting { followers, party: config.party, arriving, asked }));
+        Ok((Regions { remotes, shared, metrics: Some(metrics), served: Mutex::default(), starting }, links))
     }
 
     /// How each other region is known here.
@@ -113,6 +172,11 @@ impl Regions {
         if !self.remotes.is_empty() && timeout(PATIENCE, futures_util::future::join_all(caught_up)).await.is_err() {
             tracing::debug!(%channel, "another region is slow: the channel may lack its latest publications for now");
         }
+    }
+
+    /// What is asked and told where rosters change; `None` for a region alone.
+    pub(crate) fn shared(&self) -> Option<Shared> {
+        self.shared.clone()
     }
 
     fn serve(&self, channel: &Channel) {
@@ -137,10 +201,13 @@ impl Regions {
 
 /// Follows the other regions, and serves them, for ever.
 pub(crate) async fn run(gateway: &Arc<Gateway>) {
-    let Some(Starting { followers, party, mut arriving }) = gateway.regions.starting.lock().take() else {
+    let Some(Starting { followers, party, mut arriving, mut asked }) = gateway.regions.starting.lock().take() else {
         return std::future::pending().await;
     };
-    let Some(metrics) = &gateway.regions.metrics else { return std::future::pending().await };
+    let (Some(metrics), Some(shared)) = (&gateway.regions.metrics, &gateway.regions.shared) else { return std::future::pending().await };
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut answering = JoinSet::new();
     let mut following = JoinSet::new();
     for ((region, addresses, wants), remote) in followers.into_iter().zip(&gateway.regions.remotes) {
         let (gateway, party, state, metrics) = (gateway.clone(), party.clone(), remote.state.clone(), metrics.of(&region));
@@ -155,6 +222,11 @@ pub(crate) async fn run(gateway: &Arc<Gateway>) {
                 serving.spawn(source::serve(gateway.clone(), link));
             }
             Some(_) = serving.join_next() => metrics.served.dec(),
+            _ = ticks.tick() => shared.rooms.tick(),
+            Some((channel, ask)) = asked.recv(), if answering.len() < ANSWERING_MAX => {
+                answering.spawn(own_rooms::answer(gateway.clone(), shared.rooms.clone(), channel, ask));
+            }
+            Some(_) = answering.join_next() => {}
             else => return std::future::pending().await,
         }
     }

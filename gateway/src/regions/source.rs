@@ -1,5 +1,6 @@
 //! I/O: what a gateway of another region follows here, over one link: a subscriber like any client, but of whole regions.
 
+use super::source_rooms;
 use crate::{
     bus::import::Own,
     gateway::Gateway,
@@ -18,7 +19,7 @@ use protocol::{
     envelope,
     message::{Publication, StreamPosition},
     name::{Channel, Name},
-    region::{FollowStream, LeaveStream, RegionMessage, StreamCurrent, StreamEnded, StreamFrom, StreamNext},
+    region::{FollowStream, LeaveRoom, LeaveStream, RegionMessage, StreamCurrent, StreamEnded, StreamFrom, StreamNext},
 };
 use std::{collections::HashMap, future::poll_fn, sync::Arc, task::Poll};
 
@@ -59,6 +60,8 @@ struct Source {
     sender: Sender,
     followed: HashMap<Channel, Followed>,
     pages: FuturesUnordered<BoxFuture<'static, Page>>,
+    /// Answers about rooms that are being made.
+    answers: FuturesUnordered<BoxFuture<'static, ()>>,
 }
 
 /// Serves a link to its end.
@@ -67,11 +70,15 @@ pub(super) async fn serve(gateway: Arc<Gateway>, link: Link) {
     // What a wire would make of it is not asked for.
     let outbox = Arc::new(Outbox::new(Wire::Protobuf, OUTBOX_BYTES_MAX, None));
     let id = gateway.next_connection_id();
-    let mut source = Source { gateway, id, outbox, sender, followed: HashMap::new(), pages: FuturesUnordered::new() };
+    let mut source =
+        Source { gateway, id, outbox, sender, followed: HashMap::new(), pages: FuturesUnordered::new(), answers: FuturesUnordered::new() };
     let ended = source.run(&mut receiver).await;
     tracing::debug!(?ended, end = ?receiver.end(), "a link of another region has ended");
     let followed: Vec<Channel> = source.followed.keys().cloned().collect();
     followed.iter().for_each(|channel| source.leave(channel));
+    if let Some(shared) = source.gateway.regions.shared() {
+        shared.told.end(id);
+    }
 }
 
 impl Source {
@@ -82,7 +89,8 @@ impl Source {
                 biased;
                 () = poll_fn(|context| if outbox.poll_empty(context) { Poll::Pending } else { Poll::Ready(()) }) => self.tell()?,
                 Some(page) = self.pages.next() => self.page(page)?,
-                message = receiver.recv(), if self.pages.len() < BEGINNINGS_MAX => match message.map(RegionMessage::from_bytes) {
+                Some(()) = self.answers.next() => {}
+                message = receiver.recv(), if self.pages.len() + self.answers.len() < BEGINNINGS_MAX => match message.map(RegionMessage::from_bytes) {
                     None => return Ok(()),
                     Some(Ok(Some(message))) => self.received(message)?,
                     // Of a newer version.
@@ -108,6 +116,18 @@ impl Source {
             RegionMessage::LeaveStream(LeaveStream { channel }) => {
                 if let Ok(channel) = Name::parse(&channel) {
                     self.leave(&channel);
+                }
+            }
+            RegionMessage::FollowRoom(question) => {
+                if let (Ok(channel), Some(shared)) = (Name::parse(&question.channel), self.gateway.regions.shared()) {
+                    let (gateway, sender, link) = (self.gateway.clone(), self.sender.clone(), self.id);
+                    let answer = async move { source_rooms::answer(&gateway, &shared.told, channel, link, &sender, question).await };
+                    self.answers.push(answer.boxed());
+                }
+            }
+            RegionMessage::LeaveRoom(LeaveRoom { channel }) => {
+                if let (Ok(channel), Some(shared)) = (Name::parse(&channel), self.gateway.regions.shared()) {
+                    shared.told.leave(&channel, self.id);
                 }
             }
             // What only this side says.

@@ -5,15 +5,13 @@ use protocol::time::Now;
 use serde::Serialize;
 use std::sync::Arc;
 
-/// Milliseconds of silence after which what is known of a region is called old.
-pub(super) const STALE_MS: u64 = 30_000;
-/// Milliseconds of silence after which nothing is said of it any more.
-pub(super) const GONE_MS: u64 = 300_000;
-
 /// What one gateway knows of another region's being there.
 #[derive(Debug)]
 pub(super) struct State {
     region: Arc<str>,
+    /// Milliseconds of silence after which what is known of the region is old, and after which nothing is said of it any more.
+    stale_ms: u64,
+    gone_ms: u64,
     seen: Mutex<Seen>,
 }
 
@@ -30,7 +28,7 @@ struct Seen {
 pub struct Sight {
     /// Its name.
     pub name: Arc<str>,
-    /// `live`; `stale` if nothing was heard of it for 30 s, `gone` after 5 min or if it was never reached.
+    /// `live`; `stale` if there was no link for `regions.stale_s`, `gone` after `regions.gone_s` or if it was never reached.
     pub state: &'static str,
     /// As of when it is known here, in milliseconds since 1970; left out if it was never reached.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,8 +39,8 @@ pub struct Sight {
 }
 
 impl State {
-    pub(super) fn new(region: Arc<str>) -> State {
-        State { region, seen: Mutex::new(Seen { trouble: "not connected yet".to_owned(), ..Seen::default() }) }
+    pub(super) fn new(region: Arc<str>, stale_ms: u64, gone_ms: u64) -> State {
+        State { region, stale_ms, gone_ms, seen: Mutex::new(Seen { trouble: "not connected yet".to_owned(), ..Seen::default() }) }
     }
 
     pub(super) fn up(&self, now: Now) {
@@ -67,8 +65,8 @@ impl State {
         let seen = self.seen.lock();
         let last = if seen.is_up { Some(now) } else { seen.last };
         let state = match last.map(|last| now.mono_ms.saturating_sub(last.mono_ms)) {
-            Some(silent_ms) if silent_ms < STALE_MS => "live",
-            Some(silent_ms) if silent_ms < GONE_MS => "stale",
+            Some(silent_ms) if silent_ms < self.stale_ms => "live",
+            Some(silent_ms) if silent_ms < self.gone_ms => "stale",
             _ => "gone",
         };
         Sight { name: self.region.clone(), state, as_of_ms: last.map(|last| last.wall_ms), trouble: seen.trouble.clone() }
@@ -79,13 +77,16 @@ impl State {
 mod tests {
     use super::*;
 
+    const STALE_MS: u64 = 30_000;
+    const GONE_MS: u64 = 300_000;
+
     fn at(ms: u64) -> Now {
         Now { mono_ms: ms, wall_ms: 1_000_000 + ms }
     }
 
     #[test]
     fn a_region_is_live_then_stale_then_gone_and_live_again() {
-        let state = State::new("eu".into());
+        let state = State::new("eu".into(), STALE_MS, GONE_MS);
         let seen = |ms| {
             let Sight { state, as_of_ms, .. } = state.sight(at(ms));
             (state, as_of_ms)

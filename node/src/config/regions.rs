@@ -13,6 +13,8 @@ const PEERS_MAX: usize = 64;
 #[allow(missing_docs)]
 pub struct Regions {
     pub peers: Vec<RegionPeer>,
+    pub stale_ms: u64,
+    pub gone_ms: u64,
 }
 
 /// A gateway of another region.
@@ -39,7 +41,11 @@ impl Regions {
             let reason = format!("{:?} is of {own:?}, which is this node's own region: name gateways of other ones", peer.address);
             reader.refuse("regions.peers", reason);
         }
-        Regions { peers }
+        let (stale_ms, gone_ms) = (reader.seconds_as_ms("regions.stale_s", 1..=3600), reader.seconds_as_ms("regions.gone_s", 2..=86_400));
+        if gone_ms <= stale_ms {
+            reader.refuse("regions.gone_s", "must be more than regions.stale_s: who may be gone is stale first".to_owned());
+        }
+        Regions { peers, stale_ms, gone_ms }
     }
 }
 
@@ -87,6 +93,14 @@ mod tests {
         let found = problems(&format!("{GATEWAY}{KEY}{}", peers(&many)), &[]);
         assert!(found.len() == 1 && found[0].ends_with("65 peers; at most 64 can be configured"), "{found:?}");
         assert_eq!(problems(&format!("{GATEWAY}{KEY}{}", peers(&many[1..])), &[]), [""; 0]);
+    }
+
+    #[test]
+    fn a_region_is_stale_before_it_is_gone() {
+        let config = load("[regions]\nstale_s = 2\ngone_s = 5\n", &[]).unwrap();
+        assert_eq!((config.regions.stale_ms, config.regions.gone_ms), (2_000, 5_000));
+        let found = problems("[regions]\nstale_s = 300\n", &[]);
+        assert_eq!(found, ["default: regions.gone_s = 300: must be more than regions.stale_s: who may be gone is stale first"]);
     }
 
     #[test]

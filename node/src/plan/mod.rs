@@ -42,7 +42,7 @@ pub const NOT_MEASURED: &[&str] = &[
 pub const NOT_IN_THE_MODEL: &[&str] = &[
     "TLS, which a proxy in front of the gateways does, and that proxy itself",
     "regions of different size, and a region that takes over another one's clients",
-    "rosters across regions, which this version does not carry; --global-percent is an estimate",
+    "rosters across regions; --global-percent is an estimate",
     "webhooks, contacts, invisible clients, statuses; services that read rosters or history; clients who recover after a reconnect",
     "messages of one channel that come together, which cost far less (fanout.md): each delivery is counted as if it came alone",
     "joins and leaves of one channel that come together, which cost Redis a sixth or less (CROWD_CPU)",

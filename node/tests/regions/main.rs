@@ -5,10 +5,14 @@
 
 mod scene;
 
-use scene::{Scene, history};
-use serde_json::json;
+use scene::{Scene, history, roster};
+use serde_json::{Value, json};
 use std::time::Duration;
-use testkit::{Direction, Outcome, Traffic, TrafficOptions, eventually, http};
+use testkit::{
+    Direction, Outcome, Traffic, TrafficOptions,
+    crowd::{Guest, Watcher, Wish},
+    eventually, http,
+};
 use tokio::time::sleep;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -102,4 +106,80 @@ async fn a_region_says_how_it_knows_the_others_and_goes_on_without_them() {
     assert_eq!(history(&scene.nodes[0], "chat:alone").await, json!([[1, null]]));
     scene.proxies[&(0, 1)].heal();
     eventually(PATIENCE, async || if states().await.1.is_none() { Ok(()) } else { Err("still cut") }).await;
+}
+
+async fn enter(scene: &Scene, at: usize, user: &str) -> Guest {
+    let (user, channels, gateway) = (user.to_owned(), vec!["chat:room".to_owned()], scene.nodes[at].client);
+    Guest::enter(Wish { user, channels, gateway }).await.unwrap()
+}
+
+async fn until_all_see(scene: &Scene, members: Value, counts: Value) {
+    for node in &scene.nodes {
+        eventually(PATIENCE, async || {
+            let seen = roster(node, "chat:room").await;
+            if seen == (members.clone(), counts.clone()) { Ok(()) } else { Err(format!("{seen:?}")) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_in_a_room_of_any_region_is_in_the_roster_of_all_once() {
+    let scene = Scene::start(2, 10).await;
+    let ann = enter(&scene, 0, "ann").await;
+    let ben = enter(&scene, 1, "ben").await;
+    until_all_see(&scene, json!([["ann", 1, ["r0"]], ["ben", 1, ["r1"]]]), json!([2, 2, null])).await;
+    let watchers = [0, 1].map(|at| Watcher::start(scene.nodes[at].client, "zoe", "chat:room"));
+    let watchers = futures_util::future::try_join_all(watchers).await.unwrap();
+    let zoe = |clients: u64| json!(["zoe", clients, ["r0", "r1"]]);
+    until_all_see(&scene, json!([["ann", 1, ["r0"]], ["ben", 1, ["r1"]], zoe(2)]), json!([3, 4, null])).await;
+    let too = enter(&scene, 1, "ann").await;
+    until_all_see(&scene, json!([["ann", 2, ["r0", "r1"]], ["ben", 1, ["r1"]], zoe(2)]), json!([3, 5, null])).await;
+    ann.leave().await;
+    until_all_see(&scene, json!([["ann", 1, ["r1"]], ["ben", 1, ["r1"]], zoe(2)]), json!([3, 4, null])).await;
+    too.leave().await;
+    ben.leave().await;
+    until_all_see(&scene, json!([zoe(2)]), json!([1, 2, null])).await;
+    for watcher in &watchers {
+        eventually(PATIENCE, async || {
+            let noted = watcher.noted();
+            let told: Vec<_> =
+                noted.told.iter().filter(|told| told.member != "zoe").map(|told| (told.member.clone(), told.is_join)).collect();
+            let gone = [("ann".to_owned(), false), ("ben".to_owned(), false)];
+            if noted.roster.len() == 1 && gone.iter().all(|gone| told.contains(gone)) && told.len() == 2 {
+                Ok(())
+            } else {
+                Err(format!("{noted:?}"))
+            }
+        })
+        .await;
+        assert_eq!(watcher.noted().wrong, [""; 0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_region_that_is_cut_off_is_stale_then_gone_without_leaves_and_then_exact() {
+    let scene = Scene::start(2, 10).await;
+    let _ann = enter(&scene, 0, "ann").await;
+    let ben = enter(&scene, 1, "ben").await;
+    let watcher = Watcher::start(scene.nodes[0].client, "zoe", "chat:room").await.unwrap();
+    let (ann, zoe) = (json!(["ann", 1, ["r0"]]), json!(["zoe", 1, ["r0"]]));
+    until_all_see(&scene, json!([ann, ["ben", 1, ["r1"]], zoe]), json!([3, 3, null])).await;
+    scene.proxies.values().for_each(testkit::Proxy::cut);
+    let seen = async |members: Value, stale: bool| {
+        eventually(PATIENCE, async || {
+            let (seen, counts) = roster(&scene.nodes[0], "chat:room").await;
+            if seen == members && counts[2] == json!(stale) { Ok(()) } else { Err(format!("{seen} {counts}")) }
+        })
+        .await;
+    };
+    seen(json!([ann, ["ben", 1, ["r1"]], zoe]), true).await;
+    let cat = enter(&scene, 1, "cat").await;
+    ben.leave().await;
+    seen(json!([ann, zoe]), true).await;
+    assert!(watcher.noted().told.iter().all(|told| told.is_join), "nobody was told to leave: {:?}", watcher.noted());
+    scene.proxies.values().for_each(testkit::Proxy::heal);
+    until_all_see(&scene, json!([ann, ["cat", 1, ["r1"]], zoe]), json!([3, 3, null])).await;
+    cat.leave().await;
+    until_all_see(&scene, json!([ann, zoe]), json!([2, 2, null])).await;
 }

@@ -27,8 +27,9 @@ impl Scene {
             let dialed = scene.proxies.iter().filter(|((from, _), _)| *from == at);
             let peers: Vec<String> = dialed.map(|((_, to), proxy)| format!("r{to}={}", proxy.address)).collect();
             let config_toml = format!(
-                "[node]\nname = \"n1\"\nregion = \"r{at}\"\n[regions]\npeers = {}\n[counter]\nkey = \"the key of cluster {key}\"\n\
+                "{}[node]\nname = \"n1\"\nregion = \"r{at}\"\n[regions]\npeers = {}\nstale_s = 2\ngone_s = 5\n[counter]\nkey = \"the key of cluster {key}\"\n\
                  [[namespace]]\nname = \"chat\"\nglobal = true\nhistory_size = {history_size}\n[[namespace]]\nname = \"local\"\n",
+                testkit::crowd::auth_toml(),
                 json!(peers)
             );
             let node = Node::start(NodeOptions { config_toml, ..NodeOptions::default() }).await;
@@ -57,4 +58,12 @@ pub(crate) async fn history(node: &Node, channel: &str) -> Value {
     let messages = http::get(node.client, &format!("/v1/channels/{channel}/messages?limit=300")).await.unwrap().json();
     let publications = messages["messages"].as_array().cloned().unwrap_or_default();
     publications.iter().map(|publication| json!([publication["data"], publication["region"]])).collect()
+}
+
+/// A channel's roster at a node: user, clients and regions of each member.
+pub(crate) async fn roster(node: &Node, channel: &str) -> (Value, Value) {
+    let roster = http::get(node.client, &format!("/v1/channels/{channel}/presence")).await.unwrap().json();
+    let members = roster["members"].as_array().cloned().unwrap_or_default();
+    let members = members.iter().map(|member| json!([member["user"], member["num_clients"], member["regions"]])).collect();
+    (members, json!([roster["num_users"], roster["num_clients"], roster["stale"]]))
 }
