@@ -134,13 +134,12 @@ pub(crate) fn head<B>(response: &Response<B>, length: Option<&HeaderValue>, now_
     if let Some(length) = length {
         line(CONTENT_LENGTH.as_str(), length);
     }
-    // An interim answer needs no date (RFC 9110, section 6.6.1), and its connection goes on.
     if status != StatusCode::SWITCHING_PROTOCOLS {
         line(CONNECTION.as_str(), &HeaderValue::from_static("close"));
-        let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(now_ms));
-        if let Ok(date) = HeaderValue::from_str(&date) {
-            line(DATE.as_str(), &date);
-        }
+    }
+    let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(now_ms));
+    if let Ok(date) = HeaderValue::from_str(&date) {
+        line(DATE.as_str(), &date);
     }
     head.extend_from_slice(b"\r\n");
     head
