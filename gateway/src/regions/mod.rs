@@ -8,7 +8,8 @@
 //! | `follows` | which channels' streams are followed there, and how far each is (pure) |
 //! | `metrics` | what is counted |
 //! | `lanes` | what is done with channels that are followed |
-//! | `source` | serves a gateway of another region that follows this one |
+//! | `rooms`, `own_rooms` | rooms that somebody here wants, of all regions, and what the own store knows of them |
+//! | `source`, `source_rooms` | serves a gateway of another region that follows this one: streams, rosters |
 //! | `state` | how another region is known here (pure) |
 
 mod follower;
