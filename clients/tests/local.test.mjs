@@ -1,5 +1,5 @@
 // Two regions on this machine, by deploy/local: the tour of its page, command by command as they are printed, only the ports and
-// the directory differ; what is refused; and what becomes of processes.
+// the directory differ, and their answers as the page shows them; what is refused; and what becomes of processes.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -29,28 +29,38 @@ const PROCESSES = 19;
 const REGION_PROCESSES = ['g1', 'g2', 'c1', 'c2', 'redis-1', 'redis-2', 'redis-3', 'etcd'];
 const NAMES = ['a', 'b'].flatMap((region) => [...REGION_PROCESSES.map((name) => `${region}-${name}`), `link-to-${region}`]).concat('prometheus');
 
-/** What each block of the tour must say, in its order. What only asks may be asked again until it does. */
+/** What each block of the tour must say, in its order; `SHOWN`: what the page shows below it, and nothing else. What only asks may be asked again until it does. */
+const SHOWN = { asks: true };
 const ANSWERS = [
   { says: [/^a +gateway g1 +http:\/\/127\.0\.0\.1:\d+\/ /m, /token gen --user ann/, /^both +Prometheus/m] }, // up
   { says: [/"acked":"fsync".*"value":3\b/] }, // a like
   { asks: true, says: [/"complete":true.*"value":3\b/] }, // in the other region
   { asks: true, says: [/"value":3\b/] }, // with min=
+  { says: [] }, // two people enter
+  SHOWN, // the rosters
+  { says: [/"offset":1\b/] }, // a message
+  SHOWN, // in the other region
   { says: [/silent both ways/] }, // cut
   { says: [/"acked":"fsync".*"value":4\b/, /^13$/m] }, // both like
+  { says: [/"offset":2\b[^]*"offset":2\b/] }, // both publish
   { asks: true, says: [/"complete":false.*"silent":\["b"\].*"value":4\b[^]*"complete":false.*"silent":\["a"\].*"value":13\b/] }, // they differ
+  SHOWN, // the messages differ
+  SHOWN, // the rosters are stale
   { asks: true, says: [/"code":"precondition_failed"/] }, // max_staleness_ms
-  { asks: true, says: [/^region a does not hear b: silent since \d\d:\d\d:\d\d \(\d+ s\)/m, /^region b does not hear a: silent since/m, /^link-to-b: cut, silent$/m] },
+  { asks: true, says: [/^region a does not hear b: silent since \d\d:\d\d:\d\d \(\d+ s\)/m, /^region b does not hear a: silent since/m, /^gateway a\/g1 follows b: stale, as of \d\d:\d\d:\d\d \(\d+ s ago\): ./m, /^gateway b\/g2 follows a: stale/m, /^link-to-b: cut, silent$/m] },
   { asks: true, says: [/"instance":"a\/c1".*"member":"b\/c1"/, /"instance":"b\/c2".*"member":"a\/c1"/] }, // Prometheus
   { says: [/Both regions hear each other/] }, // heal
   { asks: true, says: [/"complete":true.*"value":14\b[^]*"complete":true.*"value":14\b/] }, // they are equal
+  SHOWN, // the messages are the same
+  SHOWN, // and the rosters
   { says: [/^ey[\w-]+\.[\w-]+\.[\w-]+$/m] }, // a token
-  { asks: true, says: [/^region a hears b: up, last \d\.\d s ago, replication lag \d+ ms$/m, /^region b hears a: up/m, /^link-to-b: whole$/m] },
+  { asks: true, says: [/^region a hears b: up, last \d\.\d s ago, replication lag \d+ ms$/m, /^region b hears a: up/m, /^gateway a\/g1 follows b: live$/m, /^gateway b\/g2 follows a: live$/m, /^link-to-b: whole$/m] },
   { says: [new RegExp(`Ending ${PROCESSES} processes`)] }, // down
 ];
 
 /** Whether nobody listens on any of the ports, as far as one can know before. */
 async function isFree(base) {
-  const ports = [0, ...[100, 200].flatMap((region) => [0, 1, 10, 11, 20, 21, 22, 23, 30, 31, 40, 41, 50, 51, 52, 60, 61].map((of) => region + of))];
+  const ports = [0, ...[100, 200].flatMap((region) => [0, 1, 10, 11, 20, 21, 22, 23, 30, 31, 32, 33, 40, 41, 42, 43, 50, 51, 52, 60, 61].map((of) => region + of))];
   const free = await Promise.all(ports.map((of) => new Promise((resolve) => {
     const server = net.createServer().once('error', () => resolve(false)).listen(base + of, '127.0.0.1', () => server.close(() => resolve(true)));
   })));
@@ -120,19 +130,24 @@ describe('two regions on one machine', { skip }, () => {
     const { env, base, state } = await place(t, 'state');
     const page = await readFile(join(REPOSITORY, 'deploy/local/README.md'), 'utf8');
     const tour = page.split('## The tour')[1].split('\n## ')[0];
-    const blocks = tour.split('```sh\n').slice(1).map((part) => part.split('```')[0].trim());
+    // Each with what is shown next, if that is an answer.
+    const blocks = tour.split('```sh\n').slice(1).map((part) => {
+      const [printed, , next = ''] = part.split('```');
+      return { printed: printed.trim(), shown: next.startsWith('json\n') ? next.slice('json\n'.length).trim() : null };
+    });
     assert.equal(blocks.length, ANSWERS.length, 'a block without an expected answer, or the reverse');
     const type = shell(t, env);
-    for (const [index, printed] of blocks.entries()) {
+    for (const [index, { printed, shown }] of blocks.entries()) {
       const block = printed
         .replaceAll('deploy/local/state', state)
         .replace('deploy/local/up', `deploy/local/up --base-port ${base}`)
         .replace(/(localhost:|-p )20(\d\d\d)\b/g, (_, before, of) => `${before}${base + Number(of)}`);
       const { says, asks } = ANSWERS[index];
+      assert.equal(says === undefined, shown !== null, `either the page shows the answer or the list above has it: ${printed}`);
       let said;
       const isSaid = async () => {
         said = await type(block);
-        return says.every((expected) => expected.test(said));
+        return says ? says.every((expected) => expected.test(said)) : said === `${shown}\n\nended with 0.\n`;
       };
       if (asks) await eventually(printed, isSaid, CHANGE_MS).catch((error) => assert.fail(`${error.message}\n${said}`));
       else assert.ok(await isSaid(), `${printed}\n${said}`);

@@ -27,11 +27,11 @@ write-out = "\n"
 END
 }
 
-# addresses REGION KIND NODE...: as TOML strings with commas, such as "127.0.0.1:20130", "127.0.0.1:20131".
+# addresses PREFIX REGION KIND NODE...: as TOML strings with commas, each behind the prefix: "127.0.0.1:20130","127.0.0.1:20131".
 addresses() {
-    local region=$1 kind=$2 node list=()
-    shift 2
-    for node in "$@"; do list+=("\"127.0.0.1:$(port "$region" "$node.$kind")\""); done
+    local prefix=$1 region=$2 kind=$3 node list=()
+    shift 3
+    for node in "$@"; do list+=("\"${prefix}127.0.0.1:$(port "$region" "$node.$kind")\""); done
     local IFS=,
     echo "${list[*]}"
 }
@@ -53,20 +53,31 @@ drain_s = 5
 END
 }
 
-# Clients, and the ring: one of the gateways is elected to change it.
+# Clients, and the ring: one of the gateways is elected to change it. Each follows the gateways of the other region.
 gateway_configuration() {
-    local region=$1 node=$2
+    local region=$1 node=$2 far
+    far=$(other "$region")
     node_part "$region" "$node" '"gateway", "coordinator"'
     cat <<END
 [listen]
 client = "127.0.0.1:$(port "$region" "$node.client")"
 admin = "127.0.0.1:$(port "$region" "$node.admin")"
 resp = ""
-peer = ""
+peer = "127.0.0.1:$(port "$region" "$node.peer")"
+# Channels without a namespace, such as the demo page's, are the same in both regions; kept for an hour, so that a link may be cut for
+# as long as one likes to look.
+[namespace_default]
+global = true
+history_ttl_s = 3600
+[regions]
+peers = [$(addresses "$far=" "$far" link "${gateways[@]}")]
+# As soon as for counters, so that one sees it. Gone late enough to look around before.
+stale_s = $silent_s
+gone_s = 300
 [counter]
 cluster = "headcount-local"
 key = "$peer_key"
-seeds = [$(addresses "$region" peer "${counters[@]}")]
+seeds = [$(addresses '' "$region" peer "${counters[@]}")]
 [etcd]
 endpoints = ["http://127.0.0.1:$(port "$region" etcd.client)"]
 [redis]
@@ -89,7 +100,7 @@ peer = "127.0.0.1:$(port "$region" "$node.peer")"
 cluster = "headcount-local"
 key = "$peer_key"
 # Those of this region, and the other region's through the link.
-seeds = [$(addresses "$region" peer "${counters[@]}"), $(addresses "$(other "$region")" link "${linked[@]}")]
+seeds = [$(addresses '' "$region" peer "${counters[@]}"), $(addresses '' "$(other "$region")" link "${counters[@]}")]
 # Where nobody listens.
 address = "127.0.0.1:9"
 END

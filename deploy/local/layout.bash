@@ -20,13 +20,16 @@ declare -A offsets=(
     [c1.resp]=10 [c2.resp]=11
     [g1.admin]=20 [g2.admin]=21 [c1.admin]=22 [c2.admin]=23
     # Peer listeners, and where the other region reaches each of them: through the link.
-    [c1.peer]=30 [c2.peer]=31
-    [c1.link]=40 [c2.link]=41
+    [c1.peer]=30 [c2.peer]=31 [g1.peer]=32 [g2.peer]=33
+    [c1.link]=40 [c2.link]=41 [g1.link]=42 [g2.link]=43
     [redis-1]=50 [redis-2]=51 [redis-3]=52
     [etcd.client]=60 [etcd.peer]=61
 )
 # Nodes that listen for peers: each has a way through the link.
-linked=("${counters[@]}")
+linked=("${counters[@]}" "${gateways[@]}")
+
+# From so much silence on a counter node calls a region silent, and a gateway calls what it knows of it stale.
+silent_s=3
 
 # port REGION WHAT, such as `port a g1.client`; `port prometheus`.
 port() {

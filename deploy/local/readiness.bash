@@ -3,8 +3,6 @@
 
 # How long an answer may take.
 answer_s=2
-# From so much silence on a node calls a region silent.
-silent_s=3
 
 # fetch PORT PATH [ARGUMENT...]: the body, also of an answer that is an error; fails without an answer.
 fetch() { curl --silent --max-time "$answer_s" "http://127.0.0.1:$1$2" "${@:3}"; }
@@ -57,4 +55,20 @@ link_state() {
     else
         echo silent
     fi
+}
+
+# sight REGION GATEWAY: how the gateway knows the other region, as JSON; fails if it does not answer.
+sight() {
+    fetch "$(port "$1" "$2.client")" /v1/regions --fail --config "$state/service.curl" |
+        jq --exit-status --compact-output --arg far "$(other "$1")" '.regions[] | select(.name == $far)'
+}
+
+# link_trouble REGION: nothing if all its counter nodes and gateways hear the other region, else what is wrong.
+link_trouble() {
+    local region=$1 gateway counters_hear
+    counters_hear=$(link_state "$region")
+    [[ $counters_hear == up ]] || echo "counter nodes: $counters_hear"
+    for gateway in "${gateways[@]}"; do
+        sight "$region" "$gateway" | jq --raw-output --arg gateway "$gateway" '.trouble // empty | "\($gateway): \(.)"' || echo "$gateway: no answer"
+    done
 }
