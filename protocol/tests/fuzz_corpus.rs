@@ -15,6 +15,7 @@ fn every_input_of_the_fuzz_corpora_keeps_the_laws() {
             Some("commands_json") => |bytes| laws::commands(Format::Json, bytes),
             Some("commands_protobuf") => |bytes| laws::commands(Format::Protobuf, bytes),
             Some("channel_name") => laws::channel_name,
+            Some("region_message") => laws::region_message,
             _ => panic!("no law for {target:?}"),
         };
         let seeds: Vec<_> = fs::read_dir(&target).expect("a corpus").map(|entry| entry.expect("a seed").path()).collect();
@@ -25,5 +26,5 @@ fn every_input_of_the_fuzz_corpora_keeps_the_laws() {
         }
         replayed += 1;
     }
-    assert_eq!(replayed, 3, "a corpus for each target");
+    assert_eq!(replayed, 4, "a corpus for each target");
 }

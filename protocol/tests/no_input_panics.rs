@@ -28,6 +28,7 @@ proptest! {
         laws::commands(Format::Json, &bytes);
         laws::commands(Format::Protobuf, &bytes);
         laws::channel_name(&bytes);
+        laws::region_message(&bytes);
     }
 
     #[test]

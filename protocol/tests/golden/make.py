@@ -19,6 +19,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from google.protobuf.internal import encoder
 
 HERE = pathlib.Path(__file__).parent
+HEX_SEEDS = {"commands_protobuf", "region_message"}
 CORPUS = HERE.parents[2] / "fuzz" / "corpus"
 PACKAGE = "centrifugal.centrifuge.protocol"
 DECLINED = {f"SubscribeResult.{name}" for name in ("type", "phase", "cursor", "state", "publish_debounce")}
@@ -125,7 +126,7 @@ def write_seeds(cases, extra):
     seeds["commands_protobuf"]["a batch of all"] = bytes.fromhex("".join(case["protobuf_hex"] for case in batch))
     for target, texts in extra.items():
         for name, text in texts.items():
-            seeds[target][name] = bytes.fromhex(text) if target == "commands_protobuf" else text.encode()
+            seeds[target][name] = bytes.fromhex(text) if target in HEX_SEEDS else text.encode()
     for target, named in seeds.items():
         folder = CORPUS / target
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ use protocol::frame::{self, Format, Frames};
 use protocol::limits::NAME_BYTES_MAX;
 use protocol::message::Command;
 use protocol::name::Name;
+use protocol::region::RegionMessage;
 
 /// Any bytes read as commands without a panic, no more of them than there are bytes; what was read can be written in
 /// both forms, and in its own form it reads back as it was written.
@@ -43,4 +44,13 @@ pub(crate) fn channel_name(bytes: &[u8]) {
         None => assert!(!text.contains('#')),
         Some(users) => assert!(text.ends_with(&format!("#{}", users.collect::<Vec<_>>().join(",")))),
     }
+}
+
+/// Any bytes read as a message between regions, or as none, without a panic; what was read is written in no more bytes, and reads back
+/// as the same message.
+pub(crate) fn region_message(bytes: &[u8]) {
+    let Ok(Some(message)) = RegionMessage::from_bytes(Bytes::copy_from_slice(bytes)) else { return };
+    let written = message.clone().to_bytes();
+    assert!(written.len() <= bytes.len(), "{} bytes became {}: {message:?}", bytes.len(), written.len());
+    assert_eq!(RegionMessage::from_bytes(written), Ok(Some(message)));
 }
