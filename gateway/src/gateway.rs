@@ -174,6 +174,7 @@ impl Gateway {
             () = self.obey() => {}
             () = webhooks::run(&self) => {}
             () = regions::run(&self) => {}
+            () = regions::totals::tell(&self) => {}
         }
     }
 

@@ -7,7 +7,13 @@ use crate::{
 };
 use bytes::Bytes;
 use protocol::peer::{Beat, FRAME_BYTES_MAX, Hello, LINK_BYTES_MAX, Message};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     io::AsyncWriteExt,
     sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc},
@@ -54,6 +60,7 @@ type Queued = (Bytes, OwnedSemaphorePermit);
 #[derive(Debug)]
 pub struct Receiver {
     inbox: mpsc::Receiver<Result<Bytes, End>>,
+    heard: Arc<AtomicU64>,
     end: End,
 }
 
@@ -90,11 +97,11 @@ impl Link {
     pub(crate) fn over(stream: Stream) -> Link {
         let (queue, queued) = mpsc::channel(QUEUE_BYTES_MAX / PLACE_BYTES);
         let (received, inbox) = mpsc::channel(INBOX_MAX);
-        let full = Arc::new(Notify::new());
+        let (full, heard) = (Arc::new(Notify::new()), Arc::default());
         // It ends with the halves of the link.
-        tokio::spawn(run(stream, queued, received, Arc::clone(&full)));
+        tokio::spawn(run(stream, queued, received, Arc::clone(&full), Arc::clone(&heard)));
         let sender = Sender { queue, room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)), full };
-        Link { sender, receiver: Receiver { inbox, end: End::Closed } }
+        Link { sender, receiver: Receiver { inbox, heard, end: End::Closed } }
     }
 }
 
@@ -134,6 +141,12 @@ impl Receiver {
         }
     }
 
+    /// How often anything was heard of the other side so far, signs of life included: it lives while this grows.
+    #[must_use]
+    pub fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+
     /// Why the link has ended, once [`Self::recv`] has returned `None`.
     #[must_use]
     pub fn end(&self) -> &End {
@@ -141,10 +154,16 @@ impl Receiver {
     }
 }
 
-async fn run(stream: Stream, queued: mpsc::Receiver<Queued>, received: mpsc::Sender<Result<Bytes, End>>, full: Arc<Notify>) {
+async fn run(
+    stream: Stream,
+    queued: mpsc::Receiver<Queued>,
+    received: mpsc::Sender<Result<Bytes, End>>,
+    full: Arc<Notify>,
+    heard: Arc<AtomicU64>,
+) {
     let Stream { reader, writer, .. } = stream;
     let end = tokio::select! {
-        end = listen(reader, &received) => end,
+        end = listen(reader, &received, &heard) => end,
         end = speak(writer, queued) => end,
         () = full.notified() => End::Full,
         () = received.closed() => End::Closed,
@@ -153,7 +172,7 @@ async fn run(stream: Stream, queued: mpsc::Receiver<Queued>, received: mpsc::Sen
     _ = received.send(Err(end)).await;
 }
 
-async fn listen(mut reader: Reader, received: &mpsc::Sender<Result<Bytes, End>>) -> End {
+async fn listen(mut reader: Reader, received: &mpsc::Sender<Result<Bytes, End>>, heard: &AtomicU64) -> End {
     loop {
         // A large message may take longer, as long as it comes in. While the receiver is slow nothing is read, and so
         // nobody can be silent.
@@ -162,6 +181,7 @@ async fn listen(mut reader: Reader, received: &mpsc::Sender<Result<Bytes, End>>)
             message = read_frame(&mut reader, FRAME_BYTES_MAX, || progress.notify_one()) => message,
             () = silence(&progress) => return End::Silent,
         };
+        heard.fetch_add(u64::from(message.is_ok()), Ordering::Relaxed);
         match message {
             Ok(Some(Message::Link(message))) => {
                 if received.send(Ok(message)).await.is_err() {

@@ -4,7 +4,7 @@ use super::{
     error::ApiError,
     extract::{self, Json, Path, Query, bounded},
 };
-use crate::gateway::Gateway;
+use crate::{gateway::Gateway, regions::RegionStats};
 use axum::extract::State;
 use presence::{ContactsError, Entry, Erased, PageError, Read, SetContactsError, Unavailable, UserPresence, Version};
 use protocol::{
@@ -15,8 +15,7 @@ use protocol::{
     name::Channel,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How long an erasure waits for the user's connections to end; then it is answered 503.
 const ENDING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -103,12 +102,22 @@ pub(crate) async fn channel_stats(
     Ok(axum::Json(gateway.presence_stats(&watched(&gateway, &channel)?).await?))
 }
 
+/// How many are online in this region, and in each that has told here how many are there.
+#[derive(Serialize)]
+pub(crate) struct Totals {
+    num_clients: u64,
+    num_users: u64,
+    regions: BTreeMap<Arc<str>, RegionStats>,
+}
+
 /// `GET /v1/presence/stats`: who is online at all, by region.
-pub(crate) async fn totals(State(gateway): State<Arc<Gateway>>) -> Result<axum::Json<Value>, ApiError> {
+pub(crate) async fn totals(State(gateway): State<Arc<Gateway>>) -> Result<axum::Json<Totals>, ApiError> {
     let online = gateway.presence.online_totals().await?;
-    let mut totals = json!({ "num_clients": online.clients, "num_users": online.users });
-    totals["regions"] = json!({ &gateway.settings.region: totals.clone() });
-    Ok(axum::Json(totals))
+    let (num_clients, num_users) = (online.clients as u64, online.users as u64);
+    let now = (gateway.clock)();
+    let own = RegionStats { num_clients, num_users, as_of_ms: now.wall_ms, is_stale: false };
+    let regions = gateway.regions.stats(now).into_iter().chain([(gateway.settings.region.as_str().into(), own)]);
+    Ok(axum::Json(Totals { num_clients, num_users, regions: regions.collect() }))
 }
 
 /// `GET /v1/users/{user}/presence`

@@ -126,6 +126,7 @@ impl Follower {
     async fn converse(&self, work: &mut Work, sender: &Sender, receiver: &mut Receiver, wants: &mut mpsc::Receiver<Want>) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = 0;
         loop {
             tokio::select! {
                 message = receiver.recv() => match message.map(RegionMessage::from_bytes) {
@@ -136,13 +137,19 @@ impl Follower {
                 },
                 Some(want) = wants.recv() => self.want(work, Some(sender), want).await,
                 inputs = work.lanes.results() => self.feed_all(work, Some(sender), inputs).await,
-                _ = ticks.tick() => self.look(work, sender).await,
+                _ = ticks.tick() => {
+                    if std::mem::replace(&mut heard, receiver.heard()) < receiver.heard() {
+                        self.state.heard((self.gateway.clock)());
+                    }
+                    self.look(work, sender).await;
+                }
             }
         }
     }
 
     async fn received(&self, work: &mut Work, sender: &Sender, message: RegionMessage) {
         match message {
+            RegionMessage::Totals(totals) => self.state.told(totals, (self.gateway.clock)()),
             RegionMessage::RoomPage(_) | RegionMessage::RoomDiff(_) | RegionMessage::RoomRefused(_) | RegionMessage::RoomStale(_) => {
                 if let (Some(shared), Some((channel, word))) = (self.gateway.regions.shared(), presence::regions::heard(message))
                     && let Ok(channel) = Name::parse(&channel)

@@ -1,14 +1,15 @@
 //! I/O: what links between regions count. Labels are regions of the configuration, and closed sets.
 
 use crate::bus::import::Imported;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// Every metric of links between regions: name, help.
-pub const METRICS: [(&str, &str); 4] = [
+pub const METRICS: [(&str, &str); 5] = [
     ("headcount_region_up", "Whether this gateway has a link to the region: 1, or 0"),
     ("headcount_region_channels", "Channels that this gateway follows in the region"),
     ("headcount_region_publications_total", "Publications of the region that this gateway has brought, by what became of them"),
     ("headcount_region_served_links", "Links over which gateways of other regions follow this one"),
+    ("headcount_region_silence_seconds", "Seconds since anything was heard of the region over a link of this gateway"),
 ];
 
 /// What becomes of a publication that was brought.
@@ -21,6 +22,7 @@ pub(super) struct Metrics {
     channels: IntGaugeVec,
     publications: IntCounterVec,
     pub(super) served: IntGauge,
+    silence: GaugeVec,
 }
 
 /// Those of one region.
@@ -37,18 +39,24 @@ pub(super) struct RegionMetrics {
 impl Metrics {
     /// Registers all of them; an error means that a name is taken.
     pub(super) fn register(registry: &Registry) -> prometheus::Result<Metrics> {
-        let [up, channels, publications, served] = METRICS.map(|(name, help)| Opts::new(name, help));
+        let [up, channels, publications, served, silence] = METRICS.map(|(name, help)| Opts::new(name, help));
         let metrics = Metrics {
             up: IntGaugeVec::new(up, &["region"])?,
             channels: IntGaugeVec::new(channels, &["region"])?,
             publications: IntCounterVec::new(publications, &["region", "result"])?,
             served: IntGauge::with_opts(served)?,
+            silence: GaugeVec::new(silence, &["region"])?,
         };
         registry.register(Box::new(metrics.up.clone()))?;
         registry.register(Box::new(metrics.channels.clone()))?;
         registry.register(Box::new(metrics.publications.clone()))?;
         registry.register(Box::new(metrics.served.clone()))?;
+        registry.register(Box::new(metrics.silence.clone()))?;
         Ok(metrics)
+    }
+
+    pub(super) fn silent(&self, region: &str, ms: u64) {
+        self.silence.with_label_values(&[region]).set(f64::from(u32::try_from(ms).unwrap_or(u32::MAX)) / 1000.0);
     }
 
     pub(super) fn of(&self, region: &str) -> RegionMetrics {

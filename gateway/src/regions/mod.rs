@@ -11,6 +11,7 @@
 //! | `rooms`, `own_rooms` | rooms that somebody here wants, of all regions, and what the own store knows of them |
 //! | `source`, `source_rooms` | serves a gateway of another region that follows this one: streams, rosters |
 //! | `state` | how another region is known here (pure) |
+//! | `totals` | how many are online here, for other regions |
 
 mod follower;
 mod follows;
@@ -23,6 +24,7 @@ mod rooms;
 mod source;
 mod source_rooms;
 mod state;
+pub(crate) mod totals;
 
 use crate::{gateway::Gateway, hub::Hub};
 use follower::{Follower, Want};
@@ -38,8 +40,8 @@ use protocol::{
 };
 use rooms::{OwnAsk, Rooms};
 use source_rooms::Told;
-pub use state::Sight;
 use state::State;
+pub use state::{RegionStats, Sight};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -118,6 +120,7 @@ pub struct Regions {
     metrics: Option<Metrics>,
     /// For how many links each channel has a subscriber.
     served: Mutex<HashMap<Channel, usize>>,
+    totals: totals::Latest,
     starting: Mutex<Option<Starting>>,
 }
 
@@ -140,10 +143,11 @@ impl Regions {
         let metrics = Metrics::register(registry)?;
         let (links, arriving) = mpsc::channel(ARRIVING_MAX);
         let (mut remotes, mut followers) = (Vec::new(), Vec::new());
+        let now = (config.clock)();
         for (region, addresses) in config.peers.into_iter().filter(|(_, addresses)| !addresses.is_empty()) {
             let (wants, wanted) = mpsc::channel(WANTS_MAX);
             metrics.of(&region);
-            remotes.push(Remote { state: Arc::new(State::new(region.clone(), config.stale_ms, config.gone_ms)), wants });
+            remotes.push(Remote { state: Arc::new(State::new(region.clone(), config.stale_ms, config.gone_ms, now)), wants });
             followers.push((region, addresses, wanted));
         }
         let others = followers.iter().map(|(region, ..)| region.clone()).collect();
@@ -152,13 +156,23 @@ impl Regions {
         let (rooms, asked) = Rooms::new(rules, others, config.hub, config.clock, config.random_u64);
         let shared = Some(Shared { rooms: Arc::new(rooms), told: Arc::default() });
         let starting = Mutex::new(Some(Starting { followers, party: config.party, arriving, asked }));
-        Ok((Regions { remotes, shared, metrics: Some(metrics), served: Mutex::default(), starting }, links))
+        Ok((
+            Regions { remotes, shared, metrics: Some(metrics), served: Mutex::default(), totals: totals::Latest::default(), starting },
+            links,
+        ))
     }
 
     /// How each other region is known here.
     #[must_use]
     pub fn sights(&self, now: Now) -> Vec<Sight> {
         self.remotes.iter().map(|remote| remote.state.sight(now)).collect()
+    }
+
+    /// How many are online in each other region that has told, as far as that is known here.
+    #[must_use]
+    pub fn stats(&self, now: Now) -> Vec<(Arc<str>, RegionStats)> {
+        let stats = |remote: &Remote| Some((remote.state.region().clone(), remote.state.stats(now)?));
+        self.remotes.iter().filter_map(stats).collect()
     }
 
     /// Somebody here has subscribed to a channel of all regions, or reads its history. Returns when it is as far as they are,
@@ -223,7 +237,11 @@ pub(crate) async fn run(gateway: &Arc<Gateway>) {
                 serving.spawn(source::serve(gateway.clone(), link));
             }
             Some(_) = serving.join_next() => metrics.served.dec(),
-            _ = ticks.tick() => shared.rooms.tick(),
+            _ = ticks.tick() => {
+                shared.rooms.tick();
+                let now = (gateway.clock)();
+                gateway.regions.remotes.iter().for_each(|remote| metrics.silent(remote.state.region(), remote.state.silence_ms(now)));
+            }
             Some((channel, ask)) = asked.recv(), if answering.len() < ANSWERING_MAX => {
                 answering.spawn(own_rooms::answer(gateway.clone(), shared.rooms.clone(), channel, ask));
             }

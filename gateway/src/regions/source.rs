@@ -19,7 +19,7 @@ use protocol::{
     envelope,
     message::{Publication, StreamPosition},
     name::{Channel, Name},
-    region::{FollowStream, LeaveRoom, LeaveStream, RegionMessage, StreamCurrent, StreamEnded, StreamFrom, StreamNext},
+    region::{FollowStream, LeaveRoom, LeaveStream, RegionMessage, StreamCurrent, StreamEnded, StreamFrom, StreamNext, Totals},
 };
 use std::{collections::HashMap, future::poll_fn, sync::Arc, task::Poll};
 
@@ -83,11 +83,16 @@ pub(super) async fn serve(gateway: Arc<Gateway>, link: Link) {
 
 impl Source {
     async fn run(&mut self, receiver: &mut Receiver) -> Result<(), NotSent> {
+        let mut totals = self.gateway.regions.totals.subscribe();
         loop {
             let outbox = self.outbox.clone();
             tokio::select! {
                 biased;
                 () = poll_fn(|context| if outbox.poll_empty(context) { Poll::Pending } else { Poll::Ready(()) }) => self.tell()?,
+                Ok(()) = totals.changed() => {
+                    let told: Totals = *totals.borrow_and_update();
+                    self.send(RegionMessage::Totals(told))?;
+                }
                 Some(page) = self.pages.next() => self.page(page)?,
                 Some(()) = self.answers.next() => {}
                 message = receiver.recv(), if self.pages.len() + self.answers.len() < BEGINNINGS_MAX => match message.map(RegionMessage::from_bytes) {

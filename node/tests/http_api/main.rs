@@ -25,7 +25,7 @@ async fn every_documented_route_does_what_it_says() {
         ("GET", "/v1/channels/room/messages", Value::Null, json!({ "messages": [{ "offset": 1, "data": { "n": 1.50 }, "time_ms": "…", "tags": { "k": "v" } }], "epoch": "…", "offset": 1 })),
         ("GET", "/v1/channels/room/presence?limit=1", Value::Null, json!({ "version": "…", "members": [of_alice], "next": "…", "num_clients": 2, "num_users": 2 })),
         ("GET", "/v1/channels/room/presence/stats", Value::Null, json!({ "num_clients": 2, "num_users": 2 })),
-        ("GET", "/v1/presence/stats", Value::Null, json!({ "num_clients": 2, "num_users": 2, "regions": { "local": { "num_clients": 2, "num_users": 2 } } })),
+        ("GET", "/v1/presence/stats", Value::Null, json!({ "num_clients": 2, "num_users": 2, "regions": { "local": { "num_clients": 2, "num_users": 2, "as_of_ms": "…" } } })),
         ("POST", "/v1/presence/query", json!({ "users": ["zoe", "bob"] }), json!({ "users": [{ "user": "zoe", "online": false, "clients": 0 }, { "user": "bob", "online": true, "clients": 1 }] })),
         ("GET", "/v1/users/alice/presence", Value::Null, json!({ "user": "alice", "online": true, "clients": 1 })),
         ("PUT", "/v1/users/alice/contacts", json!({ "contacts": ["bob", "zoe"] }), json!({ "users": [{ "user": "bob", "online": true }] })),

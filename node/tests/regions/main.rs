@@ -183,3 +183,37 @@ async fn a_region_that_is_cut_off_is_stale_then_gone_without_leaves_and_then_exa
     cat.leave().await;
     until_all_see(&scene, json!([ann, zoe]), json!([2, 2, null])).await;
 }
+
+/// By region: clients, users, and whether they may be old.
+async fn totals(node: &testkit::Node) -> Value {
+    let totals = http::get(node.client, "/v1/presence/stats").await.unwrap().json();
+    let regions = totals["regions"].as_object().cloned().unwrap_or_default();
+    let told = regions.into_iter().map(|(region, told)| (region, json!([told["num_clients"], told["num_users"], told["stale"]])));
+    told.collect::<serde_json::Map<_, _>>().into()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_region_knows_how_many_are_online_in_the_others_and_when_it_does_not() {
+    let scene = Scene::start(2, 10).await;
+    let until = async |at: usize, expected: Value| {
+        eventually(PATIENCE, async || {
+            let found = totals(&scene.nodes[at]).await;
+            if found == expected { Ok(()) } else { Err(found.to_string()) }
+        })
+        .await;
+    };
+    let _guests = [enter(&scene, 0, "ann").await, enter(&scene, 0, "ann").await, enter(&scene, 0, "ben").await];
+    for at in 0..2 {
+        until(at, json!({ "r0": [3, 2, null], "r1": [0, 0, null] })).await;
+    }
+    scene.proxies.values().for_each(testkit::Proxy::cut);
+    let _cat = enter(&scene, 1, "cat").await;
+    until(0, json!({ "r0": [3, 2, null], "r1": [0, 0, true] })).await;
+    until(1, json!({ "r0": [3, 2, true], "r1": [1, 1, null] })).await;
+    // Of a region that is gone nothing is said.
+    until(0, json!({ "r0": [3, 2, null] })).await;
+    scene.proxies.values().for_each(testkit::Proxy::heal);
+    for at in 0..2 {
+        until(at, json!({ "r0": [3, 2, null], "r1": [1, 1, null] })).await;
+    }
+}

@@ -4,15 +4,17 @@
 //! A gateway follows the roster of a room that another region writes: it asks ([`FollowRoom`]) and is answered with what changed
 //! since ([`RoomDiff`]) or with the roster ([`RoomPage`]); then come the changes, as they are told there, until it
 //! has enough ([`LeaveRoom`]). Each question has a number, which is higher than that of the one before, ends that, and comes back in
-//! all that follows on it.
+//! all that follows on it. How many are online in the region it is told without asking ([`Totals`]).
 
 mod room;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod totals;
 
 pub use room::{FollowRoom, LeaveRoom, REASON_BYTES_MAX, RoomDiff, RoomEntry, RoomPage, RoomRefused, RoomStale, RoomStamp};
 pub use stream::{FollowStream, LeaveStream, StreamCurrent, StreamEnded, StreamFrom, StreamNext};
+pub use totals::Totals;
 
 use crate::{limits::ROSTER_PAGE_MAX, peer::FRAME_BYTES_MAX};
 use bytes::{Buf, Bytes};
@@ -29,7 +31,7 @@ const FIELDS_MAX: usize = ROSTER_PAGE_MAX + 32;
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct RegionFrame {
     /// The message itself; empty only if it is of a kind that we do not know.
-    #[prost(oneof = "RegionMessage", tags = "1, 2, 3, 4, 5, 6, 16, 17, 18, 19, 20, 21")]
+    #[prost(oneof = "RegionMessage", tags = "1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21")]
     pub message: Option<RegionMessage>,
 }
 
@@ -54,6 +56,9 @@ pub enum RegionMessage {
     /// How sure I am of a room.
     #[prost(message, tag = "6")]
     RoomStale(RoomStale),
+    /// How many are online.
+    #[prost(message, tag = "7")]
+    Totals(Totals),
     /// Tell me what you publish into a channel.
     #[prost(message, tag = "16")]
     FollowStream(FollowStream),
@@ -116,6 +121,8 @@ impl RegionMessage {
             RegionMessage::RoomDiff(message) => message.check(),
             RegionMessage::RoomRefused(message) => message.check(),
             RegionMessage::RoomStale(message) => message.check(),
+            // Any numbers may be.
+            RegionMessage::Totals(_) => Ok(()),
             RegionMessage::FollowStream(FollowStream { channel, epoch, .. }) => stream::check(channel, epoch),
             RegionMessage::StreamFrom(StreamFrom { channel, epoch, .. }) => stream::check(channel, epoch),
             RegionMessage::StreamEnded(StreamEnded { channel, reason, .. }) => stream::check(channel, reason),

@@ -51,6 +51,7 @@ fn the_bytes_are_the_contract() {
             RegionMessage::FollowStream(FollowStream { channel: channel(), follow: 1, epoch: "e".to_owned(), offset: 3 }),
             "82010a0a016110011a01652003",
         ),
+        (RegionMessage::Totals(Totals { num_clients: 300, num_users: 2 }), "3a0508ac021002"),
         (RegionMessage::LeaveStream(LeaveStream { channel: channel() }), "8a01030a0161"),
         (
             RegionMessage::StreamFrom(StreamFrom { channel: channel(), follow: 1, epoch: "e".to_owned(), offset: 3, follows: true }),
@@ -182,6 +183,7 @@ fn messages() -> impl Strategy<Value = RegionMessage> {
         }),
         (head(), text()).prop_map(|((channel, follow), reason)| RegionMessage::RoomRefused(RoomRefused { channel, follow, reason })),
         (head(), any::<bool>()).prop_map(|((channel, follow), is_stale)| RegionMessage::RoomStale(RoomStale { channel, follow, is_stale })),
+        any::<(u64, u64)>().prop_map(|(num_clients, num_users)| RegionMessage::Totals(Totals { num_clients, num_users })),
     ]
 }
 
