@@ -13,6 +13,7 @@ mod live;
 pub mod metrics;
 mod orders;
 mod outbound;
+mod people;
 pub mod regions;
 pub mod registry;
 mod replies;

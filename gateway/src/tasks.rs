@@ -2,7 +2,6 @@
 
 use crate::{
     answers::{added_json, called, not_known, refusal, unread},
-    api,
     bus::stream::Range,
     gateway::Gateway,
     hub::{outbox::Outbox, topic::ConnectionId},
@@ -66,7 +65,7 @@ impl Gateway {
                 Outcome::Answered(since.map(|since| called(&since)).map_err(|error| not_known(&error)))
             }
             Task::PresenceOnline(users) => {
-                let known = api::presence::known(self, users.into_iter().map(Arc::from).collect()).await;
+                let known = self.known_users(users.into_iter().map(Arc::from).collect()).await;
                 Outcome::Answered(known.map(|known| called(&known)).map_err(|error| not_known(&error)))
             }
         }

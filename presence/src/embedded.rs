@@ -178,6 +178,12 @@ impl Embedded {
         Ok(())
     }
 
+    /// The contacts of `me`, in order.
+    #[must_use]
+    pub fn contacts(&self, me: &str) -> Vec<Arc<str>> {
+        self.users.lock().contacts(me)
+    }
+
     /// The contacts of `me` who are online, in order.
     #[must_use]
     pub fn contacts_online(&self, me: &str) -> Vec<Arc<str>> {

@@ -154,6 +154,14 @@ impl Presence {
         }
     }
 
+    /// The contacts of `me`, in order.
+    pub async fn contacts(&self, me: &str) -> Result<Vec<Arc<str>>, Unavailable> {
+        match self {
+            Presence::Embedded(store) => Ok(store.contacts(me)),
+            Presence::Shared(store) => store.contacts(me).await,
+        }
+    }
+
     /// The contacts of `me` who are online, in order.
     pub async fn contacts_online(&self, me: &str) -> Result<Vec<Arc<str>>, Unavailable> {
         match self {

@@ -29,6 +29,18 @@ pub struct UserPresence {
     pub last_seen_ms: Option<u64>,
 }
 
+impl UserPresence {
+    /// The same user, who is known in another place, too: online in either is online, and seen last is the later time.
+    #[must_use]
+    pub fn and(self, other: UserPresence) -> UserPresence {
+        UserPresence {
+            online: self.online || other.online,
+            clients: self.clients.saturating_add(other.clients),
+            last_seen_ms: self.last_seen_ms.max(other.last_seen_ms),
+        }
+    }
+}
+
 /// What [`Users::erase`] removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Erased {
@@ -131,6 +143,12 @@ impl Users {
         self.contacts.set(me, users)?;
         out.push(Event::Contacts { owner: me.into(), online: self.contacts_online(me) });
         Ok(())
+    }
+
+    /// The contacts of `me`, in order.
+    #[must_use]
+    pub fn contacts(&self, me: &str) -> Vec<Arc<str>> {
+        self.contacts.of(me).cloned().collect()
     }
 
     /// The contacts of `me` who are online, in order.
@@ -299,6 +317,16 @@ mod tests {
         world.tick(5 + GRACE_MS);
         assert_eq!((world.users.totals(), world.events().len(), world.users.last_seen.order.len()), (Stats::default(), 0, 0));
         assert_eq!(world.users.user(""), UserPresence::default());
+    }
+
+    #[test]
+    fn a_user_in_two_places_is_one_with_the_connections_of_both_who_was_seen_later() {
+        let here = UserPresence { online: false, clients: 0, last_seen_ms: Some(5) };
+        let there = UserPresence { online: true, clients: 2, last_seen_ms: None };
+        assert_eq!(here.and(there), UserPresence { online: true, clients: 2, last_seen_ms: Some(5) });
+        assert_eq!(there.and(here).and(there), UserPresence { online: true, clients: 4, last_seen_ms: Some(5) });
+        let later = UserPresence { last_seen_ms: Some(9), ..UserPresence::default() };
+        assert_eq!(here.and(later), later);
     }
 
     #[test]

@@ -31,8 +31,17 @@ pub async fn get(address: SocketAddr, path: &str) -> std::io::Result<Answer> {
 
 /// `POST path` with a body of JSON to the server at `address`, on a connection of its own.
 pub async fn post(address: SocketAddr, path: &str, body: &Value) -> std::io::Result<Answer> {
+    send(address, "POST", path, body).await
+}
+
+/// `PUT path`, the same way.
+pub async fn put(address: SocketAddr, path: &str, body: &Value) -> std::io::Result<Answer> {
+    send(address, "PUT", path, body).await
+}
+
+async fn send(address: SocketAddr, method: &str, path: &str, body: &Value) -> std::io::Result<Answer> {
     let (body, kind) = (body.to_string(), "Content-Type: application/json");
-    ask(address, &format!("POST {path} HTTP/1.0\r\nHost: {address}\r\n{kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await
+    ask(address, &format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await
 }
 
 async fn ask(address: SocketAddr, request: &str) -> std::io::Result<Answer> {

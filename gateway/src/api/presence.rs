@@ -4,9 +4,13 @@ use super::{
     error::ApiError,
     extract::{self, Json, Path, Query, bounded},
 };
-use crate::{gateway::Gateway, regions::RegionStats};
+use crate::{
+    gateway::Gateway,
+    people::{KnownUser, KnownUsers},
+    regions::RegionStats,
+};
 use axum::extract::State;
-use presence::{ContactsError, Entry, Erased, PageError, Read, SetContactsError, Unavailable, UserPresence, Version};
+use presence::{ContactsError, Entry, Erased, PageError, Read, SetContactsError, Version};
 use protocol::{
     code::{Disconnect, ErrorCode},
     control,
@@ -53,18 +57,13 @@ pub(crate) struct Contacts {
     contacts: Vec<String>,
 }
 
-/// What is known of one user.
+/// What is known of one user, and the regions that did not answer.
 #[derive(Serialize)]
-pub(crate) struct KnownUser {
-    user: Arc<str>,
+pub(crate) struct OneUser {
     #[serde(flatten)]
-    presence: UserPresence,
-}
-
-/// What is known of several users.
-#[derive(Serialize)]
-pub(crate) struct KnownUsers {
-    users: Vec<KnownUser>,
+    user: Option<KnownUser>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    silent: Vec<Arc<str>>,
 }
 
 /// What an erasure removed.
@@ -121,9 +120,9 @@ pub(crate) async fn totals(State(gateway): State<Arc<Gateway>>) -> Result<axum::
 }
 
 /// `GET /v1/users/{user}/presence`
-pub(crate) async fn user(State(gateway): State<Arc<Gateway>>, Path(user): Path) -> Result<axum::Json<KnownUser>, ApiError> {
-    let known = gateway.presence.query(&[extract::user(&user)?]).await?;
-    Ok(axum::Json(KnownUser { user: user.into(), presence: known.first().copied().unwrap_or_default() }))
+pub(crate) async fn user(State(gateway): State<Arc<Gateway>>, Path(user): Path) -> Result<axum::Json<OneUser>, ApiError> {
+    let KnownUsers { mut users, silent } = gateway.known_users(vec![extract::user(&user)?.into()]).await?;
+    Ok(axum::Json(OneUser { user: users.pop(), silent }))
 }
 
 /// `POST /v1/presence/query`
@@ -133,7 +132,7 @@ pub(crate) async fn query(
 ) -> Result<axum::Json<KnownUsers>, ApiError> {
     let users = bounded("users", wanted.users, USERS_PER_QUERY_MAX)?;
     users.iter().try_for_each(|user| extract::user(user).map(drop))?;
-    Ok(axum::Json(known(&gateway, users.into_iter().map(Arc::from).collect()).await?))
+    Ok(axum::Json(gateway.known_users(users.into_iter().map(Arc::from).collect()).await?))
 }
 
 /// `PUT /v1/users/{user}/contacts`: replaces the list, and answers which of them are online.
@@ -148,12 +147,12 @@ pub(crate) async fn set_contacts(
         SetContactsError::Refused(ContactsError::Full) => ApiError::Unavailable("no room for more contacts on this node"),
         SetContactsError::Unavailable(error) => error.into(),
     })?;
-    online_of(&gateway, &user).await
+    Ok(axum::Json(gateway.contacts_of(&user).await?))
 }
 
 /// `GET /v1/users/{user}/contacts/online`
 pub(crate) async fn contacts_online(State(gateway): State<Arc<Gateway>>, Path(user): Path) -> Result<axum::Json<KnownUsers>, ApiError> {
-    online_of(&gateway, extract::user(&user)?).await
+    Ok(axum::Json(gateway.contacts_of(extract::user(&user)?).await?))
 }
 
 /// `DELETE /v1/users/{user}`: sends the user's connections away, then removes what is kept of the user. A connection
@@ -180,15 +179,4 @@ pub(crate) async fn erase(State(gateway): State<Arc<Gateway>>, Path(user): Path)
 fn watched(gateway: &Gateway, channel: &str) -> Result<Channel, ApiError> {
     let (channel, namespace) = extract::channel(gateway, channel)?;
     if namespace.presence { Ok(channel) } else { Err(ErrorCode::NotAvailable.into()) }
-}
-
-/// What is known of each of `users`, for HTTP and RPC alike.
-pub(crate) async fn known(gateway: &Gateway, users: Vec<Arc<str>>) -> Result<KnownUsers, Unavailable> {
-    let presences = gateway.presence.query(&users).await?;
-    Ok(KnownUsers { users: users.into_iter().zip(presences).map(|(user, presence)| KnownUser { user, presence }).collect() })
-}
-
-async fn online_of(gateway: &Gateway, me: &str) -> Result<axum::Json<KnownUsers>, ApiError> {
-    let known = async { known(gateway, gateway.presence.contacts_online(me).await?).await };
-    Ok(axum::Json(known.await?))
 }

@@ -4,6 +4,7 @@ use super::{
     follows::{Follows, Input, Order, Word},
     lanes::{Job, Lanes},
     metrics::RegionMetrics,
+    questions::Questions,
     state::State,
 };
 use crate::gateway::Gateway;
@@ -15,7 +16,7 @@ use protocol::{
     envelope,
     message::StreamPosition,
     name::{Channel, Name},
-    region::{FollowStream, LeaveStream, RegionMessage, StreamCurrent, StreamEnded, StreamFrom, StreamNext},
+    region::{FollowStream, LeaveStream, RegionMessage, StreamCurrent, StreamEnded, StreamFrom, StreamNext, UsersRefused},
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
@@ -39,6 +40,7 @@ pub(super) struct Follower {
     pub(super) region: Arc<str>,
     pub(super) addresses: Vec<String>,
     pub(super) state: Arc<State>,
+    pub(super) questions: Arc<Questions>,
     pub(super) metrics: RegionMetrics,
 }
 
@@ -76,6 +78,7 @@ impl Follower {
             };
             self.state.up((self.gateway.clock)());
             self.metrics.up.set(1);
+            self.questions.up(&sender);
             if let Some(shared) = self.gateway.regions.shared() {
                 shared.rooms.up(&self.region, &sender);
             }
@@ -84,6 +87,7 @@ impl Follower {
             tracing::warn!(region = %self.region, address, end = %receiver.end(), "the link to another region has ended");
             self.state.down((self.gateway.clock)(), receiver.end().to_string());
             self.metrics.up.set(0);
+            self.questions.down();
             if let Some(shared) = self.gateway.regions.shared() {
                 shared.rooms.down(&self.region, (self.gateway.clock)());
             }
@@ -150,6 +154,11 @@ impl Follower {
     async fn received(&self, work: &mut Work, sender: &Sender, message: RegionMessage) {
         match message {
             RegionMessage::Totals(totals) => self.state.told(totals, (self.gateway.clock)()),
+            RegionMessage::UsersKnown(known) => self.questions.answered(known),
+            RegionMessage::UsersRefused(UsersRefused { ask, reason }) => {
+                tracing::debug!(region = %self.region, reason, "another region does not say who is online");
+                self.questions.refused(ask);
+            }
             RegionMessage::RoomPage(_) | RegionMessage::RoomDiff(_) | RegionMessage::RoomRefused(_) | RegionMessage::RoomStale(_) => {
                 if let (Some(shared), Some((channel, word))) = (self.gateway.regions.shared(), presence::regions::heard(message))
                     && let Ok(channel) = Name::parse(&channel)

@@ -8,6 +8,7 @@
 //! | `follows` | which channels' streams are followed there, and how far each is (pure) |
 //! | `metrics` | what is counted |
 //! | `lanes` | what is done with channels that are followed |
+//! | `questions` | what another region is asked of users |
 //! | `rooms`, `own_rooms` | rooms that somebody here wants, of all regions, and what the own store knows of them |
 //! | `source`, `source_rooms` | serves a gateway of another region that follows this one: streams, rosters |
 //! | `state` | how another region is known here (pure) |
@@ -20,6 +21,7 @@ mod lanes;
 mod laws;
 mod metrics;
 mod own_rooms;
+mod questions;
 mod rooms;
 mod source;
 mod source_rooms;
@@ -32,12 +34,13 @@ pub use metrics::METRICS;
 use metrics::Metrics;
 use parking_lot::Mutex;
 use peering::{Link, Links, Party};
-use presence::Diff;
+use presence::{Diff, UserPresence};
 use protocol::{
     name::Channel,
     peer::Hello,
     time::{Clock, Now},
 };
+use questions::Questions;
 use rooms::{OwnAsk, Rooms};
 use source_rooms::Told;
 use state::State;
@@ -126,6 +129,7 @@ pub struct Regions {
 
 struct Remote {
     state: Arc<State>,
+    questions: Arc<Questions>,
     wants: mpsc::Sender<Want>,
 }
 
@@ -147,7 +151,8 @@ impl Regions {
         for (region, addresses) in config.peers.into_iter().filter(|(_, addresses)| !addresses.is_empty()) {
             let (wants, wanted) = mpsc::channel(WANTS_MAX);
             metrics.of(&region);
-            remotes.push(Remote { state: Arc::new(State::new(region.clone(), config.stale_ms, config.gone_ms, now)), wants });
+            let state = Arc::new(State::new(region.clone(), config.stale_ms, config.gone_ms, now));
+            remotes.push(Remote { state, questions: Arc::default(), wants });
             followers.push((region, addresses, wanted));
         }
         let others = followers.iter().map(|(region, ..)| region.clone()).collect();
@@ -189,6 +194,17 @@ impl Regions {
         }
     }
 
+    /// Whether there is no other region.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.remotes.is_empty()
+    }
+
+    /// What each other region knows of each of `users`, in their order; `None` of one that does not answer.
+    pub(crate) async fn users(&self, users: &[Arc<str>]) -> Vec<(Arc<str>, Option<Vec<UserPresence>>)> {
+        let asked = self.remotes.iter().map(async |remote| (remote.state.region().clone(), remote.questions.ask(users).await));
+        futures_util::future::join_all(asked).await
+    }
+
     /// What is asked and told where rosters change; `None` for a region alone.
     pub(crate) fn shared(&self) -> Option<Shared> {
         self.shared.clone()
@@ -225,8 +241,9 @@ pub(crate) async fn run(gateway: &Arc<Gateway>) {
     let mut answering = JoinSet::new();
     let mut following = JoinSet::new();
     for ((region, addresses, wants), remote) in followers.into_iter().zip(&gateway.regions.remotes) {
-        let (gateway, party, state, metrics) = (gateway.clone(), party.clone(), remote.state.clone(), metrics.of(&region));
-        following.spawn(Follower { gateway, party, region, addresses, state, metrics }.run(wants));
+        let (gateway, party, metrics) = (gateway.clone(), party.clone(), metrics.of(&region));
+        let (state, questions) = (remote.state.clone(), remote.questions.clone());
+        following.spawn(Follower { gateway, party, region, addresses, state, questions, metrics }.run(wants));
     }
     let mut serving = JoinSet::new();
     loop {

@@ -15,11 +15,15 @@ use peering::{
     Link,
     link::{NotSent, Receiver, Sender},
 };
+use presence::UserPresence;
 use protocol::{
     envelope,
     message::{Publication, StreamPosition},
     name::{Channel, Name},
-    region::{FollowStream, LeaveRoom, LeaveStream, RegionMessage, StreamCurrent, StreamEnded, StreamFrom, StreamNext, Totals},
+    region::{
+        AskUsers, FollowStream, LeaveRoom, LeaveStream, RegionMessage, StreamCurrent, StreamEnded, StreamFrom, StreamNext, Totals,
+        UserKnown, UsersKnown, UsersRefused,
+    },
 };
 use std::{collections::HashMap, future::poll_fn, sync::Arc, task::Poll};
 
@@ -129,6 +133,10 @@ impl Source {
                     let answer = async move { source_rooms::answer(&gateway, &shared.told, channel, link, &sender, question).await };
                     self.answers.push(answer.boxed());
                 }
+            }
+            RegionMessage::AskUsers(question) => {
+                let (gateway, sender) = (self.gateway.clone(), self.sender.clone());
+                self.answers.push(async move { tell_users(&gateway, &sender, question).await }.boxed());
             }
             RegionMessage::LeaveRoom(LeaveRoom { channel }) => {
                 if let (Ok(channel), Some(shared)) = (Name::parse(&channel), self.gateway.regions.shared()) {
@@ -260,6 +268,19 @@ impl Source {
     fn send(&self, message: RegionMessage) -> Result<(), NotSent> {
         self.sender.send(message.to_bytes())
     }
+}
+
+/// Answers what is asked of users. An answer that does not get there is not missed: the link has ended.
+async fn tell_users(gateway: &Gateway, sender: &Sender, AskUsers { ask, users }: AskUsers) {
+    let message = match gateway.presence.query(&users).await {
+        Ok(known) => RegionMessage::UsersKnown(UsersKnown { ask, users: known.into_iter().map(user_known).collect() }),
+        Err(error) => RegionMessage::UsersRefused(UsersRefused { ask, reason: error.to_string() }),
+    };
+    _ = sender.send(message.to_bytes());
+}
+
+fn user_known(UserPresence { clients, last_seen_ms, .. }: UserPresence) -> UserKnown {
+    UserKnown { clients: u32::try_from(clients).unwrap_or(u32::MAX), last_seen_ms }
 }
 
 fn next(channel: &Channel, follow: u64, after: u64, publication: &Publication) -> RegionMessage {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on says where
 
 mod scene;
+mod users;
 
 use scene::{Scene, history, roster};
 use serde_json::{Value, json};
@@ -108,7 +109,7 @@ async fn a_region_says_how_it_knows_the_others_and_goes_on_without_them() {
     eventually(PATIENCE, async || if states().await.1.is_none() { Ok(()) } else { Err("still cut") }).await;
 }
 
-async fn enter(scene: &Scene, at: usize, user: &str) -> Guest {
+pub(crate) async fn enter(scene: &Scene, at: usize, user: &str) -> Guest {
     let (user, channels, gateway) = (user.to_owned(), vec!["chat:room".to_owned()], scene.nodes[at].client);
     Guest::enter(Wish { user, channels, gateway }).await.unwrap()
 }

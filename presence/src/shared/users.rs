@@ -65,6 +65,13 @@ impl Shared {
         Ok(())
     }
 
+    pub(crate) async fn contacts(self: &Arc<Shared>, me: &str) -> Result<Vec<Arc<str>>, Unavailable> {
+        let of_part =
+            |partition| async move { self.ask_kept(&RoomId::users(partition), async |place| redis::contacts(place, me).await).await };
+        let parts = try_join_all((0..USER_PARTITIONS).map(of_part)).await?;
+        Ok(in_order(parts.into_iter().flatten().collect()))
+    }
+
     pub(crate) async fn contacts_online(self: &Arc<Shared>, me: &str) -> Result<Vec<Arc<str>>, Unavailable> {
         let of_part = async |partition| {
             let room = RoomId::users(partition);

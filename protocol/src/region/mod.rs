@@ -4,17 +4,20 @@
 //! A gateway follows the roster of a room that another region writes: it asks ([`FollowRoom`]) and is answered with what changed
 //! since ([`RoomDiff`]) or with the roster ([`RoomPage`]); then come the changes, as they are told there, until it
 //! has enough ([`LeaveRoom`]). Each question has a number, which is higher than that of the one before, ends that, and comes back in
-//! all that follows on it. How many are online in the region it is told without asking ([`Totals`]).
+//! all that follows on it. How many are online in the region it is told without asking ([`Totals`]); whether certain users are it asks
+//! when somebody wants to know ([`AskUsers`]).
 
 mod room;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod totals;
+mod users;
 
 pub use room::{FollowRoom, LeaveRoom, REASON_BYTES_MAX, RoomDiff, RoomEntry, RoomPage, RoomRefused, RoomStale, RoomStamp};
 pub use stream::{FollowStream, LeaveStream, StreamCurrent, StreamEnded, StreamFrom, StreamNext};
 pub use totals::Totals;
+pub use users::{AskUsers, UserKnown, UsersKnown, UsersRefused};
 
 use crate::{limits::ROSTER_PAGE_MAX, peer::FRAME_BYTES_MAX};
 use bytes::{Buf, Bytes};
@@ -31,11 +34,11 @@ const FIELDS_MAX: usize = ROSTER_PAGE_MAX + 32;
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct RegionFrame {
     /// The message itself; empty only if it is of a kind that we do not know.
-    #[prost(oneof = "RegionMessage", tags = "1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21")]
+    #[prost(oneof = "RegionMessage", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 18, 19, 20, 21")]
     pub message: Option<RegionMessage>,
 }
 
-/// Every kind of message. Numbers below 16 are about rosters.
+/// Every kind of message. Numbers below 16 are about who is where.
 #[derive(Clone, PartialEq, Eq, Oneof)]
 pub enum RegionMessage {
     /// Tell me of a room.
@@ -59,6 +62,15 @@ pub enum RegionMessage {
     /// How many are online.
     #[prost(message, tag = "7")]
     Totals(Totals),
+    /// Is any of these online?
+    #[prost(message, tag = "8")]
+    AskUsers(AskUsers),
+    /// What is known of them.
+    #[prost(message, tag = "9")]
+    UsersKnown(UsersKnown),
+    /// I cannot tell you now.
+    #[prost(message, tag = "10")]
+    UsersRefused(UsersRefused),
     /// Tell me what you publish into a channel.
     #[prost(message, tag = "16")]
     FollowStream(FollowStream),
@@ -123,6 +135,9 @@ impl RegionMessage {
             RegionMessage::RoomStale(message) => message.check(),
             // Any numbers may be.
             RegionMessage::Totals(_) => Ok(()),
+            RegionMessage::AskUsers(message) => message.check(),
+            RegionMessage::UsersKnown(message) => message.check(),
+            RegionMessage::UsersRefused(message) => message.check(),
             RegionMessage::FollowStream(FollowStream { channel, epoch, .. }) => stream::check(channel, epoch),
             RegionMessage::StreamFrom(StreamFrom { channel, epoch, .. }) => stream::check(channel, epoch),
             RegionMessage::StreamEnded(StreamEnded { channel, reason, .. }) => stream::check(channel, reason),

@@ -1,7 +1,7 @@
 //! Pure: the bytes of the messages between regions, and what is none.
 
 use super::*;
-use crate::limits::{MEMBER_INFO_BYTES_MAX, STATUS_BYTES_MAX};
+use crate::limits::{MEMBER_INFO_BYTES_MAX, STATUS_BYTES_MAX, USERS_PER_QUERY_MAX};
 use proptest::prelude::*;
 
 fn entry(user: &str, client: &str) -> RoomEntry {
@@ -21,6 +21,10 @@ fn diff() -> RoomDiff {
     let (join, leave, update) = (vec![entry("u", "c")], vec![entry("", "d")], vec![entry("v", "e")]);
     let (channel, from, to) = ("a".to_owned(), stamp(3), stamp(4));
     RoomDiff { channel, follow: 1, from, to, join, leave, update, count: 2, clients: 3, counts_only: false }
+}
+
+fn known(clients: u32, last_seen_ms: Option<u64>) -> UserKnown {
+    UserKnown { clients, last_seen_ms }
 }
 
 fn read(message: RegionMessage) -> Result<Option<RegionMessage>, BadRegionFrame> {
@@ -47,6 +51,9 @@ fn the_bytes_are_the_contract() {
         ),
         (RegionMessage::RoomRefused(RoomRefused { channel: channel(), follow: 1, reason: "x".to_owned() }), "2a080a016110011a0178"),
         (RegionMessage::RoomStale(RoomStale { channel: channel(), follow: 1, is_stale: true }), "32070a016110011801"),
+        (RegionMessage::AskUsers(AskUsers { ask: 7, users: vec!["u".to_owned()] }), "42050807120175"),
+        (RegionMessage::UsersKnown(UsersKnown { ask: 7, users: vec![known(2, Some(300)), known(0, None)] }), "4a0b08071205080210ac021200"),
+        (RegionMessage::UsersRefused(UsersRefused { ask: 7, reason: "x".to_owned() }), "52050807120178"),
         (
             RegionMessage::FollowStream(FollowStream { channel: channel(), follow: 1, epoch: "e".to_owned(), offset: 3 }),
             "82010a0a016110011a01652003",
@@ -115,6 +122,20 @@ fn what_cannot_be_is_refused_with_the_reason() {
         (with(|diff| diff.counts_only = true), "names in a diff that has counts only"),
         (with(|diff| diff.update[0].num_clients = 0), "a member without clients"),
         (with(|diff| diff.join = vec![entry("u", "c"); ROSTER_PAGE_MAX - 1]), "more members than a page holds"),
+        (
+            RegionMessage::AskUsers(AskUsers { ask: 1, users: vec!["u".to_owned(); USERS_PER_QUERY_MAX + 1] }),
+            "more users than are asked for at once",
+        ),
+        (RegionMessage::AskUsers(AskUsers { ask: 1, users: vec![String::new()] }), "a user id of none or more than 255 bytes"),
+        (RegionMessage::AskUsers(AskUsers { ask: 1, users: vec!["u".repeat(256)] }), "a user id of none or more than 255 bytes"),
+        (
+            RegionMessage::UsersKnown(UsersKnown { ask: 1, users: vec![known(0, None); USERS_PER_QUERY_MAX + 1] }),
+            "more users than are asked for at once",
+        ),
+        (
+            RegionMessage::UsersRefused(UsersRefused { ask: 1, reason: "x".repeat(REASON_BYTES_MAX + 1) }),
+            "a reason of more than 1024 bytes",
+        ),
     ];
     for (message, why) in cases {
         assert_eq!(read(message), Err(BadRegionFrame::Refused(why)));
@@ -184,6 +205,12 @@ fn messages() -> impl Strategy<Value = RegionMessage> {
         (head(), text()).prop_map(|((channel, follow), reason)| RegionMessage::RoomRefused(RoomRefused { channel, follow, reason })),
         (head(), any::<bool>()).prop_map(|((channel, follow), is_stale)| RegionMessage::RoomStale(RoomStale { channel, follow, is_stale })),
         any::<(u64, u64)>().prop_map(|(num_clients, num_users)| RegionMessage::Totals(Totals { num_clients, num_users })),
+        (any::<u64>(), prop::collection::vec(text(), 0..9)).prop_map(|(ask, users)| RegionMessage::AskUsers(AskUsers { ask, users })),
+        (any::<u64>(), prop::collection::vec(any::<(u32, Option<u64>)>(), 0..9)).prop_map(|(ask, users)| {
+            let users = users.into_iter().map(|(clients, last_seen_ms)| known(clients, last_seen_ms)).collect();
+            RegionMessage::UsersKnown(UsersKnown { ask, users })
+        }),
+        (any::<u64>(), text()).prop_map(|(ask, reason)| RegionMessage::UsersRefused(UsersRefused { ask, reason })),
     ]
 }
 
