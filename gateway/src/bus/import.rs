@@ -15,6 +15,10 @@ pub struct Import {
     /// What was published. `None`: publications that nobody has any more, or a stream of which nothing is known in place of one that
     /// was. One offset is left out of the stream here, so that whoever recovers from before it is told `recovered: false`.
     pub publication: Option<Publication>,
+    /// Nothing was known here of the stream: it is told from this place on. Nobody has missed anything, and it counts only where
+    /// still nothing is known. Without it, who was here from then on would not be told of what is published and lost before anything
+    /// has come.
+    pub begins: bool,
 }
 
 /// What became of a piece.
@@ -34,7 +38,9 @@ impl Import {
     pub fn judge(&self, known: Option<&StreamPosition>) -> Imported {
         match known {
             Some(known) if known.epoch == self.at.epoch && self.at.offset <= known.offset => Imported::Known,
-            Some(known) if self.publication.is_some() && (known.epoch != self.at.epoch || self.after > known.offset) => Imported::Behind,
+            Some(known) if (self.publication.is_some() || self.begins) && (known.epoch != self.at.epoch || self.after > known.offset) => {
+                Imported::Behind
+            }
             _ => Imported::Taken,
         }
     }

@@ -166,10 +166,12 @@ impl Follows {
         match (&*phase, word) {
             (Phase::Asked { follow, .. } | Phase::Told { follow, .. }, _) if *follow != asked => {}
             (Phase::Asked { follow, had_some }, Word::From { place, follows }) => {
-                let is_lost = *had_some && !follows;
+                let had_some = *had_some;
                 *phase = Phase::Told { follow: *follow, epoch: place.epoch.as_str().into() };
-                if is_lost {
-                    out.push(Order::Import(channel, Import { region, after: 0, at: place, publication: None }));
+                if !had_some {
+                    out.push(Order::Import(channel, Import { region, after: place.offset, at: place, publication: None, begins: true }));
+                } else if !follows {
+                    out.push(Order::Import(channel, Import { region, after: 0, at: place, publication: None, begins: false }));
                 }
             }
             (Phase::Told { .. }, Word::Next { publication, .. }) if publication.offset == 0 => {
@@ -177,11 +179,11 @@ impl Follows {
             }
             (Phase::Told { epoch, .. }, Word::Next { after, publication }) => {
                 let at = of_stream(epoch, publication.offset);
-                out.push(Order::Import(channel, Import { region, after, at, publication: Some(publication) }));
+                out.push(Order::Import(channel, Import { region, after, at, publication: Some(publication), begins: false }));
             }
             (Phase::Told { epoch, .. }, Word::Unreadable(offset)) => {
                 let at = of_stream(epoch, offset);
-                out.push(Order::Import(channel, Import { region, after: 0, at, publication: None }));
+                out.push(Order::Import(channel, Import { region, after: 0, at, publication: None, begins: false }));
             }
             (Phase::Told { .. }, Word::Current) => out.push(Order::Ready(channel)),
             (Phase::Asked { .. } | Phase::Told { .. }, Word::Ended { again }) => {

@@ -99,12 +99,12 @@ async fn run(gateway: Arc<Gateway>, region: Arc<str>, metrics: RegionMetrics, mu
                 }
             },
             Job::Import(channel, piece) => {
-                let is_lost = piece.publication.is_none();
+                let (is_lost, begins) = (piece.publication.is_none() && !piece.begins, piece.begins);
                 match import(&gateway, &channel, piece).await {
                     Ok(imported) => {
                         if is_lost && imported == Imported::Taken {
                             metrics.lost.inc();
-                        } else {
+                        } else if !begins {
                             metrics.imported(&imported);
                         }
                         (imported == Imported::Behind).then_some(Input::Behind(channel))

@@ -241,6 +241,20 @@ proptest! {
     }
 
     #[test]
+    fn who_was_here_when_the_region_was_silent_misses_nothing_of_it_without_a_word(
+        before in 0..8, steps in proptest::collection::vec(step(), 1..120)
+    ) {
+        let mut world = World::new();
+        (0..before).for_each(|_| world.publish_there());
+        world.settle();
+        world.step(&Step::Recover);
+        world.last = Some(world.number);
+        steps.iter().for_each(|step| world.step(step));
+        world.settle();
+        world.step(&Step::Recover);
+    }
+
+    #[test]
     fn a_stream_here_that_begins_anew_goes_on_with_the_region(
         steps in proptest::collection::vec(prop_oneof![20 => step(), 1 => Just(Step::LoseHere)], 1..120)
     ) {

@@ -241,7 +241,12 @@ pub async fn everything_of_a_publication_arrives(rig: Rig) {
 fn piece(after: u64, (epoch, offset): (&str, u64), number: Option<u64>) -> Import {
     let publication = |number: u64| Publication { data: number.to_string().into(), ..Publication::default() };
     let at = StreamPosition { offset, epoch: epoch.to_owned() };
-    Import { region: "eu".into(), after, at, publication: number.map(publication) }
+    Import { region: "eu".into(), after, at, publication: number.map(publication), begins: false }
+}
+
+/// Where the stream of the region `eu` is told from, to one who knew nothing of it.
+fn beginning(epoch: &str, offset: u64) -> Import {
+    Import { begins: true, ..piece(offset, (epoch, offset), None) }
 }
 
 async fn import(rig: &Rig, channel: &Channel, namespace: &Namespace, piece: Import) -> Imported {
@@ -272,7 +277,10 @@ pub async fn pieces_of_another_region_are_taken_once_and_in_order(rig: Rig) {
 pub async fn what_another_region_has_lost_is_told(rig: Rig) {
     let (a, namespace) = (channel("a"), Namespace { global: true, ..keeping(100, HOUR_MS) });
     let first = rig.publish(&a, &namespace, 1).await;
-    assert_eq!(import(&rig, &a, &namespace, piece(0, ("E", 5), None)).await, Imported::Taken);
+    assert_eq!(import(&rig, &a, &namespace, beginning("E", 5)).await, Imported::Taken);
+    assert_eq!(import(&rig, &a, &namespace, beginning("E", 5)).await, Imported::Known);
+    assert_eq!(import(&rig, &a, &namespace, beginning("E", 7)).await, Imported::Behind, "another gateway was first, and may have less");
+    assert_eq!(import(&rig, &a, &namespace, beginning("F", 0)).await, Imported::Behind);
     assert!(rig.bus.recover(&a, Some(&first), now()).await.unwrap().recovered, "nobody has heard of that region before");
     assert_eq!(import(&rig, &a, &namespace, piece(5, ("E", 6), Some(2))).await, Imported::Taken);
     let subscriber = rig.subscribe(&a, &namespace, Some(&first)).await;

@@ -176,10 +176,10 @@ impl RedisBus {
 
     /// Takes in a piece of another region's stream of the channel. It is tried again for 10 s, and taken once.
     pub async fn import(&self, channel: &Channel, retention: Retention, import: Import) -> Result<Imported, BusError> {
-        let Import { region, after, at, publication } = import;
+        let Import { region, after, at, publication, begins } = import;
         let body = publication
             .map_or_else(Bytes::new, |publication| envelope::body(&Publication { region: region.as_ref().to_owned(), ..publication }));
-        let origin = Some(Origin { region, after, at });
+        let origin = Some(Origin { region, after, at, begins });
         let publishing =
             Publishing { id: self.fresh_id(), body, retention: Some(retention), idempotency_key: String::new(), origin, is_global: true };
         match self.append(channel, publishing).await? {

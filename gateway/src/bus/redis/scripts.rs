@@ -66,6 +66,7 @@ pub(super) struct Origin {
     pub(super) region: Arc<str>,
     pub(super) after: u64,
     pub(super) at: StreamPosition,
+    pub(super) begins: bool,
 }
 
 /// What the node answered.
@@ -131,7 +132,7 @@ impl Target<'_> {
         let channel = publications(self.slot, self.channel);
         let origin = publishing.origin.as_ref();
         let (after, at) = origin.map_or_else(Default::default, |origin| (origin.after.to_string(), origin.at.offset.to_string()));
-        let args: [&[u8]; 12] = [
+        let args: [&[u8]; 13] = [
             size.as_bytes(),
             ttl_ms.as_bytes(),
             &envelope::opening(publishing.id, repeated),
@@ -144,6 +145,7 @@ impl Target<'_> {
             after.as_bytes(),
             at.as_bytes(),
             if publishing.is_global { b"1" } else { b"0" },
+            if origin.is_some_and(|origin| origin.begins) { b"1" } else { b"0" },
         ];
         let Some(reply) = self.stream(&APPEND, &args).await? else { return Ok(None) };
         match reply.text() {
