@@ -11,12 +11,14 @@ use tokio::process::Command;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Of the region, where etcd asks for a password.
 const LOGIN: (&str, &str) = ("headcount", "wonder");
-/// All keys of the region.
+/// All keys of the region `local`.
 pub const PREFIX: &str = "/headcount/local/";
 
 /// What the region is like.
 #[derive(Clone, Debug, Default)]
 pub struct RegionOptions {
+    /// Its name; `local` if empty.
+    pub name: String,
     /// How many Redis nodes, `redis-0` and so on.
     pub redis_nodes: usize,
     /// How many gateways, `g0` and so on, each of which stands for election as the coordinator too, unless there are others.
@@ -29,10 +31,20 @@ pub struct RegionOptions {
     pub etcd_login: bool,
     /// Each gateway reaches etcd through a proxy of its own.
     pub etcd_by_proxy: bool,
+    /// Gateways have no counters of their own; `config_toml` says where they count.
+    pub counts_elsewhere: bool,
     /// More lines of each gateway's configuration, after `[etcd]`.
     pub config_toml: String,
+    /// More lines after these, by the gateway's number.
+    pub gateway_toml: Vec<String>,
     /// More lines of each Redis node's configuration.
     pub redis_options: Vec<String>,
+}
+
+impl RegionOptions {
+    fn name(&self) -> &str {
+        if self.name.is_empty() { "local" } else { &self.name }
+    }
 }
 
 /// The processes. Dropping it ends them.
@@ -60,7 +72,7 @@ impl Region {
         let mut members = if options.three_etcds { EtcdCluster::start().await.members } else { vec![EtcdServer::start().await] };
         let mut etcd = members.remove(0);
         if options.etcd_login {
-            etcd.auth_on(LOGIN.0, LOGIN.1, PREFIX).await.expect("passwords");
+            etcd.auth_on(LOGIN.0, LOGIN.1, &format!("/headcount/{}/", options.name())).await.expect("passwords");
         }
         let mut region = Region {
             etcd,
@@ -138,7 +150,7 @@ impl Region {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HEADCOUNT_")) {
             command.env_remove(name);
         }
-        command.env("HEADCOUNT_ETCD__ENDPOINTS", self.etcd_urls().join(",")).env("HEADCOUNT_NODE__REGION", "local");
+        command.env("HEADCOUNT_ETCD__ENDPOINTS", self.etcd_urls().join(",")).env("HEADCOUNT_NODE__REGION", self.options.name());
         if self.options.etcd_login {
             command.env("HEADCOUNT_ETCD__USERNAME", LOGIN.0).env("HEADCOUNT_ETCD__PASSWORD", LOGIN.1);
         }
@@ -181,15 +193,20 @@ impl Region {
             urls = vec![format!("http://{}", way.address)];
             self.ways.push(way);
         }
-        let roles = if self.options.coordinators > 0 { "\"gateway\", \"counter\"" } else { "\"all\"" };
-        self.node_options(&format!("g{}", self.gateways.len()), roles, &urls)
+        let roles = [("gateway", true), ("counter", !self.options.counts_elsewhere), ("coordinator", self.options.coordinators == 0)];
+        let roles = roles.iter().filter(|(_, is_its)| *is_its).map(|(role, _)| format!("{role:?}")).collect::<Vec<_>>().join(", ");
+        let mut options = self.node_options(&format!("g{}", self.gateways.len()), &roles, &urls);
+        options.config_toml += self.options.gateway_toml.get(self.gateways.len()).map_or("", String::as_str);
+        options
     }
 
     fn node_options(&self, name: &str, roles: &str, etcd: &[String]) -> NodeOptions {
         let (user, password) = LOGIN;
         let login = if self.options.etcd_login { format!("username = \"{user}\"\npassword = \"{password}\"\n") } else { String::new() };
         let more = &self.options.config_toml;
-        let config_toml = format!("[node]\nname = \"{name}\"\nroles = [{roles}]\n[etcd]\nendpoints = {etcd:?}\n{login}{more}");
+        let region = self.options.name();
+        let config_toml =
+            format!("[node]\nname = \"{name}\"\nregion = \"{region}\"\nroles = [{roles}]\n[etcd]\nendpoints = {etcd:?}\n{login}{more}");
         NodeOptions { config_toml, ..NodeOptions::default() }
     }
 }

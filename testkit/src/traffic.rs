@@ -10,6 +10,7 @@ pub use ledger::{Flow, Outcome};
 use anyhow::{Result, anyhow};
 use client::Client;
 use core::net::SocketAddr;
+use futures_util::future::try_join_all;
 use ledger::{Ledger, Seen};
 use serde_json::json;
 use std::{
@@ -32,6 +33,8 @@ const ANSWER: Duration = Duration::from_secs(40);
 const CHANNELS_PER_CLIENT: usize = 100;
 /// What a channel without history has lost comes no more after so long a time in which nothing came at all.
 const QUIET: Duration = Duration::from_secs(1);
+/// Pause before a connection that has ended is tried again, and a subscription that was refused.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// What is published where.
 #[derive(Clone, Debug)]
@@ -77,22 +80,25 @@ impl Traffic {
     pub async fn start_between(publish_at: &[SocketAddr], hear_at: &[SocketAddr], options: &TrafficOptions) -> Result<Traffic> {
         let start = Start(Instant::now());
         let (stop, published, ledger) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::default());
-        let (mut subscribers, mut seen) = (Vec::new(), Vec::new());
-        for gateway in hear_at {
-            for channels in options.channels.chunks(CHANNELS_PER_CLIENT) {
+        let beginning = hear_at.iter().flat_map(|gateway| {
+            options.channels.chunks(CHANNELS_PER_CLIENT).map(move |channels| async move {
                 let client = Client::connect(*gateway).await?;
                 let mut subscriber = Subscriber::new(*gateway, client, channels.to_vec(), start);
                 subscriber.begin().await?;
-                seen.push(subscriber.seen.clone());
-                subscribers.push(tokio::spawn(subscriber.listen()));
-            }
-        }
+                anyhow::Ok(subscriber)
+            })
+        });
+        let begun = try_join_all(beginning).await?;
+        let seen: Vec<_> = begun.iter().map(|subscriber| subscriber.seen.clone()).collect();
+        let subscribers = begun.into_iter().map(|subscriber| tokio::spawn(subscriber.listen())).collect();
         let mut publishers = Vec::new();
         let each = options.channels.len().div_ceil(options.publishers);
         for (at, channels) in options.channels.chunks(each).enumerate() {
-            let client = Client::connect(publish_at[at % publish_at.len()]).await?;
+            let gateway = publish_at[at % publish_at.len()];
+            let client = Client::connect(gateway).await?;
             let share = f64::from(options.rate) * channels.len() as f64 / options.channels.len() as f64;
             let publisher = Publisher {
+                gateway,
                 client,
                 channels: channels.to_vec(),
                 pause: Duration::from_secs_f64(1.0 / share),
@@ -155,6 +161,7 @@ impl Drop for Traffic {
 }
 
 struct Publisher {
+    gateway: SocketAddr,
     client: Client,
     channels: Vec<String>,
     pause: Duration,
@@ -177,7 +184,12 @@ impl Publisher {
             let number = numbers.entry(at).or_default();
             *number += 1;
             let (channel, sent_ms) = (&self.channels[at], self.start.ms());
-            let answer = self.client.ask(json!({ "publish": { "channel": channel, "data": { "n": *number } } })).await?;
+            let answer = self.client.ask(json!({ "publish": { "channel": channel, "data": { "n": *number } } })).await;
+            let Ok(answer) = answer else {
+                self.ledger.lock().map_err(|_| anyhow!("another publisher panicked"))?.cut_off += 1;
+                self.connect_again(&stop).await;
+                continue;
+            };
             let mut ledger = self.ledger.lock().map_err(|_| anyhow!("another publisher panicked"))?;
             ledger.slowest_answer_ms = ledger.slowest_answer_ms.max(self.start.ms() - sent_ms);
             ledger.answered_ms.insert(channel.clone(), self.start.ms());
@@ -188,5 +200,16 @@ impl Publisher {
             self.published.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Its gateway may be gone for a while.
+    async fn connect_again(&mut self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            if let Ok(client) = Client::connect(self.gateway).await {
+                self.client = client;
+                return;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 }

@@ -307,7 +307,7 @@ impl Sight {
             outcome.acknowledged,
         );
         assert_eq!(outcome.lost_kept(), 0, "{what}: a silent gap in a channel with history: {outcome:?}");
-        assert_eq!((outcome.doubled, outcome.out_of_order), (0, 0), "{what}: {outcome:?}");
+        assert_eq!((outcome.doubled, outcome.out_of_order, outcome.cut_off), (0, 0, 0), "{what}: {outcome:?}");
         assert!(pause <= pause_ms, "{what}: paused {pause} ms");
         assert!(other_pause <= ELSEWHERE_MS, "{what}: channels elsewhere paused {other_pause} ms");
         assert!(flow.slowest_answer_ms <= ANSWER_MS, "{what}: a publication waited {} ms", flow.slowest_answer_ms);

@@ -88,7 +88,7 @@ pub(crate) fn unharmed(outcome: &Outcome, gateways: u64) {
 pub(crate) async fn end(traffic: Traffic) -> Outcome {
     let outcome = traffic.finish(ARRIVAL).await.unwrap();
     println!("{outcome:?}");
-    assert!(outcome.acknowledged > 200, "{outcome:?}");
+    assert!(outcome.acknowledged > 200 && outcome.cut_off == 0, "{outcome:?}");
     outcome
 }
 

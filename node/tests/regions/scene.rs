@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Where nobody listens.
-const NOWHERE: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
+pub(crate) const NOWHERE: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
 
 pub(crate) struct Scene {
     pub(crate) nodes: Vec<Node>,

@@ -52,6 +52,8 @@ pub struct Watched {
     pub wrong: Vec<String>,
     /// Who was told to be here last, by joins and leaves.
     here: BTreeMap<String, bool>,
+    /// Where each member is, in a room of several regions.
+    regions: BTreeMap<String, Value>,
     version: String,
 }
 
@@ -157,6 +159,7 @@ impl Watched {
 
     fn replace(&mut self, snapshot: &[Value], version: &Value) {
         let roster = snapshot.iter().map(|entry| (member(entry), entry["num_clients"].as_u64().unwrap_or_default())).collect();
+        self.regions = snapshot.iter().map(|entry| (member(entry), entry["regions"].clone())).collect();
         let before = std::mem::replace(&mut self.roster, roster);
         let gone = before.into_keys().filter(|member| !self.roster.contains_key(member));
         self.left.extend(gone.map(|member| (Instant::now(), member)));
@@ -191,12 +194,27 @@ impl Watched {
                     self.roster.remove(&member);
                     self.left.push((Instant::now(), member));
                 } else {
+                    self.regions.insert(member.clone(), entry["regions"].clone());
                     self.roster.insert(member, clients);
                 }
             }
         }
+        if let Some(gone) = diff["region_gone"].as_str() {
+            self.forget_region(gone);
+        }
         if diff["count"].as_u64() != Some(self.roster.len() as u64) {
             self.wrong.push(format!("{} members by the diffs, and {} by the count of {}", self.roster.len(), diff["count"], self.version));
+        }
+    }
+}
+
+impl Watched {
+    /// Whoever is in this region alone is not here any more, and nobody was told to leave.
+    fn forget_region(&mut self, gone: &str) {
+        let only_there = json!([gone]);
+        for member in self.regions.extract_if(.., |_, regions| *regions == only_there).map(|(member, _)| member) {
+            self.roster.remove(&member);
+            self.here.remove(&member);
         }
     }
 }

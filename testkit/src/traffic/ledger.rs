@@ -10,6 +10,8 @@ pub struct Outcome {
     pub acknowledged: u64,
     /// Publications that were refused, so that nobody knows whether they were delivered, with the reasons.
     pub refused: BTreeMap<String, u64>,
+    /// Publications whose connection ended before the answer came, so that nobody knows either.
+    pub cut_off: u64,
     /// Deliveries to subscribers.
     pub delivered: u64,
     /// Acknowledged publications that a subscriber did not get, and was not told so.
@@ -41,11 +43,13 @@ impl Outcome {
 pub struct Flow {
     /// The longest that a subscriber waited for the next delivery, the wait under way included.
     pub pauses_ms: BTreeMap<String, u64>,
+    /// The fewest publications that came to a subscriber since then.
+    pub fewest: BTreeMap<String, u64>,
     /// How many subscribers were told that they lost something; channels where nobody was are left out.
     pub told: BTreeMap<String, u64>,
     /// The longest that a publication waited for its answer, whatever that was.
     pub slowest_answer_ms: u64,
-    /// Publications that were refused.
+    /// Publications that were refused, or cut off.
     pub refused: u64,
     /// When the last publication was answered, in milliseconds since the traffic began: whether it is the publisher who stands.
     pub answered_ms: BTreeMap<String, u64>,
@@ -57,6 +61,7 @@ pub(super) struct Ledger {
     /// By channel: the numbers in order, each with the time when it was sent.
     pub(super) acknowledged: BTreeMap<String, Vec<(u64, u64)>>,
     pub(super) refused: BTreeMap<String, u64>,
+    pub(super) cut_off: u64,
     pub(super) slowest_answer_ms: u64,
     /// The last one, by channel.
     pub(super) answered_ms: BTreeMap<String, u64>,
@@ -90,13 +95,16 @@ impl SeenChannel {
 pub(super) fn flow<'a>(ledger: &Ledger, all: impl Iterator<Item = &'a Seen>, since_ms: u64, now_ms: u64) -> Flow {
     let mut flow = Flow {
         slowest_answer_ms: ledger.slowest_answer_ms,
-        refused: ledger.refused.values().sum(),
+        refused: ledger.refused.values().sum::<u64>() + ledger.cut_off,
         answered_ms: ledger.answered_ms.clone(),
         ..Flow::default()
     };
     for (channel, seen) in all.flat_map(|seen| &seen.channels) {
         let pause_ms = flow.pauses_ms.entry(channel.clone()).or_default();
         *pause_ms = seen.pause_ms(since_ms, Some(now_ms)).max(*pause_ms);
+        let came = seen.deliveries.iter().rev().take_while(|(_, at_ms)| *at_ms > since_ms).count() as u64;
+        let fewest = flow.fewest.entry(channel.clone()).or_insert(came);
+        *fewest = came.min(*fewest);
         if !seen.gaps.is_empty() {
             *flow.told.entry(channel.clone()).or_default() += 1;
         }
@@ -108,6 +116,7 @@ pub(super) fn outcome<'a>(ledger: &Ledger, all: impl Iterator<Item = &'a Seen>) 
     let mut outcome = Outcome {
         acknowledged: ledger.acknowledged.values().map(|numbers| numbers.len() as u64).sum(),
         refused: ledger.refused.clone(),
+        cut_off: ledger.cut_off,
         ..Outcome::default()
     };
     for (channel, seen) in all.flat_map(|seen| &seen.channels) {
@@ -175,5 +184,13 @@ mod tests {
         let all = [Seen { channels: [("c".to_owned(), kept(&[1, 2, 9, 10], &[]))].into() }];
         let pause = |since_ms, now_ms| flow(&Ledger::default(), all.iter(), since_ms, now_ms).pauses_ms["c"];
         assert_eq!([pause(0, 100), pause(90, 100), pause(90, 300)], [70, 10, 200]);
+    }
+
+    #[test]
+    fn a_channel_flows_as_its_slowest_subscriber_sees_it() {
+        let one = |numbers: &[u64]| Seen { channels: [("c".to_owned(), kept(numbers, &[]))].into() };
+        let all = [one(&[1, 2, 3, 4]), one(&[1, 2])];
+        let fewest = |since_ms| flow(&Ledger::default(), all.iter(), since_ms, 100).fewest["c"];
+        assert_eq!([fewest(0), fewest(10), fewest(20)], [2, 1, 0]);
     }
 }

@@ -1,19 +1,15 @@
 //! I/O: a subscriber of many channels, which behaves as an SDK does: it comes back when its connection ends, and subscribes
 //! again from where it was when a subscription ends or is refused.
 
-use super::{ANSWER, Start, client::Client, ledger::Seen};
+use super::{AGAIN, ANSWER, Start, client::Client, ledger::Seen};
 use anyhow::{Result, bail};
 use core::net::SocketAddr;
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 use tokio::time::{Instant, timeout, timeout_at};
-
-/// Before a subscription that was refused is tried again, and a connection.
-const AGAIN: Duration = Duration::from_millis(100);
 
 pub(super) struct Subscriber {
     pub(super) gateway: SocketAddr,
