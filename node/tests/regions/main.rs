@@ -8,6 +8,7 @@ mod scene;
 mod shared;
 mod shared_bytes;
 mod shared_gateways;
+mod shared_lost;
 mod shared_partition;
 mod users;
 
