@@ -1,10 +1,9 @@
 //! I/O: one connection through the proxy: a pump for each direction, and how it ends.
 
-use super::{
-    LINE_BYTES_MAX,
+use crate::{
     faults::{FROM_TARGET, Limit, Shared, TO_TARGET},
+    line::Line,
 };
-use std::collections::VecDeque;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -16,11 +15,9 @@ use tokio::{
 
 /// Bytes asked of a socket in one read.
 const READ_BYTES: usize = 64 * 1024;
-/// What a parcel costs beside its bytes.
-const PARCEL_BYTES: usize = 64;
 
 /// Forwards what `near` and the target say to each other until both have closed, one is broken, or a fault ends it.
-pub(super) async fn run(mut near: TcpStream, generation: u64, shared: Shared) {
+pub(crate) async fn run(mut near: TcpStream, generation: u64, shared: Shared) {
     let mut far = None;
     let is_reset = tokio::select! {
         biased;
@@ -31,7 +28,7 @@ pub(super) async fn run(mut near: TcpStream, generation: u64, shared: Shared) {
 }
 
 /// Closes the sockets or resets them; counts that when it is done.
-pub(super) fn end(shared: &Shared, sockets: [Option<TcpStream>; 2], is_reset: bool) {
+pub(crate) fn end(shared: &Shared, sockets: [Option<TcpStream>; 2], is_reset: bool) {
     for socket in sockets.into_iter().flatten().filter(|_| is_reset) {
         // What is not written yet is lost, and the other side sees a reset. It fails on a socket that is reset already.
         _ = socket.set_zero_linger();
@@ -83,13 +80,6 @@ enum Step {
     Close,
 }
 
-/// What one read has given; without bytes it is the sender's close.
-struct Parcel {
-    arrived: Instant,
-    bytes: Vec<u8>,
-    written: usize,
-}
-
 /// One direction of one connection.
 struct Pump<'a> {
     lane: usize,
@@ -97,16 +87,14 @@ struct Pump<'a> {
     shared: &'a Shared,
     source: ReadHalf<'a>,
     target: WriteHalf<'a>,
-    line: VecDeque<Parcel>,
-    /// What the line costs, see [`LINE_BYTES_MAX`].
-    held: usize,
+    line: Line,
     /// The limit that counts, with the bytes that are left of it.
     left: Limit,
 }
 
 impl<'a> Pump<'a> {
     fn new(lane: usize, generation: u64, shared: &'a Shared, source: ReadHalf<'a>, target: WriteHalf<'a>) -> Pump<'a> {
-        Pump { lane, generation, shared, source, target, line: VecDeque::new(), held: 0, left: Limit::default() }
+        Pump { lane, generation, shared, source, target, line: Line::default(), left: Limit::default() }
     }
 
     /// Ends when the sender's close has been passed on.
@@ -119,11 +107,11 @@ impl<'a> Pump<'a> {
                 let lane = &changes.borrow_and_update().lanes[self.lane];
                 (lane.is_stalled, lane.delay)
             };
-            let due = self.line.front().map(|parcel| parcel.arrived + delay);
+            let due = self.line.due(delay).map(Instant::from_std);
             tokio::select! {
                 // A change may free a parcel that the receiver does not take: a black hole swallows it.
                 _ = changes.changed() => is_full = false,
-                read = self.source.read(&mut buffer), if !is_stalled && !is_closed && self.held < LINE_BYTES_MAX => {
+                read = self.source.read(&mut buffer), if !is_stalled && !is_closed && !self.line.is_full() => {
                     let size = read.map_err(|_| Broken::News(self.lane))?;
                     is_closed = size == 0;
                     self.take(&buffer[..size]);
@@ -142,21 +130,20 @@ impl<'a> Pump<'a> {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        self.shared.step(|state| state.lanes[self.lane].traffic.taken += bytes.len() as u64);
-        self.held += bytes.len() + PARCEL_BYTES;
-        self.line.push_back(Parcel { arrived: Instant::now(), bytes: bytes.to_vec(), written: 0 });
+        let losses = self.shared.step(|state| state.lanes[self.lane].take(bytes.len()));
+        self.line.take(bytes, Instant::now().into_std(), losses);
     }
 
     /// Lets the oldest parcel go as far as the faults and the receiver allow. Faults are looked at and bytes written under
     /// one lock.
     fn step(&mut self) -> Result<Step, Broken> {
-        let Pump { lane: index, generation, shared, target, line, held, left, .. } = self;
+        let Pump { lane: index, generation, shared, target, line, left, .. } = self;
         shared.step(|state| {
             let lane = &mut state.lanes[*index];
             if state.generation != *generation {
                 return Err(Broken::Ordered);
             }
-            let Some(parcel) = line.front_mut().filter(|_| !lane.is_stalled) else { return Ok(Step::Done) };
+            let Some(parcel) = line.first().filter(|_| !lane.is_stalled) else { return Ok(Step::Done) };
             let mut bytes = &mut parcel.bytes[parcel.written..];
             let (mut is_full, mut is_over) = (false, false);
             if lane.is_black_hole {
@@ -177,8 +164,7 @@ impl<'a> Pump<'a> {
                 is_over = lane.limit.is_some() && left.bytes == 0;
             }
             if parcel.written == parcel.bytes.len() {
-                *held -= parcel.bytes.len() + PARCEL_BYTES;
-                line.pop_front();
+                line.left();
             }
             match (is_over, is_full) {
                 (true, _) => Err(Broken::Ordered),

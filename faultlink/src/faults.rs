@@ -1,6 +1,6 @@
 //! I/O: what is wrong with the wire at the moment, what has crossed it, and the one step that lets bytes cross.
 
-use super::{Connections, Direction, RECORDED_BYTES_MAX, Traffic};
+use crate::{Connections, Direction, RECORDED_BYTES_MAX, Traffic, line};
 use core::net::SocketAddr;
 use std::{
     io::{self, ErrorKind},
@@ -8,11 +8,11 @@ use std::{
 };
 use tokio::{net::tcp::WriteHalf, sync::watch};
 
-pub(super) const TO_TARGET: usize = 0;
-pub(super) const FROM_TARGET: usize = 1;
+pub(crate) const TO_TARGET: usize = 0;
+pub(crate) const FROM_TARGET: usize = 1;
 
 impl Direction {
-    pub(super) fn lanes(self) -> core::ops::Range<usize> {
+    pub(crate) fn lanes(self) -> core::ops::Range<usize> {
         match self {
             Direction::ToTarget => TO_TARGET..TO_TARGET + 1,
             Direction::FromTarget => FROM_TARGET..FROM_TARGET + 1,
@@ -23,40 +23,54 @@ impl Direction {
 
 /// The faults and what has happened under them.
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) target: SocketAddr,
-    pub(super) is_cut: bool,
+pub(crate) struct State {
+    pub(crate) target: SocketAddr,
+    pub(crate) is_cut: bool,
     /// A connection that began under another number is to be reset.
-    pub(super) generation: u64,
+    pub(crate) generation: u64,
     /// Orders given so far: tells one limit from the next.
-    pub(super) orders: u64,
-    pub(super) lanes: [Lane; 2],
-    pub(super) connections: Connections,
+    pub(crate) orders: u64,
+    pub(crate) lanes: [Lane; 2],
+    pub(crate) connections: Connections,
 }
 
 /// One direction, of all connections together.
 #[derive(Debug, Default)]
-pub(super) struct Lane {
-    pub(super) delay: Duration,
-    pub(super) is_black_hole: bool,
-    pub(super) is_stalled: bool,
-    pub(super) limit: Option<Limit>,
+pub(crate) struct Lane {
+    pub(crate) delay: Duration,
+    pub(crate) loss: Option<Loss>,
+    pub(crate) is_black_hole: bool,
+    pub(crate) is_stalled: bool,
+    pub(crate) limit: Option<Limit>,
     /// Bytes before the one to be flipped.
-    pub(super) flip: Option<u64>,
-    pub(super) traffic: Traffic,
+    pub(crate) flip: Option<u64>,
+    pub(crate) traffic: Traffic,
     /// The first bytes that were delivered.
-    pub(super) recorded: Vec<u8>,
+    pub(crate) recorded: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loss {
+    /// Of a hundred segments.
+    pub(crate) percent: u8,
+    pub(crate) random_u64: fn() -> u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Limit {
-    pub(super) order: u64,
-    pub(super) bytes: u64,
+pub(crate) struct Limit {
+    pub(crate) order: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Lane {
+    /// Counts what was read from a sender; says how often it is lost on its way.
+    pub(crate) fn take(&mut self, bytes: usize) -> u32 {
+        self.traffic.taken += bytes as u64;
+        self.loss.map_or(0, |loss| line::losses(bytes, loss.percent, loss.random_u64))
+    }
+
     /// Writes what the receiver takes of `bytes` at once, with the one byte flipped if it is among them.
-    pub(super) fn deliver(&mut self, bytes: &mut [u8], receiver: &WriteHalf<'_>) -> io::Result<usize> {
+    pub(crate) fn deliver(&mut self, bytes: &mut [u8], receiver: &WriteHalf<'_>) -> io::Result<usize> {
         let flipped = self.flip.and_then(|nth| usize::try_from(nth).ok()).filter(|nth| *nth < bytes.len());
         flipped.into_iter().for_each(|nth| bytes[nth] = !bytes[nth]);
         let written = match receiver.try_write(bytes) {
@@ -76,25 +90,25 @@ impl Lane {
 /// The state, under a lock that is held for a few lines and while a socket takes what it can take at once: so no byte
 /// crosses under a fault that has already been ordered.
 #[derive(Clone, Debug)]
-pub(super) struct Shared(pub(super) watch::Sender<State>);
+pub(crate) struct Shared(pub(crate) watch::Sender<State>);
 
 impl Shared {
-    pub(super) fn new(target: SocketAddr) -> Shared {
+    pub(crate) fn new(target: SocketAddr) -> Shared {
         let (lanes, connections) = (Default::default(), Connections::default());
         Shared(watch::Sender::new(State { target, is_cut: false, generation: 0, orders: 0, lanes, connections }))
     }
 
-    pub(super) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.0.borrow())
     }
 
     /// Changes the faults: every connection looks at them again.
-    pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut State)) {
         self.0.send_modify(change);
     }
 
     /// Does what changes no fault: nobody is woken.
-    pub(super) fn step<T>(&self, step: impl FnOnce(&mut State) -> T) -> T {
+    pub(crate) fn step<T>(&self, step: impl FnOnce(&mut State) -> T) -> T {
         let mut done = None;
         self.0.send_if_modified(|state| {
             done = Some(step(state));
@@ -103,7 +117,7 @@ impl Shared {
         done.expect("the step was called")
     }
 
-    pub(super) async fn until(&self, condition: impl Fn(&State) -> bool) {
+    pub(crate) async fn until(&self, condition: impl Fn(&State) -> bool) {
         // The sender is here, so that the wait cannot fail.
         _ = self.0.subscribe().wait_for(|state| condition(state)).await;
     }

@@ -1,12 +1,16 @@
-//! I/O: a TCP proxy whose faults a test chooses while it runs: latency, cuts, one-way partitions, stalls, resets and
-//! flipped bytes. When a method returns, its fault holds for every byte that has not crossed yet.
+//! I/O: a TCP proxy whose faults are chosen while it runs: latency, losses, cuts, one-way partitions, stalls, resets and
+//! flipped bytes. When a method returns, its fault holds for every byte that has not crossed yet. Tests and the demo put it
+//! between nodes.
 
 mod connection;
 mod faults;
+mod line;
+
+pub use line::{LINE_BYTES_MAX, LOSSES_MAX, RETRANSMISSION, SEGMENT_BYTES};
 
 use core::net::{Ipv4Addr, SocketAddr};
-use faults::{Lane, Limit, Shared};
-use std::time::Duration;
+use faults::{Lane, Limit, Loss, Shared};
+use std::{io, time::Duration};
 use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet},
@@ -15,9 +19,6 @@ use tokio::{
 
 /// Connections open at once; one more is reset at once.
 pub const CONNECTIONS_MAX: usize = 256;
-/// Bytes that one direction of one connection holds back, its bookkeeping included; at the bound it reads no more, so that
-/// the sender feels it as a full pipe. It limits a delayed direction to so many bytes per delay.
-pub const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of one direction that are remembered; later ones are not.
 pub const RECORDED_BYTES_MAX: usize = 1024 * 1024;
 /// Pause after the system refused to accept a connection.
@@ -68,16 +69,22 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy without faults on a free port of 127.0.0.1, in the runtime that this is called in.
-    #[must_use]
-    pub fn start(target: SocketAddr) -> Proxy {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port for the proxy");
-        listener.set_nonblocking(true).expect("a socket that does not block");
-        let listener = TcpListener::from_std(listener).expect("a runtime around the proxy");
-        let address = listener.local_addr().expect("the proxy's address");
+    /// Starts a proxy without faults on a free port of 127.0.0.1, in the runtime that this is called in. It fails if the system
+    /// has no port or no socket left.
+    pub fn open(target: SocketAddr) -> io::Result<Proxy> {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?;
         let shared = Shared::new(target);
         let accepting = tokio::spawn(accept(listener, shared.clone()));
-        Proxy { address, shared, accepting }
+        Ok(Proxy { address, shared, accepting })
+    }
+
+    /// As [`Proxy::open`], for tests: panics where that fails.
+    #[must_use]
+    pub fn start(target: SocketAddr) -> Proxy {
+        Proxy::open(target).expect("a free port for the proxy")
     }
 
     /// From now on connections go to `target`; those that exist stay. Nodes that dial each other through proxies need the
@@ -90,6 +97,12 @@ impl Proxy {
     /// [`LINE_BYTES_MAX`]). It holds for what is on the way too: lowering it lets bytes go that have waited long enough.
     pub fn delay(&self, direction: Direction, delay: Duration) {
         self.change(direction, |lane, _| lane.delay = delay);
+    }
+
+    /// Losses: from now on each segment is lost with so many percent, which a stream shows as a wait for its retransmission, of
+    /// at least [`RETRANSMISSION`] and the delay; what is on the way already is not touched. More than 100 is as 100.
+    pub fn lose(&self, direction: Direction, percent: u8, random_u64: fn() -> u64) {
+        self.change(direction, |lane, _| lane.loss = Some(Loss { percent: percent.min(100), random_u64 }));
     }
 
     /// Resets every connection, and from now on each new one as soon as it is there.

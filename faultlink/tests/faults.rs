@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says where
 
+use faultlink::{CONNECTIONS_MAX, Connections, Direction, LINE_BYTES_MAX, LOSSES_MAX, Proxy, RECORDED_BYTES_MAX, RETRANSMISSION};
 use std::{io::ErrorKind, net::SocketAddr, time::Duration};
-use testkit::{
-    Direction, Proxy, eventually,
-    proxy::{CONNECTIONS_MAX, Connections, LINE_BYTES_MAX, RECORDED_BYTES_MAX},
-};
+use testkit::eventually;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
     net::{TcpListener, TcpStream},
@@ -146,6 +144,24 @@ async fn a_delay_is_the_same_for_many_bytes_on_the_way_as_for_one() {
         () = parcels => {}
         () = twenty_delays => panic!("a hundred parcels took longer than twenty delays one after the other"),
     }
+}
+
+#[tokio::test]
+async fn what_is_lost_comes_after_its_retransmission_and_what_follows_waits_behind_it() {
+    let (proxy, listener) = start().await;
+    let (mut near, mut far) = connection(&proxy, &listener).await;
+    proxy.lose(Direction::ToTarget, 100, || 0);
+    let begun = tokio::time::Instant::now();
+    near.write_all(b"lost").await.unwrap();
+    until(4, || proxy.traffic(Direction::ToTarget).taken).await;
+    proxy.lose(Direction::ToTarget, 0, || 0);
+    near.write_all(b" and found").await.unwrap();
+    tell(&mut far, &mut near, b"the other direction loses nothing").await;
+    assert_eq!(proxy.traffic(Direction::ToTarget).delivered, 0);
+    let mut heard = [0; 14];
+    far.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"lost and found");
+    assert!(begun.elapsed() >= RETRANSMISSION * ((1 << LOSSES_MAX) - 1), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
