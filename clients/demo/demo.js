@@ -1,259 +1,14 @@
-// The demo page: who is here, a chat, a like counter. First a client for the JSON form of the client protocol, then the page.
-
-const CALL_TIMEOUT_MS = 5_000; // a command without a reply for this long means that the connection is dead
-const PING_SLACK_MS = 10_000; // silence beyond the server's ping interval that means the connection is dead
-const BACKOFF_MS = { min: 500, max: 20_000 };
-
-/** The server said no: `code` and `message` are its own, `temporary` means that a retry may help. */
-class Refused extends Error {
-  constructor({ code, message, temporary = false }) {
-    super(message);
-    Object.assign(this, { code, temporary });
-  }
-}
-
-/** The connection went away before the reply: nobody knows whether the command arrived. */
-class Lost extends Error {}
-
-/**
- * One connection that comes back by itself. `onState(name, detail)` hears `connecting`, `connected`, `waiting {until}`,
- * `left` and `refused {code, reason}`; the last two are final until `connect()` is called again.
- */
-class Client {
-  #url; #getToken; #onState;
-  #socket = null; #connected = false; #pong = false; #silenceMs = PING_SLACK_MS;
-  #lastId = 0; #calls = new Map(); #subscriptions = new Map();
-  #attempt = 0; #turn = 0; #alarm = { retry: 0, silence: 0, refresh: 0 };
-
-  constructor(url, getToken, onState) {
-    Object.assign(this, { skewMs: 0, id: '' });
-    [this.#url, this.#getToken, this.#onState] = [url, getToken, onState];
-  }
-
-  /** Declares a wish, kept over every reconnect. `on` may have `subscribed`, `publication`, `join`, `leave`, `ended`. */
-  subscribe(channel, options, on) {
-    this.#subscriptions.set(channel, { channel, options, on, position: null });
-  }
-
-  async connect() {
-    const turn = ++this.#turn; // whoever connects or leaves after us makes our answers void
-    clearTimeout(this.#alarm.retry);
-    this.#onState('connecting');
-    let token;
-    try {
-      token = await this.#getToken();
-    } catch {
-      return turn === this.#turn && this.#later();
-    }
-    if (turn !== this.#turn) return;
-    const socket = (this.#socket = new WebSocket(this.#url));
-    const mine = (handler) => (event) => socket === this.#socket && handler(event);
-    socket.onopen = mine(() => this.#hello(token));
-    socket.onmessage = mine(({ data }) => this.#receive(data));
-    socket.onclose = mine(({ code, reason }) => this.#closed(code, reason));
-    this.#alive();
-  }
-
-  /** Goes away for good: the others see it at once. */
-  leave() {
-    this.#turn += 1;
-    this.#abandon(1000);
-    this.#onState('left');
-  }
-
-  /** Loses the connection as a bad network does: without a goodbye, so that the server waits for our return. */
-  drop(backInMs) {
-    this.#turn += 1;
-    this.#abandon();
-    this.#later(backInMs);
-  }
-
-  /** Sends one command; resolves with its result, rejects with `Refused` or `Lost`. */
-  request(method, body) {
-    return new Promise((done, failed) => {
-      if (!this.#connected) return failed(new Lost('not connected'));
-      this.#send(this.#command(method, body, done, failed));
-    });
-  }
-
-  rpc(method, data) {
-    return this.request('rpc', { method, data }).then((result) => result.data);
-  }
-
-  #hello(token) {
-    const connect = this.#command('connect', { token, name: 'demo' }, (result) => this.#welcome(result), (error) => this.#rejected(error));
-    this.#send(connect, ...[...this.#subscriptions.values()].map((wish) => this.#wish(wish)));
-  }
-
-  #welcome({ client, ping = 0, pong = false, expires = false, ttl = 0, time = 0 }) {
-    Object.assign(this, { id: client, skewMs: time && time - Date.now() });
-    [this.#connected, this.#attempt, this.#pong, this.#silenceMs] = [true, 0, pong, ping ? ping * 1000 + PING_SLACK_MS : Infinity];
-    this.#alive();
-    if (expires) this.#refreshIn(ttl);
-    this.#onState('connected');
-  }
-
-  #refreshIn(ttlSeconds) {
-    this.#alarm.refresh = setTimeout(async () => {
-      const refreshed = await this.#getToken().then((token) => this.request('refresh', { token })).catch(() => null);
-      if (refreshed?.expires) this.#refreshIn(refreshed.ttl);
-    }, ttlSeconds * 1000);
-  }
-
-  #rejected(error) {
-    if (error instanceof Lost) return;
-    this.#abandon();
-    if (error.temporary || error.code < 100 || error.code === 109) return this.#later();
-    this.#onState('refused', { code: error.code, reason: error.message });
-  }
-
-  #wish(wish) {
-    const position = wish.position && { recover: true, ...wish.position };
-    const done = (result) => {
-      if (result.recoverable) wish.position = { epoch: result.epoch ?? '', offset: result.offset ?? 0 };
-      wish.on.subscribed?.(result);
-      for (const publication of result.publications ?? []) this.#deliver(wish, publication);
-    };
-    const failed = (error) => {
-      if (error instanceof Lost) return;
-      if (error.temporary) setTimeout(() => this.#connected && this.#send(this.#wish(wish)), BACKOFF_MS.min * (1 + Math.random()));
-      else wish.on.ended?.(error);
-    };
-    return this.#command('subscribe', { channel: wish.channel, ...wish.options, ...position }, done, failed);
-  }
-
-  #deliver(wish, publication) {
-    if (wish.position && publication.offset) wish.position.offset = publication.offset;
-    wish.on.publication?.(publication);
-  }
-
-  #command(method, body, done, failed) {
-    const id = ++this.#lastId;
-    const timer = setTimeout(() => this.drop(), CALL_TIMEOUT_MS);
-    this.#calls.set(id, { method, done, failed, timer });
-    return { id, [method]: body };
-  }
-
-  #send(...commands) {
-    this.#socket.send(commands.map((command) => JSON.stringify(command)).join('\n'));
-  }
-
-  #receive(frame) {
-    this.#alive();
-    for (const line of frame.split('\n')) {
-      if (!line) continue;
-      const reply = JSON.parse(line);
-      if (reply.push) this.#pushed(reply.push);
-      else if (reply.id) this.#replied(reply);
-      else if (this.#pong) this.#send({}); // an empty reply is the server's ping
-    }
-  }
-
-  #replied(reply) {
-    const call = this.#calls.get(reply.id);
-    if (!call) return;
-    this.#calls.delete(reply.id);
-    clearTimeout(call.timer);
-    if (reply.error) call.failed(new Refused(reply.error));
-    else call.done(reply[call.method] ?? {});
-  }
-
-  #pushed(push) {
-    const wish = this.#subscriptions.get(push.channel);
-    if (!wish) return;
-    if (push.pub) this.#deliver(wish, push.pub);
-    if (push.join) wish.on.join?.(push.join.info);
-    if (push.leave) wish.on.leave?.(push.leave.info);
-    if (push.unsubscribe) {
-      const { code, reason } = push.unsubscribe;
-      if (code === 2502) wish.position = null;
-      if (code >= 2500) this.#send(this.#wish(wish));
-      else wish.on.ended?.(new Refused({ code, message: reason }));
-    }
-  }
-
-  // Any frame proves life; silence does not, and no close event may ever come from a dead network.
-  #alive() {
-    clearTimeout(this.#alarm.silence);
-    if (this.#silenceMs !== Infinity) this.#alarm.silence = setTimeout(() => this.drop(), this.#silenceMs);
-  }
-
-  #closed(code, reason) {
-    this.#abandon();
-    const final = code === 1009 || (code >= 3500 && code < 4000) || (code >= 4500 && code < 5000);
-    if (code === 3014) for (const wish of this.#subscriptions.values()) wish.position = null;
-    if (final) this.#onState('refused', { code, reason });
-    else this.#later();
-  }
-
-  #abandon(code) {
-    const socket = this.#socket;
-    [this.#socket, this.#connected, this.#silenceMs] = [null, false, PING_SLACK_MS];
-    Object.values(this.#alarm).forEach(clearTimeout);
-    socket?.close(...(code ? [code] : []));
-    const calls = [...this.#calls.values()];
-    this.#calls.clear();
-    for (const call of calls) {
-      clearTimeout(call.timer);
-      call.failed(new Lost('connection lost'));
-    }
-  }
-
-  // Full jitter, so that a thousand pages do not come back in the same instant.
-  #later(delayMs = BACKOFF_MS.min + Math.random() * Math.min(BACKOFF_MS.max, BACKOFF_MS.min * 2 ** this.#attempt++)) {
-    this.#alarm.retry = setTimeout(() => this.connect(), delayMs);
-    this.#onState('waiting', { until: Date.now() + delayMs });
-  }
-}
-
-// ---- The page ----
+// The demo page: who is here, a chat, a like counter.
+import { Client, Lost } from './client.js';
+import { colorOf, face, idOf, make, newName, paint, roll, uuid7 } from './faces.js';
 
 const CHAT_MAX = 300; // lines kept in the log; the oldest go first
 const OUTBOX_MAX = 50; // messages waiting for the connection; one more is refused, with a word why
 const PEOPLE_SHOWN = 60; // avatars drawn; the rest is a number
 const NOTICED_MS = 2_000; // an absence shorter than this goes without a word when nothing was missed
 const GROUP_MS = 5 * 60_000; // messages of one person this close together share one name
-const ADJECTIVES = 'Brisk Calm Clever Cosmic Dapper Fuzzy Gentle Jolly Lucky Mellow Nimble Plucky Quiet Rapid Sunny Witty'.split(' ');
-const ANIMALS = 'Badger Crane Dolphin Falcon Gecko Heron Ibis Koala Lemur Lynx Marten Otter Panda Puffin Tapir Wombat'.split(' ');
-const COLORS = '#c2410c #b45309 #4d7c0f #047857 #0f766e #0369a1 #1d4ed8 #4338ca #6d28d9 #a21caf #be185d #be123c'.split(' ');
 
 const $ = (id) => document.getElementById(id);
-const pick = (list) => list[Math.floor(Math.random() * list.length)];
-
-/** A new element with children; strings become text, never markup. */
-function make(tag, className, ...children) {
-  const element = document.createElement(tag);
-  element.className = className;
-  element.append(...children);
-  return element;
-}
-
-/** A UUID of version 7 (RFC 9562): the server judges its age by its own clock, so the time is the server's. */
-function uuid7() {
-  const random = crypto.getRandomValues(new Uint8Array(10));
-  random[0] = 0x70 | (random[0] & 0x0f);
-  random[2] = 0x80 | (random[2] & 0x3f);
-  const time = Math.round(Date.now() + client.skewMs).toString(16).padStart(12, '0');
-  const hex = time + Array.from(random, (byte) => byte.toString(16).padStart(2, '0')).join('');
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
-}
-
-/** Turns the digits of `element` like an odometer, each wheel from where it stands. */
-function roll(element, text) {
-  const glyphs = [...text].reverse();
-  const wheels = [...element.children].reverse();
-  wheels.slice(glyphs.length).forEach((wheel) => wheel.remove());
-  glyphs.forEach((glyph, place) => {
-    let wheel = wheels[place];
-    if (!wheel) element.prepend((wheel = make('span', '', make('span', ''))));
-    const digit = /\d/.test(glyph);
-    wheel.className = digit ? 'wheel' : 'sign';
-    wheel.firstChild.textContent = digit ? '0\n1\n2\n3\n4\n5\n6\n7\n8\n9' : glyph;
-    wheel.getBoundingClientRect(); // a new wheel stands at 0 first, and turns from there
-    wheel.style.setProperty('--digit', digit ? glyph : 0);
-  });
-  element.dataset.value = text;
-}
 
 // Who I am: one person per tab, the same one after a reload.
 
@@ -262,14 +17,9 @@ const memory = {
   write: (key, value) => { try { sessionStorage.setItem(key, value); } catch { /* private mode: this page only */ } },
 };
 
-function colorOf(id) {
-  const hash = [...id].reduce((sum, letter) => Math.imul(sum ^ letter.codePointAt(0), 0x01000193) >>> 0, 0x811c9dc5); // FNV-1a
-  return COLORS[((hash ^ (hash >>> 16)) >>> 0) % COLORS.length];
-}
-
 function newcomer() {
   const asked = new URLSearchParams(location.search).get('user')?.slice(0, 64);
-  const name = asked ? asked[0].toUpperCase() + asked.slice(1, 24) : `${pick(ADJECTIVES)} ${pick(ANIMALS)}`;
+  const name = asked ? asked[0].toUpperCase() + asked.slice(1, 24) : newName();
   const user = asked || `${name.toLowerCase().replace(' ', '-')}-${Math.random().toString(36).slice(2, 5)}`;
   return { asked, user, name, color: colorOf(user) };
 }
@@ -314,29 +64,7 @@ function adopt(pasted) {
   } catch { /* not a token that we can read: the server will say so */ }
 }
 
-/** A member's id on this page: a client without a user is a member under its client id. */
-const idOf = ({ user, client: id }) => user || id;
 const myId = () => me.user || client.id;
-
-/** How a member looks: what its `conn_info` says, and something stable where it says nothing. */
-function face(info) {
-  const id = idOf(info) ?? '';
-  const { name, color } = info.conn_info ?? {};
-  return {
-    id,
-    name: (typeof name === 'string' && name.trim().slice(0, 40)) || info.user || `Guest ${id.slice(0, 4)}`,
-    color: /^#[0-9a-f]{6}$/i.test(color) ? color : colorOf(id),
-  };
-}
-
-function paint(avatar, { name, color }) {
-  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
-  const words = name.split(/\s+/).filter(Boolean);
-  avatar.textContent = (words.length > 1 ? [...words[0]][0] + [...words.at(-1)][0] : name.slice(0, 2)).toUpperCase();
-  avatar.style.setProperty('--color', color);
-  avatar.classList.toggle('pale', red * 0.299 + green * 0.587 + blue * 0.114 > 150);
-  return avatar;
-}
 
 function showMe() {
   memory.write('me', JSON.stringify(me));
@@ -478,7 +206,7 @@ function append(line) {
 function write(text) {
   if (outbox.size >= OUTBOX_MAX) return complain(`${OUTBOX_MAX} messages wait for the connection already. Try again when it is back.`);
   const line = say({ id: myId(), name: me.name, color: me.color }, text, Date.now(), { follows: newest.user === myId(), waiting: true });
-  outbox.set(uuid7(), { text, line, sent: false });
+  outbox.set(uuid7(client.skewMs), { text, line, sent: false });
   flushOutbox();
 }
 
@@ -521,7 +249,7 @@ function like() {
 
 function flushLikes() {
   if (!likes.underWay && likes.waiting) {
-    likes.underWay = { key: 'likes', by: likes.waiting, token: uuid7() };
+    likes.underWay = { key: 'likes', by: likes.waiting, token: uuid7(client.skewMs) };
     likes.waiting = 0;
   }
   const batch = likes.underWay;

@@ -95,9 +95,19 @@ fn router(gateway: Arc<Gateway>, serves: Serves) -> Router {
         .with_state(gateway)
 }
 
+/// What the demo pages share, each file by its path; `/` is another page at each place.
+pub const DEMO_FILES: [(&str, &str, &str); 3] = [
+    ("/client.js", "text/javascript; charset=utf-8", include_str!("../../clients/demo/client.js")),
+    ("/faces.js", "text/javascript; charset=utf-8", include_str!("../../clients/demo/faces.js")),
+    ("/theme.css", "text/css; charset=utf-8", include_str!("../../clients/demo/theme.css")),
+];
+
 /// The client protocol, and the page that shows it.
 fn transports() -> Router<Arc<Gateway>> {
-    Router::new()
+    let router = Router::new();
+    let router =
+        DEMO_FILES.into_iter().fold(router, |router, (path, kind, text)| router.route(path, get(move || async move { page(kind, text) })));
+    router
         .route(WEBSOCKET_PATH, get(websocket::handshake::upgrade))
         .route("/connection/http_stream", post(emulation::http_stream))
         .route("/connection/sse", get(emulation::sse_get).post(emulation::sse_post))
@@ -115,15 +125,23 @@ pub fn for_operators(gateway: Arc<Gateway>) -> Router {
 }
 
 /// A page that runs its own scripts only, and talks to nobody but its own server.
-pub fn page(content_type: &'static str, text: &'static str) -> impl IntoResponse {
-    let policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
-                  frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+pub fn page(content_type: &'static str, text: &'static str) -> impl IntoResponse + use<> {
+    page_of(content_type, text, "")
+}
+
+/// The same of a page that also talks to `others`, which are separated by spaces, as in a content security policy.
+pub fn page_of(content_type: &'static str, text: &'static str, others: &str) -> impl IntoResponse + use<> {
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'{}{others}; img-src data:; \
+         frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        if others.is_empty() { "" } else { " " },
+    );
     let headers = [
-        ("content-type", content_type),
+        ("content-type", content_type.to_owned()),
         ("content-security-policy", policy),
-        ("x-content-type-options", "nosniff"),
-        ("referrer-policy", "no-referrer"),
-        ("cache-control", "no-cache"),
+        ("x-content-type-options", "nosniff".to_owned()),
+        ("referrer-policy", "no-referrer".to_owned()),
+        ("cache-control", "no-cache".to_owned()),
     ];
     (headers, text)
 }

@@ -4,8 +4,10 @@ use crate::{
     clock,
     config::{Config, layers, secret::Secret},
     counter_commands::{self, CounterCommand},
+    demo::{self, DemoCommand},
     etcd,
     failure::{EXIT_CODES, Failure},
+    listeners::Listeners,
     plan_command::{self, PlanCommand},
     ring_commands::{self, RingCommand},
     telemetry, token, wiring,
@@ -31,7 +33,8 @@ Examples:
                                                   a connection token for alice
   headcount counter verify --data-dir backup      whether a node would start from this copy
   headcount ring drain redis-b --dry-run          what moves when all channels leave a Redis node
-  headcount plan --help                           how many machines a load needs";
+  headcount plan --help                           how many machines a load needs
+  headcount demo                                  three regions in this process, and a page that cuts the links between them";
 
 /// Who's here, and how many: presence, messages and counters, live.
 #[derive(Debug, Parser)]
@@ -66,6 +69,12 @@ enum Command {
     /// planned for, and how many nodes may be dead, stands in the output under Policy. Nothing is connected to. Exit code 64 if the
     /// load makes no sense, or no region can be built for it.
     Plan(Box<PlanCommand>),
+    /// Try out several regions: all of them in this process, with links between them that a page cuts, delays and makes lossy.
+    ///
+    /// Each region is a node as `headcount` serves it, with a port for clients, one for Redis clients and one for operators, on
+    /// this machine only. Where they are is printed, and what to try. Nothing else is needed, and nothing is left behind. The
+    /// configuration is the demo's own: of `--config` and of variables only HEADCOUNT_LOG__LEVEL and HEADCOUNT_LOG__FORMAT count.
+    Demo(DemoCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -125,25 +134,25 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    if let Some(Command::Config(ConfigCommand::Print { defaults: true })) = cli.command {
-        return print(layers::DEFAULT_FILE.trim_end());
-    }
-    let config = load(cli.config.as_deref())?;
+    let config = || load(cli.config.as_deref());
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(config),
+        Command::Serve => serve(config()?),
         Command::Config(ConfigCommand::Check) => {
+            let config = config()?;
             config.tls.as_ref().map(|tls| tls.open(|path| std::fs::read(path))).transpose()?;
             etcd::open(&config, &Registry::new())?;
             config.warnings.iter().try_for_each(|warning| print(&format!("warning: {warning}")))?;
             print("ok")
         }
-        Command::Config(ConfigCommand::Print { .. }) => {
-            print(toml::to_string_pretty(&config.effective).context("printing the configuration")?.trim_end())
+        Command::Config(ConfigCommand::Print { defaults: true }) => print(layers::DEFAULT_FILE.trim_end()),
+        Command::Config(ConfigCommand::Print { defaults: false }) => {
+            print(toml::to_string_pretty(&config()?.effective).context("printing the configuration")?.trim_end())
         }
-        Command::Token(TokenCommand::Gen(args)) => print(&generate_token(args, &config)?),
-        Command::Counter(command) => counter_commands::run(command, &config),
-        Command::Ring(command) => ring_commands::run(command, &config),
+        Command::Token(TokenCommand::Gen(args)) => print(&generate_token(args, &config()?)?),
+        Command::Counter(command) => counter_commands::run(command, &config()?),
+        Command::Ring(command) => ring_commands::run(command, &config()?),
         Command::Plan(command) => plan_command::run(&command),
+        Command::Demo(command) => demo::run(&command, &variables()?),
     }
 }
 
@@ -152,7 +161,7 @@ fn serve(config: Config) -> Result<(), Failure> {
     // One provider for every use of TLS, before the first; it fails only if there is one already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(wiring::run(config))
+    runtime.block_on(wiring::run(config, Listeners::bind))
 }
 
 fn load(path: Option<&Path>) -> Result<Config, Failure> {
@@ -162,6 +171,11 @@ fn load(path: Option<&Path>) -> Result<Config, Failure> {
         text.map(|text| (path.display().to_string(), text))
     };
     let file = path.map(read).transpose()?;
+    Ok(Config::load(file.as_ref().map(|(path, text)| (path.as_str(), text.as_str())), &variables()?)?)
+}
+
+/// What the environment says of the configuration.
+fn variables() -> Result<Vec<(String, String)>, Failure> {
     let mut env = Vec::new();
     for (name, value) in std::env::vars_os() {
         let Some(name) = name.to_str().filter(|name| name.starts_with(layers::ENV_PREFIX)) else { continue };
@@ -169,7 +183,7 @@ fn load(path: Option<&Path>) -> Result<Config, Failure> {
         env.push((name.to_owned(), value));
     }
     env.sort();
-    Ok(Config::load(file.as_ref().map(|(path, text)| (path.as_str(), text.as_str())), &env)?)
+    Ok(env)
 }
 
 fn generate_token(args: TokenArgs, config: &Config) -> Result<String, Failure> {

@@ -15,6 +15,10 @@ pub enum Failure {
     /// 69: an address could not be listened on. Starting again helps once the address is free.
     #[error(transparent)]
     Unavailable(#[from] ListenError),
+    /// 69: a port of the demo is taken. Starting again helps with another `--port`, or once it is free.
+    #[error("cannot listen on {address}, for {what}: {source}; choose other ports with --port, or any that are free with --port 0")]
+    #[allow(missing_docs)]
+    DemoPort { what: String, address: core::net::SocketAddr, source: std::io::Error },
     /// 74, or 69 where no node runs on it: the data directory failed. Starting again helps once it is writable and free.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -51,7 +55,10 @@ impl Failure {
         match self {
             Failure::Usage(_) | Failure::Config(_) => 64,
             Failure::BadLine { .. } | Failure::Counters(OpenError::Damaged { .. }) => 65,
-            Failure::Unavailable(_) | Failure::Unreachable(_) | Failure::DataDir(DataDirError::NotRunning(_)) => 69,
+            Failure::Unavailable(_)
+            | Failure::DemoPort { .. }
+            | Failure::Unreachable(_)
+            | Failure::DataDir(DataDirError::NotRunning(_)) => 69,
             Failure::Internal(_) | Failure::Counters(OpenError::Identity | OpenError::Metrics(_)) => 70,
             Failure::DataDir(_)
             | Failure::Input { .. }

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod counter_commands;
 pub mod data_dir;
+pub mod demo;
 pub mod etcd;
 pub mod failure;
 pub mod listeners;

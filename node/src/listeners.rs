@@ -11,9 +11,12 @@ const ACCEPT_BACKLOG: u32 = 4096;
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} (listen.{name}): {source}")]
 pub struct ListenError {
-    name: &'static str,
-    address: SocketAddr,
-    source: std::io::Error,
+    /// Of the listener, as in `listen`.
+    pub name: &'static str,
+    /// Which address it was to have.
+    pub address: SocketAddr,
+    /// Why it does not.
+    pub source: std::io::Error,
 }
 
 /// The bound listeners; `None` where no address is configured.
@@ -47,7 +50,8 @@ impl Listeners {
     }
 }
 
-fn bind(name: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {
+/// Binds one address.
+pub fn bind(name: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {
     let listen = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         // A restarted node takes its port back although connections of the one before linger in TIME_WAIT.

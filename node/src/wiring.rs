@@ -4,11 +4,11 @@
 use crate::{
     admin::{self, Admin, NodeMetrics},
     clock,
-    config::{self, Config},
+    config::{self, Config, Listen},
     data_dir::DataDir,
     etcd,
     failure::Failure,
-    listeners::Listeners,
+    listeners::{ListenError, Listeners},
     pulse::Pulse,
     readiness::{Check, Health, Phase, Readiness},
     ring::{self, Ring},
@@ -47,13 +47,12 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How often a drain looks whether anybody is left.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
-/// Serves until a signal asks to end.
-pub async fn run(config: Config) -> Result<(), Failure> {
+/// Serves until a signal asks to end, on what `bind` gives of `listen`. Nothing is shared with other nodes of the same process.
+pub async fn run(config: Config, bind: impl FnOnce(&Listen) -> Result<Listeners, ListenError>) -> Result<(), Failure> {
     let mut signals = Signals::catch().context("catching signals")?;
 
     // Whom peers believe, and this node them; how the Redis nodes are to be talked to.
     let peer_tls = config.tls.as_ref().map(|tls| tls.open(|path| std::fs::read(path))).transpose()?;
-
     let access = config.redis.access(|path| std::fs::read(path))?;
 
     // Where the rest of the region is to be found.
@@ -63,7 +62,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     // What must be ours alone: the directory, then the addresses.
     let data_dir = DataDir::open(&config.node.data_dir)?;
     let node = data_dir.node_name(config.node.name.as_deref())?;
-    let listeners = Listeners::bind(&config.listen)?;
+    let listeners = bind(&config.listen)?;
     let addresses = listeners.addresses().context("asking for bound addresses")?;
 
     // Who this node is to others of its cluster.

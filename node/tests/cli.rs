@@ -71,6 +71,25 @@ fn a_port_in_use_ends_with_69() {
 }
 
 #[test]
+fn a_demo_whose_port_is_in_use_ends_with_69_says_which_option_helps_and_leaves_nothing() {
+    let temporary = TempDir::new().unwrap();
+    let env = [("TMPDIR", temporary.path().to_str().unwrap())];
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    // As the page's port, and as that of the first region's clients.
+    for (port, whose) in [(address.port(), "the page"), (address.port() - 10, "the listener client of region eu")] {
+        let (code, out, err) = headcount("", &env, &["demo", "--port", &port.to_string()]);
+        assert_eq!((code, out.as_str()), (69, ""), "{err}");
+        assert!(err.starts_with(&format!("headcount: cannot listen on {address}, for {whose}: ")), "{err}");
+        assert!(err.contains("choose other ports with --port, or any that are free with --port 0"), "{err}");
+    }
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0);
+    for bad in [["--regions", "1"], ["--regions", "6"], ["--port", "65530"]] {
+        assert_eq!(headcount("", &env, &["demo", bad[0], bad[1]]).0, 64);
+    }
+}
+
+#[test]
 fn bad_certificates_end_with_64_before_anything_is_bound_and_are_found_by_a_check() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -44,7 +44,8 @@ async fn send(address: SocketAddr, method: &str, path: &str, body: &Value) -> st
     ask(address, &format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await
 }
 
-async fn ask(address: SocketAddr, request: &str) -> std::io::Result<Answer> {
+/// Sends a request, as it is written, on a connection of its own; it should be of HTTP/1.0.
+pub async fn ask(address: SocketAddr, request: &str) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect(address).await?;
     // HTTP/1.0: the body ends with the connection, never in chunks.
     stream.write_all(request.as_bytes()).await?;

@@ -28,9 +28,9 @@ pub use cluster::{Cluster, ClusterOptions};
 pub use crowd::{Guest, Watcher};
 pub use etcd::{EtcdCluster, EtcdOptions, EtcdServer};
 pub use etcd_watch::EtcdWatch;
-pub use faulty_disk::FaultyDisk;
 /// Between nodes, for what may go wrong there.
 pub use faultlink::{Direction, Proxy};
+pub use faulty_disk::FaultyDisk;
 pub use load::{Load, LoadOptions};
 pub use namespace::open_namespace;
 pub use node::{Node, NodeOptions};

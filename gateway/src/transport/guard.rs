@@ -14,6 +14,12 @@ use std::sync::Arc;
 /// Names of this machine that a page in development mode may have used.
 const LOOPBACK_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
+/// Whether a request comes from this machine, by the name that it used, and from a page of the same place, if from a page.
+#[must_use]
+pub fn is_local(headers: &HeaderMap) -> bool {
+    host(headers).is_some_and(is_loopback) && headers.get(header::ORIGIN).is_none_or(|origin| is_allowed(origin, headers, &[]))
+}
+
 /// The origin of the page that asks, if a page does; an error for a foreign one.
 pub(crate) fn check<'a>(gateway: &Gateway, headers: &'a HeaderMap) -> Result<Option<&'a HeaderValue>, ApiError> {
     if gateway.settings.development && !host(headers).is_some_and(is_loopback) {
@@ -100,6 +106,24 @@ mod tests {
         for foreign in ["https://evil-app.example", "https://app.example.evil", "http://app.example", "https://app.example:444"] {
             assert!(!allowed(foreign, "gw.example", &["https://app.example"]), "{foreign}");
         }
+    }
+
+    #[test]
+    fn a_request_is_local_by_its_host_and_the_origin_of_its_page() {
+        for (host, origin, expected) in [
+            ("localhost:8000", None, true),
+            ("127.0.0.1:8000", Some("http://127.0.0.1:8000"), true),
+            ("127.0.0.1:8000", Some("http://127.0.0.1:8010"), false),
+            ("127.0.0.1:8000", Some("null"), false),
+            ("evil.example", Some("http://evil.example"), false),
+            ("evil.example", None, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            headers.extend(origin.map(|origin| (header::ORIGIN, HeaderValue::from_static(origin))));
+            assert_eq!(is_local(&headers), expected, "{host} {origin:?}");
+        }
+        assert!(!is_local(&HeaderMap::new()));
     }
 
     #[test]

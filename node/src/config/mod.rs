@@ -80,7 +80,7 @@ pub struct Node {
 
 /// `[listen]`; `None` is not bound: `client` and `api` are for gateways only, `resp` for nodes with counters, `peer` for nodes
 /// with counters alone, with `counter.seeds` or `counter.producers`, and for gateways with `regions.peers`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Listen {
     pub client: Option<SocketAddr>,
