@@ -53,6 +53,7 @@ fn every_metric_and_label_that_an_alert_asks_for_is_in_the_table_and_every_alert
         "HeadcountNoLeader",
         "HeadcountPresenceBehind",
         "HeadcountPublicationsLost",
+        "HeadcountRegionUnreachable",
         "HeadcountRingEpochsDiffer",
         "HeadcountRingNotStable",
         "HeadcountRingStale",
