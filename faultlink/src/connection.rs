@@ -88,13 +88,15 @@ struct Pump<'a> {
     source: ReadHalf<'a>,
     target: WriteHalf<'a>,
     line: Line,
+    /// The zero of the line's clock.
+    begun: Instant,
     /// The limit that counts, with the bytes that are left of it.
     left: Limit,
 }
 
 impl<'a> Pump<'a> {
     fn new(lane: usize, generation: u64, shared: &'a Shared, source: ReadHalf<'a>, target: WriteHalf<'a>) -> Pump<'a> {
-        Pump { lane, generation, shared, source, target, line: Line::default(), left: Limit::default() }
+        Pump { lane, generation, shared, source, target, line: Line::default(), begun: Instant::now(), left: Limit::default() }
     }
 
     /// Ends when the sender's close has been passed on.
@@ -107,7 +109,7 @@ impl<'a> Pump<'a> {
                 let lane = &changes.borrow_and_update().lanes[self.lane];
                 (lane.is_stalled, lane.delay)
             };
-            let due = self.line.due(delay).map(Instant::from_std);
+            let due = self.line.due(delay).map(|due| self.begun + due);
             tokio::select! {
                 // A change may free a parcel that the receiver does not take: a black hole swallows it.
                 _ = changes.changed() => is_full = false,
@@ -131,7 +133,7 @@ impl<'a> Pump<'a> {
 
     fn take(&mut self, bytes: &[u8]) {
         let losses = self.shared.step(|state| state.lanes[self.lane].take(bytes.len()));
-        self.line.take(bytes, Instant::now().into_std(), losses);
+        self.line.take(bytes, self.begun.elapsed(), losses);
     }
 
     /// Lets the oldest parcel go as far as the faults and the receiver allow. Faults are looked at and bytes written under

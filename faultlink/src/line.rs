@@ -5,7 +5,7 @@
 //! sent again. So a loss is a wait, of the lost parcel and of all that follows it.
 
 use core::time::Duration;
-use std::{collections::VecDeque, time::Instant};
+use std::collections::VecDeque;
 
 /// Bytes that a line holds, its bookkeeping included; at the bound nothing more is to be taken, so that the sender feels it as
 /// a full pipe. It limits a delayed direction to so many bytes per delay.
@@ -24,7 +24,8 @@ const PARCEL_BYTES: usize = 64;
 /// What one read has given; without bytes it is the sender's close.
 #[derive(Debug)]
 pub(super) struct Parcel {
-    arrived: Instant,
+    /// On any clock, as long as all of a line are on the same.
+    arrived: Duration,
     losses: u32,
     pub(super) bytes: Vec<u8>,
     /// Bytes of it that have left.
@@ -40,7 +41,7 @@ pub(super) struct Line {
 
 impl Line {
     /// Takes what came at `arrived` and is lost so many times.
-    pub(super) fn take(&mut self, bytes: &[u8], arrived: Instant, losses: u32) {
+    pub(super) fn take(&mut self, bytes: &[u8], arrived: Duration, losses: u32) {
         self.held += bytes.len() + PARCEL_BYTES;
         self.parcels.push_back(Parcel { arrived, losses, bytes: bytes.to_vec(), written: 0 });
     }
@@ -51,7 +52,7 @@ impl Line {
     }
 
     /// When the first parcel may leave, if the delay is such; what follows it leaves after it.
-    pub(super) fn due(&self, delay: Duration) -> Option<Instant> {
+    pub(super) fn due(&self, delay: Duration) -> Option<Duration> {
         self.parcels.front().map(|parcel| parcel.arrived + delay + wait(parcel.losses, delay))
     }
 
@@ -81,7 +82,7 @@ pub(super) fn losses(bytes: usize, percent: u8, mut random_u64: impl FnMut() -> 
     if !(0..bytes.div_ceil(SEGMENT_BYTES).max(1)).any(|_| is_lost()) {
         return 0;
     }
-    1 + (1..LOSSES_MAX).take_while(|_| is_lost()).count() as u32
+    (2..=LOSSES_MAX).take_while(|_| is_lost()).last().unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -93,16 +94,16 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// When each parcel leaves after `start`, taken as early as it may: `(came, losses)` in milliseconds from there.
+    /// When each parcel leaves, taken as early as it may: `(came, losses)`, in milliseconds.
     fn leave(parcels: &[(u64, u32)], delay: Duration) -> Vec<(u8, Duration)> {
-        let (start, mut line) = (Instant::now(), Line::default());
+        let mut line = Line::default();
         for (number, (came, losses)) in parcels.iter().enumerate() {
-            line.take(&[number as u8], start + ms(*came), *losses);
+            line.take(&[u8::try_from(number).unwrap()], ms(*came), *losses);
         }
-        let (mut now, mut left) = (start, Vec::new());
+        let (mut now, mut left) = (Duration::ZERO, Vec::new());
         while let Some(due) = line.due(delay) {
             now = now.max(due);
-            left.push((line.first().map_or(0, |parcel| parcel.bytes[0]), now - start));
+            left.push((line.first().map_or(0, |parcel| parcel.bytes[0]), now));
             line.left();
         }
         assert_eq!(line.held, 0);
@@ -145,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_line_is_full_at_its_bound_and_not_when_something_has_left() {
-        let (now, mut line) = (Instant::now(), Line::default());
+        let (now, mut line) = (Duration::ZERO, Line::default());
         line.take(&vec![0; LINE_BYTES_MAX - 2 * PARCEL_BYTES - 1], now, 0);
         assert!(!line.is_full());
         line.take(&[0], now, 0);

@@ -74,9 +74,14 @@ fn a_port_in_use_ends_with_69() {
 fn a_demo_whose_port_is_in_use_ends_with_69_says_which_option_helps_and_leaves_nothing() {
     let temporary = TempDir::new().unwrap();
     let env = [("TMPDIR", temporary.path().to_str().unwrap())];
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Taken is the page's port, and that of the first region's clients; in the second case the page's is free.
+    let with_free_port_before = || {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        TcpListener::bind(("127.0.0.1", port - 10)).is_ok().then_some(taken)
+    };
+    let taken = std::iter::repeat_with(with_free_port_before).flatten().next().unwrap();
     let address = taken.local_addr().unwrap();
-    // As the page's port, and as that of the first region's clients.
     for (port, whose) in [(address.port(), "the page"), (address.port() - 10, "the listener client of region eu")] {
         let (code, out, err) = headcount("", &env, &["demo", "--port", &port.to_string()]);
         assert_eq!((code, out.as_str()), (69, ""), "{err}");

@@ -130,6 +130,7 @@ export class Region extends EventTarget {
 
   #presence(change) {
     if (change.snapshot || 'stale' in change) this.isStale = change.stale === true;
+    if ('stale' in change) this.#look(); // at which regions are silent
     if (change.version) {
       if (change.snapshot) this.roster.clear();
       for (const member of [...(change.snapshot ?? []), ...(change.join ?? []), ...(change.update ?? [])]) this.roster.set(idOf(member), member);

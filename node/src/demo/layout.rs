@@ -6,13 +6,13 @@ use serde_json::json;
 use std::path::Path;
 
 pub(super) const REGIONS_MIN: u8 = 2;
-pub(super) const REGIONS_MAX: u8 = NAMES.len() as u8;
+pub(super) const REGIONS_MAX: u8 = 5;
 /// Ports from one region's to the next one's.
 const STRIDE: u16 = 10;
 /// The last port of the page for which all others exist.
 pub(super) const PORT_MAX: u16 = u16::MAX - (REGIONS_MAX as u16 + 1) * STRIDE;
 /// Europe, the United States, Asia and the Pacific, South America, Africa.
-const NAMES: [&str; 5] = ["eu", "us", "ap", "sa", "af"];
+const NAMES: [&str; REGIONS_MAX as usize] = ["eu", "us", "ap", "sa", "af"];
 /// A second is much for a page that is looked at: what is known of a region that is cut off is old soon, and gone soon.
 const STALE_S: u64 = 1;
 const GONE_S: u64 = 45;
@@ -116,7 +116,7 @@ mod tests {
     fn every_region_is_configured_to_reach_each_other_one_by_its_link_alone() {
         let layout = Layout::new(3, 8000);
         for at in 0..3 {
-            let link = |to: usize| SocketAddr::from((Ipv4Addr::LOCALHOST, 100 + to as u16));
+            let link = |to: usize| SocketAddr::from((Ipv4Addr::LOCALHOST, 100 + u16::try_from(to).unwrap()));
             let text = layout.config_toml(at, Path::new("somewhere"), "a key of at least sixteen bytes", link);
             let config = Config::load(Some(("the demo's configuration", &text)), &[]).unwrap();
             let peers: Vec<_> = config.regions.peers.iter().map(|peer| format!("{}={}", peer.region, peer.address)).collect();
