@@ -62,8 +62,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const WANTS_MAX: usize = 1024;
 /// Gateways of other regions served at the same time; more are refused.
 const SERVED_MAX: usize = 256;
-/// How often it is looked what is due in rooms.
-const TICK: Duration = Duration::from_millis(250);
+/// How often it is looked which rooms nobody wants any more, and how long regions have been silent.
+const LOOK: Duration = Duration::from_secs(1);
 /// Rooms that are read from the own store at the same time.
 const ANSWERING_MAX: usize = 32;
 /// Links that were let in and are not served yet.
@@ -236,7 +236,7 @@ pub(crate) async fn run(gateway: &Arc<Gateway>) {
         return std::future::pending().await;
     };
     let (Some(metrics), Some(shared)) = (&gateway.regions.metrics, &gateway.regions.shared) else { return std::future::pending().await };
-    let mut ticks = interval(TICK);
+    let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut answering = JoinSet::new();
     let mut following = JoinSet::new();
@@ -245,6 +245,12 @@ pub(crate) async fn run(gateway: &Arc<Gateway>) {
         let (state, questions) = (remote.state.clone(), remote.questions.clone());
         following.spawn(Follower { gateway, party, region, addresses, state, questions, metrics }.run(wants));
     }
+    let rooms = shared.rooms.clone();
+    following.spawn(async move {
+        loop {
+            rooms.wake().await;
+        }
+    });
     let mut serving = JoinSet::new();
     loop {
         tokio::select! {
@@ -255,7 +261,7 @@ pub(crate) async fn run(gateway: &Arc<Gateway>) {
             }
             Some(_) = serving.join_next() => metrics.served.dec(),
             _ = ticks.tick() => {
-                shared.rooms.tick();
+                shared.rooms.look();
                 let now = (gateway.clock)();
                 gateway.regions.remotes.iter().for_each(|remote| metrics.silent(remote.state.region(), remote.state.silence_ms(now)));
             }

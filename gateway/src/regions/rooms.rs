@@ -8,7 +8,7 @@ use crate::rosters;
 use parking_lot::Mutex;
 use peering::link::Sender;
 use presence::{
-    Diff,
+    Deadlines, Diff,
     regions::{Ask, Input, Output, REGIONS_MAX, Rules, Union, Word},
 };
 use protocol::{
@@ -20,15 +20,21 @@ use protocol::{
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::sleep,
+};
 
 /// Rooms that are held at the same time; more are those of the own region alone.
 const ROOMS_MAX: usize = 100_000;
 /// Questions for the own store that wait; more are asked again by themselves.
 const ASKS_MAX: usize = 1024;
-/// Ticks for which a room is held that nobody watches: half a minute.
-const UNWATCHED_TICKS_MAX: u32 = 120;
+/// Looks, one a second, after which a room is let go that nobody watches: half a minute.
+const UNWATCHED_LOOKS_MAX: u32 = 30;
+/// What is due in rooms is done this often at most.
+const WAKE_PAUSE: Duration = Duration::from_millis(5);
 
 /// A question for the own store.
 pub(super) type OwnAsk = (Channel, Ask);
@@ -44,13 +50,19 @@ pub(crate) struct Rooms {
     /// The links that are there.
     links: Mutex<BTreeMap<Arc<str>, Sender>>,
     asks: mpsc::Sender<OwnAsk>,
+    /// When each room has something to do; the innermost of the locks.
+    due: Mutex<Deadlines<Channel>>,
+    /// The next of these is another one.
+    sooner: Notify,
 }
 
 struct Room {
     union: Union,
+    /// What stands in [`Rooms::due`].
+    wake_ms: Option<u64>,
     /// Tells its places from those of any other union.
     epoch: String,
-    /// For how many ticks nobody has watched it.
+    /// For how many looks nobody has watched it.
     unwatched: u32,
     waiting: Vec<oneshot::Sender<()>>,
 }
@@ -66,8 +78,8 @@ impl Rooms {
     ) -> (Rooms, mpsc::Receiver<OwnAsk>) {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let others = others.into_iter().take(REGIONS_MAX - 1).collect();
-        let (rules, rooms, links) = (Arc::new(rules), Mutex::default(), Mutex::default());
-        (Rooms { rules, others, hub, clock, random_u64, rooms, links, asks }, asked)
+        let (rules, rooms, links, due) = (Arc::new(rules), Mutex::default(), Mutex::default(), Mutex::default());
+        (Rooms { rules, others, hub, clock, random_u64, rooms, links, asks, due, sooner: Notify::new() }, asked)
     }
 
     /// Whether the room is held.
@@ -88,7 +100,7 @@ impl Rooms {
                 None => {
                     let union = Union::new(self.rules.clone(), &self.others, (self.random_u64)(), now);
                     let epoch = format!("{:016x}", (self.random_u64)());
-                    let room = Arc::new(Mutex::new(Room { union, epoch, unwatched: 0, waiting: Vec::new() }));
+                    let room = Arc::new(Mutex::new(Room { union, epoch, wake_ms: None, unwatched: 0, waiting: Vec::new() }));
                     rooms.insert(channel.clone(), room.clone());
                     (room, true)
                 }
@@ -134,20 +146,43 @@ impl Rooms {
         self.all().iter().for_each(|(channel, _)| self.heard(channel, region, Word::Down { heard }));
     }
 
-    /// Does what is due, and lets go of rooms that nobody has watched for a while; to be called four times a second.
-    pub(super) fn tick(&self) {
+    /// Waits until something is due in rooms, and does it; to be called again and again.
+    pub(super) async fn wake(&self) {
+        let next_ms = self.due.lock().next_ms();
+        match next_ms {
+            None => return self.sooner.notified().await,
+            Some(next_ms) => tokio::select! {
+                () = sleep(Duration::from_millis(next_ms.saturating_sub((self.clock)().mono_ms)).max(WAKE_PAUSE)) => {}
+                () = self.sooner.notified() => return,
+            },
+        }
         let now = (self.clock)();
+        while let Some(channel) = self.pop_due(now) {
+            let Some(room) = self.rooms.lock().get(&channel).cloned() else { continue };
+            let mut room = room.lock();
+            room.wake_ms.take_if(|wake_ms| *wake_ms <= now.mono_ms);
+            self.step(&channel, &mut room, Input::Tick, now);
+        }
+    }
+
+    fn pop_due(&self, now: Now) -> Option<Channel> {
+        self.due.lock().pop_due(now.mono_ms)
+    }
+
+    /// Lets go of rooms that nobody has watched for a while; to be called once a second.
+    pub(super) fn look(&self) {
         for (channel, room) in self.all() {
             let is_watched = Name::parse(&format!("presence:{channel}")).is_ok_and(|roster| self.hub.has_subscribers(&roster));
             let mut room = room.lock();
             room.unwatched = if is_watched || self.hub.has_subscribers(&channel) { 0 } else { room.unwatched + 1 };
-            if room.unwatched >= UNWATCHED_TICKS_MAX {
+            if room.unwatched >= UNWATCHED_LOOKS_MAX {
                 self.rooms.lock().remove(&channel);
+                if let Some(wake_ms) = room.wake_ms.take() {
+                    self.due.lock().cancel(wake_ms, &channel);
+                }
                 for link in self.links.lock().values() {
                     _ = link.send(RegionMessage::LeaveRoom(LeaveRoom { channel: channel.as_str().to_owned() }).to_bytes());
                 }
-            } else if room.union.next_wake().is_some_and(|wake_ms| wake_ms <= now.mono_ms) {
-                self.step(&channel, &mut room, Input::Tick, now);
             }
         }
     }
@@ -176,6 +211,7 @@ impl Rooms {
     fn step(&self, channel: &Channel, room: &mut Room, input: Input<'_>, now: Now) {
         let mut out = Vec::new();
         room.union.handle(input, now, &mut out);
+        self.schedule(channel, room);
         for output in out {
             match output {
                 Output::Changed { diff, place } => self.tell(channel, &room.epoch, &diff, place),
@@ -192,6 +228,25 @@ impl Rooms {
                         self.hub.deliver(&Broadcast::stale(roster, !room.union.is_complete(now)));
                     }
                 }
+            }
+        }
+    }
+
+    /// Remembers when the room has something to do next.
+    fn schedule(&self, channel: &Channel, room: &mut Room) {
+        let next_ms = room.union.next_wake();
+        if next_ms == room.wake_ms {
+            return;
+        }
+        let mut due = self.due.lock();
+        let first_ms = due.next_ms();
+        if let Some(wake_ms) = std::mem::replace(&mut room.wake_ms, next_ms) {
+            due.cancel(wake_ms, channel);
+        }
+        if let Some(next_ms) = next_ms {
+            due.set(next_ms, channel.clone());
+            if first_ms.is_none_or(|first_ms| next_ms < first_ms) {
+                self.sooner.notify_one();
             }
         }
     }
