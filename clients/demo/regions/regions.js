@@ -16,6 +16,7 @@ const lags = new Lags();
 let regions = [];
 let cards = [];
 let links = [];
+let orderedMs = 0; // when the latest order was carried out
 let panel;
 let history;
 
@@ -31,6 +32,7 @@ async function order(link, change) {
   const begun = performance.now();
   try {
     const now = await ask(`/demo/links/${link.regions.join('/')}`, { method: 'PUT', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(change) });
+    orderedMs = performance.now();
     known(links.map((one) => (linkName(one) === linkName(now) ? { ...one, ...now } : one)), begun);
     if ('up' in change) say($('status'), `Link ${linkName(link)} ${change.up ? 'healed' : 'cut'}.`);
   } catch (error) {
@@ -56,6 +58,7 @@ async function look() {
   } catch {
     return notice('The demo does not answer. Was it stopped? Start it again and this page goes on.');
   }
+  if (asked < orderedMs) return; // how it was before
   const before = new Map(links.map((link) => [linkName(link), link]));
   known(state.links.map((link) => ({ ...link, ...rate(link, before.get(linkName(link)), asked) })), asked);
 }
