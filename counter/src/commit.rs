@@ -128,6 +128,7 @@ impl Committer {
                 _ => None,
             }));
         }
+        self.shared.hot.lock().count(group.changes(), (self.shared.config.clock)());
         self.shared.committed(group);
         Ok(())
     }

@@ -72,6 +72,15 @@ impl Counters {
         }
     }
 
+    /// The counters of this process.
+    #[must_use]
+    pub fn engine(&self) -> Option<&Engine> {
+        match self {
+            Counters::Here(engine, _) => Some(engine),
+            Counters::Elsewhere(_) => None,
+        }
+    }
+
     /// Adds `by` to `key` and returns once that is as safe as `ack` says. Dropping the future does not undo it.
     pub async fn add(&self, key: &CounterKey, by: i64, token: Option<Token>, ack: Option<Ack>) -> Result<Counted, AddError> {
         match self {

@@ -4,6 +4,7 @@
 use crate::{
     commit::Committer,
     group::Group,
+    hot::{Hot, Hottest},
     interest::{Interest, Interests},
     ledger::{AddError, Change, Changed},
     links::Links,
@@ -148,6 +149,7 @@ impl Engine {
             outputs: Outputs::default(),
             metrics: Metrics::register(registry)?,
             interests: Arc::new(Interests::default()),
+            hot: Mutex::new(Hot::new((config.clock)())),
             config,
         });
         shared.metrics.replication.introduce(&shared.state.lock().ledger.replica.member());
@@ -266,6 +268,12 @@ impl Engine {
     #[must_use]
     pub fn entries(&self, key: &CounterKey) -> BTreeMap<String, Entry> {
         self.shared.state.lock().ledger.replica.entries(key.by_ref())
+    }
+
+    /// The counters that were added to here most often in the last minute, `limit` at most.
+    #[must_use]
+    pub fn hottest(&self, limit: usize) -> Hottest {
+        self.shared.hot.lock().hottest(limit, (self.shared.config.clock)())
     }
 
     /// A session vector: a replica that covers it shows everything that was read or written here so far.

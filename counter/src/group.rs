@@ -9,6 +9,10 @@ use crate::{
     record::{Fact, Record, patch_sums},
 };
 
+/// Counters of a group whose additions are looked at, so that this costs the log thread little beside its write. Of more counters
+/// some are, evenly, and count for the others.
+const LOOKED_AT_MAX: usize = 128;
+
 const GROUP_MAGIC: [u8; 4] = *b"\x9dHG\x02";
 const SEGMENT_MAGIC: [u8; 8] = *b"\x9dHCLOG\0\x02";
 
@@ -24,12 +28,21 @@ pub struct Group {
     number: u64,
     first_seq: u64,
     bytes: Vec<u8>,
-    /// Where each own fact starts.
-    offsets: Vec<usize>,
+    /// Each own fact.
+    facts: Vec<Put>,
     /// Own facts before this one are not patched any more.
     barrier: usize,
     /// What is durable once this group is.
     pub cut: Cut,
+}
+
+/// An own fact that was put down.
+#[derive(Clone, Copy, Debug)]
+struct Put {
+    /// Where it starts.
+    offset: usize,
+    /// How often the counter was changed; 0 for any other fact.
+    changes: u32,
 }
 
 /// How far the streams reach at the end of a group.
@@ -54,14 +67,14 @@ impl Group {
     #[must_use]
     pub fn reused(mut self, number: u64, first_seq: u64) -> Group {
         self.bytes.resize(GROUP_HEADER_BYTES, 0);
-        self.offsets.clear();
+        self.facts.clear();
         Group { number, first_seq, barrier: 0, cut: Cut::default(), ..self }
     }
 
     /// Own facts have the positions from `first_seq` on, in another origin's stream than those before.
     pub fn turn_to(&mut self, first_seq: u64) {
         self.first_seq = first_seq;
-        self.offsets.clear();
+        self.facts.clear();
         self.barrier = 0;
     }
 
@@ -86,19 +99,20 @@ impl Group {
     /// The next position of the own stream.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
-        self.first_seq + self.offsets.len() as u64
+        self.first_seq + self.facts.len() as u64
     }
 
     /// Puts down what the own origin has counted in a counter, and returns the slot's new stream position; `seq` is the old one.
     #[inline]
     pub fn own_slot(&mut self, origin: OriginIndex, key: &str, seq: u64, sums: Floor) -> u64 {
         let at = seq.checked_sub(self.first_seq).and_then(|at| usize::try_from(at).ok()).filter(|at| *at >= self.barrier);
-        if let Some(offset) = at.and_then(|at| self.offsets.get(at)) {
-            patch_sums(&mut self.bytes[*offset..], sums);
+        if let Some(put) = at.and_then(|at| self.facts.get_mut(at)) {
+            put.changes = put.changes.saturating_add(1);
+            patch_sums(&mut self.bytes[put.offset..], sums);
             return seq;
         }
         let seq = self.next_seq();
-        self.offsets.push(self.bytes.len());
+        self.facts.push(Put { offset: self.bytes.len(), changes: 1 });
         encode_slot(origin, seq, sums, key, &mut self.bytes);
         seq
     }
@@ -106,14 +120,14 @@ impl Group {
     /// Puts down a fact of the own stream and returns its position.
     pub fn own_fact(&mut self, by: OriginIndex, fact: Fact<'_>) -> u64 {
         let seq = self.next_seq();
-        self.offsets.push(self.bytes.len());
+        self.facts.push(Put { offset: self.bytes.len(), changes: 0 });
         self.push(&Record::Fact { by, seq, fact });
         seq
     }
 
     /// From here on no fact put down so far changes: what follows depends on them.
     pub fn seal_facts(&mut self) {
-        self.barrier = self.offsets.len();
+        self.barrier = self.facts.len();
     }
 
     /// Puts down any other record.
@@ -125,6 +139,19 @@ impl Group {
     #[must_use]
     pub fn records(&self) -> &[u8] {
         &self.bytes[GROUP_HEADER_BYTES..]
+    }
+
+    /// The counters that were changed here, each with how often; a sample if they are more than [`LOOKED_AT_MAX`].
+    pub fn changes(&self) -> impl Iterator<Item = (&str, u64)> {
+        let stride = self.facts.len().div_ceil(LOOKED_AT_MAX).max(1);
+        // Another part each time.
+        let skipped = usize::try_from(self.number).unwrap_or_default() % stride;
+        self.facts.iter().skip(skipped).step_by(stride).filter(|put| put.changes > 0).filter_map(move |put| {
+            match Record::decode(&mut self.bytes.get(put.offset..)?).ok()? {
+                Record::Fact { fact, .. } => Some((fact.key()?, u64::from(put.changes) * stride as u64)),
+                _ => None,
+            }
+        })
     }
 
     /// Writes the header, after which the bytes can go to the disk.
@@ -252,6 +279,33 @@ mod tests {
         group.seal_facts();
         assert_eq!(group.own_slot(0, "a", 10, sums(3)), 12, "not patched behind the back of what came after it");
         assert_eq!(group.next_seq(), 13);
+    }
+
+    #[test]
+    fn a_group_tells_how_often_each_counter_was_changed() {
+        let mut group = Group::new(1, 10);
+        for p in 1..=3 {
+            group.own_slot(0, "a", if p == 1 { 0 } else { 10 }, Floor { p, n: 0 });
+        }
+        group.own_slot(0, "b", 0, Floor { p: 1, n: 0 });
+        group.own_fact(0, Fact::Floor { origin: 0, key: "c", sums: Floor { p: 1, n: 0 } });
+        assert_eq!(group.changes().collect::<Vec<_>>(), [("a", 3), ("b", 1)]);
+        group.turn_to(1);
+        assert_eq!(group.changes().count(), 0);
+    }
+
+    #[test]
+    fn of_many_counters_a_sample_stands_for_all_and_over_several_groups_each_is_in_it() {
+        let keys: Vec<String> = (0..LOOKED_AT_MAX * 4).map(|number| format!("k{number}")).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        for number in 1..=4 {
+            let mut group = Group::new(number, 1);
+            keys.iter().for_each(|key| _ = group.own_slot(0, key, 0, Floor { p: 1, n: 0 }));
+            assert_eq!(group.changes().count(), LOOKED_AT_MAX);
+            assert_eq!(group.changes().map(|(_, changes)| changes).sum::<u64>(), keys.len() as u64);
+            seen.extend(group.changes().map(|(key, _)| key.to_owned()));
+        }
+        assert_eq!(seen.len(), keys.len());
     }
 
     #[test]

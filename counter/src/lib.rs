@@ -15,7 +15,7 @@
 //! | `peers`, `outputs`, `producing`, `readings` | the connections to other nodes, and of gateways; the crate `peering` has what those are made of |
 //! | `lane`, `lanes`, `remote`, `dialing`, `watches` | the counters of a gateway that has none: at the replicas of its region |
 //! | `counters` | either of the two, as a gateway uses them |
-//! | `interest` | who wants to hear of changes |
+//! | `interest`, `hot` | who wants to hear of changes; what changes most often |
 //! | `resp` | the server for Redis clients |
 
 mod absorb;
@@ -31,6 +31,7 @@ pub mod export;
 pub mod fact;
 pub mod feed;
 pub mod group;
+mod hot;
 pub mod import;
 pub mod inclusion;
 pub mod inspect;
@@ -75,6 +76,7 @@ mod watches;
 
 pub use counters::{Counters, ReadError, Seen, Wanted};
 pub use engine::{Ack, AddOp, Added, Engine, EngineConfig, OpenError, Overflow};
+pub use hot::Hottest;
 pub use import::{Import, ImportRefusal};
 pub use inspect::Inspection;
 pub use interest::Interest;

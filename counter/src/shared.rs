@@ -4,6 +4,7 @@ use crate::{
     cell::OriginIndex,
     engine::{EngineConfig, Op, PENDING_BYTES_MAX},
     group::Group,
+    hot::Hot,
     interest::Interests,
     ledger::{AddError, Ledger},
     links::{Links, Output},
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) outputs: Outputs,
     pub(crate) metrics: Metrics,
     pub(crate) interests: Arc<Interests>,
+    /// What was added to most often of late; the innermost of the locks.
+    pub(crate) hot: Mutex<Hot>,
     pub(crate) config: EngineConfig,
 }
 

@@ -1,18 +1,19 @@
 //! I/O: the HTTP side of the client and API listeners: which path leads where, and what stands around all of them.
 
 use crate::{
-    api::{self, Audience, cluster},
+    api::{self, Audience, cluster, extract::Query, operators, presence},
     front_door::{FrontDoor, WEBSOCKET_PATH},
     gateway::Gateway,
     transport::{emulation, guard, websocket},
 };
 use axum::{
-    Router,
+    Json, Router,
     extract::DefaultBodyLimit,
     middleware,
     response::{IntoResponse, Redirect},
     routing::{get, post},
 };
+use counter::Engine;
 use hyper_util::rt::TokioTimer;
 use socket2::SockRef;
 use std::{future::Future, sync::Arc, time::Duration};
@@ -121,7 +122,19 @@ fn transports() -> Router<Arc<Gateway>> {
 
 /// What operators read of a gateway, for a listener of theirs: no key is asked for.
 pub fn for_operators(gateway: Arc<Gateway>) -> Router {
-    Router::new().route("/v1/ring", get(cluster::ring)).with_state(gateway)
+    Router::new()
+        .route("/v1/ring", get(cluster::ring))
+        .route("/v1/regions", get(cluster::regions))
+        .route("/v1/presence/stats", get(presence::totals))
+        .route("/v1/presence/rooms", get(operators::rooms))
+        .route("/v1/hot/counters", get(operators::hottest))
+        .with_state(gateway)
+}
+
+/// The same of a node with counters that is no gateway.
+pub fn of_counters_for_operators(engine: Engine) -> Router {
+    let hottest = async move |Query(wanted): Query<_>| Json(operators::hottest_of(&engine, &wanted));
+    Router::new().route("/v1/hot/counters", get(hottest))
 }
 
 /// A page that runs its own scripts only, and talks to nobody but its own server.

@@ -22,8 +22,12 @@ const FILES: [(&str, &str, &str); 10] = [
     ("/ops/readiness.js", SCRIPT, include_str!("../../clients/ops/readiness.js")),
 ];
 
-/// The page, and of a node with a gateway `GET /v1/ring`, for which no key is asked here.
+/// The page, and the service routes that it reads, for which no key is asked here: none of them changes anything.
 pub fn routes(admin: &Admin) -> Router {
-    let of_gateway = admin.gateway.clone().map(server::for_operators).unwrap_or_default();
-    FILES.into_iter().fold(of_gateway, |router, (path, kind, text)| router.route(path, get(move || async move { page(kind, text) })))
+    let of_node = match (&admin.gateway, &admin.counters) {
+        (Some(gateway), _) => server::for_operators(gateway.clone()),
+        (None, Some(counters)) => server::of_counters_for_operators(counters.clone()),
+        (None, None) => Router::new(),
+    };
+    FILES.into_iter().fold(of_node, |router, (path, kind, text)| router.route(path, get(move || async move { page(kind, text) })))
 }

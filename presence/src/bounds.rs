@@ -2,6 +2,7 @@
 
 use crate::{
     embedded::SHARDS,
+    largest::LOOKED_AT_MAX,
     world::{GRACE_MS, Replica, World, apply, member, random_u64, roster, world},
     *,
 };
@@ -179,6 +180,27 @@ fn a_query_answers_for_each_user_in_the_order_asked() {
     world.depart(&"bob".into(), &"bob".into(), Departure::Clean);
     let known = world.store.query(&["zoe", "ann", "bob"]).iter().map(|user| (user.online, user.last_seen_ms)).collect::<Vec<_>>();
     assert_eq!(known, [(false, None), (true, None), (false, Some(world.now.wall_ms))]);
+}
+
+#[test]
+fn the_largest_rooms_come_first_and_of_too_many_not_all_are_looked_at() {
+    let world = world(Tiers::default());
+    let enter = |room: &str, user: &str, client: &str| {
+        world.store.join(&Channel::parse(room).unwrap(), member(client, user, ""), world.now);
+    };
+    [("a", "ann", "1"), ("b", "ann", "2"), ("b", "ann", "3"), ("c", "ann", "4"), ("c", "bob", "5"), ("c", "cat", "6")]
+        .iter()
+        .for_each(|(room, user, client)| enter(room, user, client));
+    let Largest { rooms, is_complete } = world.store.largest(2);
+    let found: Vec<_> = rooms.iter().map(|room| (room.channel.as_str(), room.size)).collect();
+    let of = |clients, users| Size::Region(Stats { clients, users });
+    assert_eq!((found, is_complete), (vec![("c", of(3, 3)), ("b", of(2, 1))], true));
+    world.store.leave(&Channel::parse("c").unwrap(), "4", Departure::Clean, world.now);
+    world.store.leave(&Channel::parse("c").unwrap(), "5", Departure::Clean, world.now);
+    world.store.leave(&Channel::parse("a").unwrap(), "1", Departure::Clean, world.now);
+    assert_eq!(world.store.largest(9).rooms.iter().map(|room| room.channel.as_str()).collect::<Vec<_>>(), ["b", "c"]);
+    (0..=LOOKED_AT_MAX).for_each(|room| enter(&format!("r{room}"), "ann", "1"));
+    assert!(!world.store.largest(2).is_complete);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::{
     event::{Event, Sink},
     hook::HookKind,
     hook_queue::HookQueue,
+    largest::{LOOKED_AT_MAX, Largest, Size, Top},
     member::{Departure, Member, Stats},
     metrics::{Metrics, shift},
     page::{BadCursor, Page, parse_cursor},
@@ -149,6 +150,20 @@ impl Embedded {
     #[must_use]
     pub fn rooms(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().occupied).sum()
+    }
+
+    /// The rooms with the most clients. The lock of a shard is held for its part of [`LOOKED_AT_MAX`] rooms at most.
+    #[must_use]
+    pub(crate) fn largest(&self, limit: usize) -> Largest {
+        let (mut top, mut is_complete) = (Top::new(limit), true);
+        for shard in &self.shards {
+            let shard = shard.lock();
+            is_complete &= shard.rooms.len() <= LOOKED_AT_MAX / SHARDS;
+            for (channel, room) in shard.rooms.iter().take(LOOKED_AT_MAX / SHARDS) {
+                top.offer(room.roster.stats().clients, || channel.clone());
+            }
+        }
+        Largest::of(top.into_sorted(), |channel| Size::Region(self.stats(channel)), limit, is_complete)
     }
 
     /// What is known of `user`.

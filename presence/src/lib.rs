@@ -28,6 +28,7 @@
 
 #[cfg(test)]
 mod bounds;
+mod census;
 mod clients;
 pub mod cluster;
 mod contacts;
@@ -42,6 +43,7 @@ mod hook_laws;
 mod hook_log;
 mod hook_queue;
 mod journal;
+mod largest;
 #[cfg(test)]
 mod laws;
 mod member;
@@ -72,6 +74,7 @@ pub use failure::{PageError, SetContactsError, Unavailable};
 pub use hook::{Hook, HookBatch, HookKind};
 pub use hook_log::{HOOKS_MAX, HOOKS_PER_BATCH_MAX};
 pub use journal::{RECENT_DIFFS_MAX, RECENT_ENTRIES_MAX, RECENT_MS};
+pub use largest::{LARGEST_MAX, LargeRoom, Largest, Size};
 pub use member::{About, Departure, Entry, Member, MemberKey, Stats};
 pub use metrics::{METRICS, Metrics};
 pub use page::{BadCursor, Page};

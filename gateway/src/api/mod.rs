@@ -6,10 +6,11 @@ pub(crate) mod cluster;
 mod counters;
 mod development;
 pub mod error;
-mod extract;
+pub(crate) mod extract;
 mod messages;
 #[cfg(test)]
 mod openapi;
+pub(crate) mod operators;
 mod pattern;
 pub(crate) mod presence;
 
@@ -64,6 +65,7 @@ pub(crate) fn routes() -> Vec<Route> {
         route(Method::PUT, "/v1/channels/{channel}/subscriptions", Client, events::subscription),
         route(Method::GET, "/v1/events", Client, events::several),
         route(Method::GET, "/v1/presence/stats", Service, presence::totals),
+        route(Method::GET, "/v1/presence/rooms", Service, operators::rooms),
         route(Method::POST, "/v1/presence/query", Service, presence::query),
         route(Method::GET, "/v1/users/{user}/presence", Service, presence::user),
         route(Method::PUT, "/v1/users/{user}/contacts", Service, presence::set_contacts),
@@ -74,6 +76,7 @@ pub(crate) fn routes() -> Vec<Route> {
         route(Method::GET, "/v1/counters/{key}", Service, counters::read),
         route(Method::DELETE, "/v1/counters/{key}", Service, counters::reset),
         route(Method::POST, "/v1/counters/{key}/add", Service, counters::add),
+        route(Method::GET, "/v1/hot/counters", Service, operators::hottest),
         route(Method::GET, "/v1/ring", Service, cluster::ring),
         route(Method::GET, "/v1/regions", Service, cluster::regions),
         route(Method::POST, "/v1/development/token", Client, development::token),

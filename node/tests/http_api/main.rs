@@ -26,6 +26,7 @@ async fn every_documented_route_does_what_it_says() {
         ("GET", "/v1/channels/room/presence?limit=1", Value::Null, json!({ "version": "…", "members": [of_alice], "next": "…", "num_clients": 2, "num_users": 2 })),
         ("GET", "/v1/channels/room/presence/stats", Value::Null, json!({ "num_clients": 2, "num_users": 2 })),
         ("GET", "/v1/presence/stats", Value::Null, json!({ "num_clients": 2, "num_users": 2, "regions": { "local": { "num_clients": 2, "num_users": 2, "as_of_ms": "…" } } })),
+        ("GET", "/v1/presence/rooms?limit=1", Value::Null, json!({ "rooms": [{ "channel": "room", "num_clients": 2, "num_users": 2, "counted": "region" }], "complete": true })),
         ("POST", "/v1/presence/query", json!({ "users": ["zoe", "bob"] }), json!({ "users": [{ "user": "zoe", "online": false, "clients": 0 }, { "user": "bob", "online": true, "clients": 1 }] })),
         ("GET", "/v1/users/alice/presence", Value::Null, json!({ "user": "alice", "online": true, "clients": 1 })),
         ("PUT", "/v1/users/alice/contacts", json!({ "contacts": ["bob", "zoe"] }), json!({ "users": [{ "user": "bob", "online": true }] })),
@@ -63,6 +64,14 @@ async fn every_documented_route_does_what_it_says() {
     assert_eq!(replicas.as_object().unwrap().values().collect::<Vec<_>>(), [&json!({ "increments": 10, "decrements": 4 })]);
     let (status, reset) = api.call("DELETE", &format!("/v1/counters/likes?token={}", token()), Value::Null).await;
     assert!(status == 200 && includes(&reset, &json!({ "key": "likes", "value": 0, "duplicate": false })), "{reset}");
+    // The log thread counts what was acknowledged right afterwards.
+    let likes = json!({ "key": "likes", "additions": 3, "value": 0, "value_s": "0" });
+    let hot = json!({ "counters": [likes], "additions": 3, "missed_max": 0, "window_ms": "…" });
+    eventually(PATIENCE, async || match api.get("/v1/hot/counters?limit=1").await {
+        found if includes(&found, &hot) => Ok(()),
+        found => Err(found.to_string()),
+    })
+    .await;
     let (status, receipt) = api.call("DELETE", "/v1/users/zoe", Value::Null).await;
     assert_eq!((status, &receipt["watchers"]), (200, &json!(["alice"])));
     let sse = ("accept", "text/event-stream");

@@ -50,7 +50,7 @@ pub(super) struct Followed {
 
 /// All rooms that are followed.
 pub(super) struct Rooms {
-    shards: Vec<Mutex<HashMap<RoomId, Followed>>>,
+    pub(super) shards: Vec<Mutex<HashMap<RoomId, Followed>>>,
     pub(super) reads: Semaphore,
     /// Rooms to be audited; filled anew when it is empty.
     audited: Mutex<Vec<RoomId>>,

@@ -8,6 +8,7 @@ use crate::{
     cluster::{RoomId, replica::Replica},
     diff::Since,
     failure::{PageError, Unavailable},
+    largest::{LOOKED_AT_MAX, Largest, Size, Top},
     member::{Member, Stats},
     page::{Page, parse_cursor},
     read::Read,
@@ -15,10 +16,17 @@ use crate::{
     version::Stamp,
 };
 use protocol::name::Channel;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use ring_coordinator::slot::Slot;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// How long a replica may need to get as far as the node is.
 const CATCH_UP: Duration = Duration::from_secs(2);
+/// Slots whose rooms are counted under one lock.
+const SLOTS_AT_ONCE: usize = 64;
 
 impl Shared {
     /// A roster that is known is followed from there, though its node may not answer: what it has missed is told when it does.
@@ -57,6 +65,35 @@ impl Shared {
 
     pub(crate) async fn since(self: &Arc<Shared>, channel: &Channel, version: &str) -> Result<Read<Since>, Unavailable> {
         self.read(&RoomId::channel(channel), |replica| replica.since(version)).await
+    }
+
+    /// Of the rooms that are followed here and those of own clients, the ones with the most clients. Nobody is asked, and no lock held
+    /// for long.
+    pub(crate) fn largest(&self, limit: usize) -> Largest {
+        let (mut followed, mut looked_at) = (Top::new(limit), 0);
+        for shard in &self.rooms.shards {
+            let rooms = shard.lock();
+            looked_at += rooms.len();
+            rooms.iter().for_each(|(room, known)| followed.offer(known.replica.stats().clients, || room.clone()));
+        }
+        let (mut own, slots) = (Top::new(limit), self.writing.owner.lock().slots().collect::<Vec<Slot>>());
+        for slots in slots.chunks(SLOTS_AT_ONCE) {
+            if looked_at >= LOOKED_AT_MAX {
+                break;
+            }
+            let owner = self.writing.owner.lock();
+            for (room, clients) in slots.iter().flat_map(|slot| owner.rooms(*slot)) {
+                looked_at += 1;
+                own.offer(clients, || room.clone());
+            }
+        }
+        let rooms: BTreeSet<RoomId> = followed.into_sorted().chain(own.into_sorted()).collect();
+        let size = |channel: &Channel| {
+            let room = RoomId::channel(channel);
+            let known = self.rooms.shard(&room).lock().get(&room).filter(|room| room.replica.is_known()).map(|room| room.replica.stats());
+            known.map_or_else(|| Size::Gateway(self.writing.owner.lock().clients_in(&room)), Size::Region)
+        };
+        Largest::of(rooms.iter().filter_map(RoomId::to_channel), size, limit, looked_at < LOOKED_AT_MAX)
     }
 
     async fn read<T>(self: &Arc<Shared>, room: &RoomId, look: impl FnOnce(&Replica) -> T) -> Result<Read<T>, Unavailable> {

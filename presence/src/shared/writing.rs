@@ -32,7 +32,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 /// What is to be written.
 pub(super) struct Writing {
-    owner: Mutex<Owner>,
+    pub(super) owner: Mutex<Owner>,
     /// There is something to write.
     work: Notify,
     /// Something was written.

@@ -6,13 +6,14 @@
 //! |---|---|
 //! | `client` | what is wanted of a row, what is known of it, the edges in between |
 //! | `room` | a room's clients, and the queue of what is to be said |
-//! | `slot` | the announcement to the slot's node, and the one call under way |
+//! | `slot`, `census` | the announcement to the slot's node, and the one call under way; how many clients are in the rooms |
 //! | `standing` | whether all of it stands at a node |
 //!
 //! **Bound.** One entry for each client and room that it is in or in grace of, and one for each that has gone and of which
 //! the node has not confirmed it. Of the latter there are no more than were written before the node fell silent, and 500
 //! for each try since then; they go when it answers, and when the slot moves or the node begins another life.
 
+mod census;
 mod client;
 #[cfg(test)]
 mod laws;

@@ -91,6 +91,11 @@ impl Room {
         self.queue.len()
     }
 
+    /// Clients, also those whose end is not confirmed.
+    pub(super) fn count(&self) -> usize {
+        self.clients.len()
+    }
+
     /// Whether nobody is here, and nothing is left to be said.
     pub(super) fn is_empty(&self) -> bool {
         self.clients.is_empty()

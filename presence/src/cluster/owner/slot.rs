@@ -18,7 +18,7 @@ use std::{
 /// One slot.
 #[derive(Debug, Default)]
 pub(super) struct Rooms {
-    rooms: BTreeMap<RoomId, Room>,
+    pub(super) rooms: BTreeMap<RoomId, Room>,
     /// Rooms with something to be said, each once; some may have nothing any more.
     turns: VecDeque<RoomId>,
     announced: Option<Announced>,

@@ -85,6 +85,16 @@ fn who_came_and_went_before_anything_was_said_is_never_said() {
 }
 
 #[test]
+fn clients_are_counted_room_by_room_and_partitions_are_no_rooms() {
+    let (room, mut owner) = (&rooms()[0], owner());
+    ["a", "b"].iter().for_each(|client| owner.join(room, member(client, "ann", "")));
+    owner.join(&RoomId::users(0), member("a", "ann", ""));
+    owner.leave(room, "b", Departure::Dropped, NOW);
+    let counted: Vec<_> = owner.slots().flat_map(|slot| owner.rooms(slot)).collect();
+    assert_eq!((counted, owner.clients_in(room), owner.clients_in(&rooms()[1])), (vec![(room, 2)], 2, 0));
+}
+
+#[test]
 fn who_went_while_it_is_not_known_whether_it_was_stored_is_said_to_be_gone() {
     for outcome in [Outcome::Retry, Outcome::Stored(1)] {
         let mut owner = owner();
