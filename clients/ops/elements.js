@@ -66,6 +66,23 @@ export function table(caption, columns) {
   return { element: set(make('div', 'wide', element), { role: 'region', 'aria-label': caption, tabindex: 0 }), body };
 }
 
+/** A list of what there is most of, each with a bar as long as its size. */
+export function ranking() {
+  const element = make('ol', 'ranking');
+  const create = () => make('li', '', make('b'), make('span', 'number'), make('span', 'soft number'), draw('svg', { class: 'size', viewBox: '0 0 100 4', preserveAspectRatio: 'none', 'aria-hidden': true }, draw('path')));
+  const show = (items) => {
+    const top = Math.max(1, ...items.map(({ size }) => size));
+    keep(element, items, ({ name }) => name, create, (row, { name, size, words, more }) => {
+      const [title, much, rest, bar] = row.children;
+      if (title.textContent !== name) title.title = title.textContent = name; // the first where it is cut off
+      say(much, words);
+      say(rest, more);
+      set(bar.firstChild, { d: `M0 2H${((size / top) * 100).toFixed(1)}` });
+    });
+  };
+  return { element, show };
+}
+
 /** A word with a sign before it: neither colour nor form alone has to be understood. */
 export function mark(element, tone, text) {
   const signs = { good: '✓', warn: '▲', bad: '✕', none: '·' };
@@ -75,6 +92,8 @@ export function mark(element, tone, text) {
 }
 
 export const number = (value) => value.toLocaleString('en');
+/** A number of any size in few letters. */
+export const amount = (value) => (value >= 10_000 ? value.toLocaleString('en', { notation: 'compact', maximumFractionDigits: 1 }) : value.toLocaleString('en', { maximumFractionDigits: value < 10 ? 1 : 0 }));
 export const plural = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
 export const share = (percent) => `${percent.toFixed(1)} %`;
 

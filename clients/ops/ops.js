@@ -2,20 +2,30 @@
 //
 // A panel is a file of its own with `panel = { id, title, needs?, mount(root), show(told) }`: `mount` fills its section
 // once, `show` brings it up to date, `needs` says whether there is something to show. `told` holds the answers of
-// `/v1/ring` (`null` on a node without a gateway), `/readyz` and `/metrics`.
+// `/v1/ring` and `/v1/regions` (`null` on a node without a gateway), `/readyz` and `/metrics`, those of `SELDOM`, and `atMs`, the
+// time of the look.
 import { keep, make, plural, say, span } from './elements.js';
 import { panel as gateways } from './gateways.js';
+import { panel as hot } from './hot.js';
 import { read } from './metrics.js';
 import { panel as readiness } from './readiness.js';
+import { panel as regions, troubles as regionTroubles } from './regions.js';
 import { notes, panel as ring, troubles as ringTroubles } from './ring.js';
+import { panel as rooms } from './rooms.js';
+import { panel as traffic } from './traffic.js';
 
-const PANELS = [ring, gateways, readiness];
+const PANELS = [traffic, ring, regions, hot, rooms, gateways, readiness];
 const PAUSE_MS = 1_000;
+// What costs the node, or its Redis nodes, a little more. `null` where the node has no such thing, `undefined` where it cannot tell now.
+const SELDOM = { totals: '/v1/presence/stats', rooms: '/v1/presence/rooms?limit=10', hot: '/v1/hot/counters?limit=10' };
+const SELDOM_LOOKS = 3;
 const ANSWER_MS_MAX = 4_000; // a node that takes longer does not answer
 
 const $ = (id) => document.getElementById(id);
 let answeredMs = null; // when the node answered last, on the clock of this page
 const openedMs = Date.now();
+let looks = 0;
+const seldom = {};
 
 for (const panel of PANELS) {
   const title = make('h2', '', panel.title);
@@ -36,15 +46,22 @@ async function ask(path, as, ...fine) {
 
 async function look() {
   try {
-    const [seen, ready, text] = await Promise.all([ask('/v1/ring', 'json'), ask('/readyz', 'json', 503), ask('/metrics', 'text')]);
+    const [seen, known, ready, text] = await Promise.all([ask('/v1/ring', 'json'), ask('/v1/regions', 'json'), ask('/readyz', 'json', 503), ask('/metrics', 'text')]);
     if (!ready || text === null) throw new Error('this is not the admin listener of a node of Headcount');
-    const told = { ring: seen, readiness: ready, metrics: read(text) };
     answeredMs = Date.now();
+    const told = { ring: seen, regions: known, readiness: ready, metrics: read(text), atMs: answeredMs, ...seldom };
     show(told);
     silent(null);
+    if (looks % SELDOM_LOOKS === 0) Object.entries(SELDOM).forEach(askSeldom);
+    looks += 1;
   } catch (error) {
     silent(error);
   }
+}
+
+/** Asked beside the looks, which do not wait for it. */
+async function askSeldom([name, path]) {
+  seldom[name] = await ask(path, 'json').catch(() => undefined);
 }
 
 function show(told) {
@@ -65,7 +82,8 @@ function show(told) {
 function showVerdict(told) {
   const { readiness: { status, checks } } = told;
   const failing = Object.entries(checks).filter(([, check]) => check.status !== 'ok').map(([name, check]) => `${name}: ${check.why}.`);
-  const troubles = [...ringTroubles(told), ...failing];
+  const known = [...ringTroubles(told), ...regionTroubles(told)];
+  const troubles = [...known, ...failing];
   const changing = told.ring?.mode === 'ring' && told.ring.phase !== 'stable';
   const tone = status === 'failed' ? 'bad' : troubles.length || status !== 'ready' ? 'warn' : 'good';
   const words = {
@@ -78,7 +96,7 @@ function showVerdict(told) {
   say($('verdict-title'), `${{ good: '✓', warn: '▲', bad: '✕' }[tone]} ${words[tone]}`);
   keep($('troubles'), [...troubles, ...notes(told)], (text) => text, () => make('li'), (item, text) => say(item, text));
   // Numbers of seconds in it would be read out again and again.
-  say($('spoken'), [words[tone], ...ringTroubles(told), ...notes(told)].join(' '));
+  say($('spoken'), [words[tone], ...known, ...notes(told)].join(' '));
 }
 
 /** Says since when the node is silent, and that what is shown is old. */

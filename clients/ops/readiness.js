@@ -1,5 +1,5 @@
 // Whether the node is sent new clients, and what each of its checks found.
-import { keep, make, mark, say } from './elements.js';
+import { keep, make, mark, plural, say } from './elements.js';
 
 const TONES = { ok: 'good', ready: 'good', degraded: 'warn', starting: 'warn', draining: 'warn', failed: 'bad' };
 const SENTENCES = {
@@ -21,9 +21,9 @@ export const panel = {
     root.append(make('p', 'lead', status, ' ', sentence), checks);
   },
 
-  show({ readiness }) {
+  show({ readiness, metrics }) {
     mark(status, TONES[readiness.status] ?? 'none', readiness.status);
-    say(sentence, SENTENCES[readiness.status] ?? '');
+    say(sentence, (SENTENCES[readiness.status] ?? '') + (readiness.status === 'draining' ? left(metrics) : ''));
     const found = Object.entries(readiness.checks);
     const row = () => make('li', '', make('b'), make('span'), make('span', 'why'));
     keep(checks, found, ([name]) => name, row, (item, [name, check]) => {
@@ -33,3 +33,10 @@ export const panel = {
     });
   },
 };
+
+/** Whom a drain waits for. */
+function left(metrics) {
+  const clients = metrics.all('headcount_connections').reduce((sum, { value }) => sum + value, 0);
+  const held = metrics.value('headcount_presence_grace_pending') ?? 0;
+  return ` Left: ${plural(clients, 'client')}, and ${plural(held, 'member')} of rooms who may still come back unnoticed.`;
+}

@@ -1,6 +1,6 @@
 // The ring: the picture, how far a change has come, and each Redis node.
 import { keep, lag, make, mark, number, plural, say, set, share, span } from './elements.js';
-import * as lagLine from './lag.js';
+import * as lines from './line.js';
 import { color, picture } from './picture.js';
 
 const PHASES = {
@@ -9,6 +9,8 @@ const PHASES = {
   fence: 'The old owners are told to refuse what comes late.',
   switch: 'The new owners are in use, and take over what channels have kept.',
 };
+
+const CALM_MS = 5; // a line of less is a calm one
 
 let circle, caption, alone, cluster, source, steps, meaning, wish, details, list, told;
 let [pointed, chosen] = [null, null];
@@ -37,7 +39,7 @@ export const panel = {
     alone.hidden = !cluster.hidden;
     if (!ring) return say(alone, 'This node has no gateway, so it goes by no ring: open the operations page of a gateway to see it.');
     if (ring.mode === 'embedded') return say(alone, 'This node stands alone: it keeps all channels itself, in its own memory, without Redis and etcd. There is no ring to show, and nothing is missing.');
-    lagLine.remember(ring.nodes.map((node) => ({ id: node.id, lag: isHeard(here(node)) ? here(node).canary_lag_ms : null })));
+    lines.remember('canary', Object.fromEntries(ring.nodes.map((node) => [node.id, isHeard(here(node)) ? here(node).canary_lag_ms : null])));
     draw();
   },
 };
@@ -175,7 +177,7 @@ function votesOf(node, ring) {
 
 function showNodes(ring) {
   const create = ({ id }) => {
-    const button = make('button', 'node', make('span', 'swatch'), make('b'), make('span'), make('span', 'soft'), make('span', 'lagging', lagLine.line(), make('span', 'number')), make('span', 'why'));
+    const button = make('button', 'node', make('span', 'swatch'), make('b'), make('span'), make('span', 'soft'), make('span', 'lagging', lines.line(), make('span', 'number')), make('span', 'why'));
     button.type = 'button';
     button.addEventListener('click', () => look(() => (chosen = chosen === id ? null : id)));
     return make('li', '', button);
@@ -188,10 +190,15 @@ function showNodes(ring) {
     say(name, node.id);
     mark(state, ...stateOf(node));
     say(slots, `${plural(node.slots, 'slot')}, weight ${node.weight}`);
-    lagLine.show(lagging.firstChild, node.id);
+    lines.show(lagging.firstChild, 'canary', node.id, CALM_MS, canaryWords);
     say(lagging.lastChild, isHeard(node.own) ? lag(node.own.canary_lag_ms) : 'no canary');
     say(why, reasonsOf(node));
   });
+}
+
+/** The line of a node's canary in words. */
+function canaryWords(looks, lags, missed) {
+  return `Canary lag in the last ${looks} looks: ${lags.length ? `at most ${Math.max(...lags)} ms` : 'never heard'}, not heard in ${missed}`;
 }
 
 /** Troubles of the ring, for the top of the page. */

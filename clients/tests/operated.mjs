@@ -5,6 +5,7 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { binary, Node, running, scratch } from './node.mjs';
+import { layWire } from './server.mjs';
 import { eventually } from './wait.mjs';
 
 const START_MS = 30_000;
@@ -19,6 +20,25 @@ export async function startRegion(t, { redis = 2, gateways = 2, config = {} } = 
   await Promise.all([region.join(t), region.makeRing()]);
   for (let at = 1; at < gateways; at += 1) await region.join(t);
   return region;
+}
+
+/** Two regions, `eu` and `us`, of one node each, whose gateways and counters reach each other over `wires`; until the test ends. */
+export async function startRegions(t) {
+  const names = ['eu', 'us'];
+  const places = names.map(() => ({})); // where each listens, once it does
+  const wires = await Promise.all(places.map((place) => layWire(t, place, 'peer')));
+  const address = (at) => wires[at].http.replace('http://', '');
+  const nodes = await Promise.all(names.map(async (name, at) => {
+    const links = { 'regions.peers': [`${names[1 - at]}=${address(1 - at)}`], 'regions.stale_s': 2, 'regions.gone_s': 60 };
+    const counters = { 'counter.seeds': [address(1 - at)], 'counter.address': address(at), 'counter.key': 'the key of this cluster' };
+    const own = { 'node.name': 'n1', 'node.region': name, 'listen.peer': '127.0.0.1:0', namespace: [{ name: 'chat', global: true }, { name: 'likes' }] };
+    const node = new Node(await scratch(), { ...own, ...links, ...counters });
+    t.after(() => node.dispose());
+    await node.start();
+    places[at].listen = node.listen;
+    return node;
+  }));
+  return { nodes, wires };
 }
 
 class Region {
@@ -76,7 +96,7 @@ class Region {
 
   /** `headcount ring …`, as an operator runs it; what it said. */
   ring(...args) {
-    const env = { HEADCOUNT_ETCD__ENDPOINTS: this.#etcd, HEADCOUNT_NODE__REGION: 'local' };
+    const env = { HEADCOUNT_ETCD__ENDPOINTS: this.#etcd, HEADCOUNT_NODE__REGION: this.#config['node.region'] ?? 'local' };
     return new Promise((resolve, reject) => {
       const child = spawn(binary(), ['ring', ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
       let said = '';

@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { ARTIFACTS, launch, open, PHONE } from './browser.mjs';
-import { startRegion } from './operated.mjs';
+import { startRegion, startRegions } from './operated.mjs';
+import { enter } from './people.mjs';
+import { sdk, TRANSPORTS } from './sdk.mjs';
 import { IN_CLUSTER, startNode } from './server.mjs';
 import { eventually } from './wait.mjs';
 
@@ -25,7 +27,7 @@ const card = (page, id) => page.locator('.node', { has: page.locator('b', { hasT
 const gateways = (page) => page.locator('#gateways tbody tr').evaluateAll((rows) => rows.map((row) => [...row.children].slice(0, 3).map((cell) => cell.textContent)));
 const epoch = async (page) => Number(await page.locator('.picture .epoch').textContent());
 const details = (page) => page.locator('.details > div').evaluateAll((rows) => Object.fromEntries(rows.map((row) => [row.dataset.key, row.lastChild.textContent])));
-const heard = (page, id) => eventually(`the canary of ${id} is drawn`, async () => /L/.test(await card(page, id).locator('.lag').getAttribute('d')));
+const heard = (page, id) => eventually(`the canary of ${id} is drawn`, async () => /L/.test(await card(page, id).locator('.value').getAttribute('d')));
 /** Taps an arc where it is; the middle of its box may lie in the hole of the ring. */
 async function tap(page, id) {
   const arc = page.locator(`.arc[data-key=${id}]`);
@@ -145,4 +147,97 @@ test('a node alone says so in one sentence, and asks nobody but itself', { skip:
     fetch('http://127.0.0.1:9/').catch(() => {});
   }));
   assert.equal(blocked, 'connect-src');
+});
+
+/** People in their rooms, until the test ends. */
+async function populate(t, node, people) {
+  const clients = [];
+  for (const [user, channels] of Object.entries(people)) {
+    const { token: pass } = await node.call('POST', '/v1/development/token', { user });
+    const client = sdk(t, TRANSPORTS[0], node, { token: pass });
+    client.connect();
+    for (const channel of channels) await enter(client, channel);
+    clients.push(client);
+  }
+  return clients;
+}
+
+/** Messages and likes, until the test ends. */
+function stir(t, node) {
+  let turn = 0;
+  const ticks = setInterval(() => {
+    turn += 1;
+    node.publish('chat:stage', { turn }).catch(() => {});
+    const ops = [...Array(9)].map((_, at) => ({ key: at < 6 ? 'likes:stage' : `likes:${turn % 7}` }));
+    node.call('POST', '/v1/counters/batch', { ops }).catch(() => {});
+  }, 50);
+  t.after(() => clearInterval(ticks));
+}
+
+const region = (page, name) => page.locator('.region', { has: page.locator('b', { hasText: new RegExp(`^${name}`) }) });
+const flow = (page, name) => page.locator(`.flow[data-key=${name}] b`).textContent();
+const isDrawn = async (line) => /L/.test(await line.locator('.value').getAttribute('d'));
+const overflows = (page) => page.evaluate(() => document.scrollingElement.scrollWidth - innerWidth);
+
+test('traffic, regions, hot counters and large rooms are seen live, and what a cut between regions does to them', { skip: IN_CLUSTER && 'it is about regions of its own' }, async (t) => {
+  const { nodes: [eu, us], wires } = await startRegions(t);
+  await populate(t, eu, { ann: ['chat:stage', 'lobby'], ben: ['chat:stage', 'lobby'], cat: ['chat:stage'], dan: ['chat:stage'], eve: ['chat:foyer'] });
+  await populate(t, us, { zoe: ['chat:stage'], yan: ['chat:stage'], xia: ['chat:foyer'] });
+  [eu, us].forEach((node) => stir(t, node));
+  const page = await operations(t, eu);
+  const phone = await operations(t, us, { ...PHONE, colorScheme: 'dark' });
+
+  for (const [one, own, other] of [[page, 'eu', 'us'], [phone, 'us', 'eu']]) {
+    await region(one, own).getByText('(this one)').waitFor();
+    await region(one, other).getByText('✓ live').waitFor();
+    await one.getByText('✓ All is well.').waitFor();
+    for (const line of await region(one, other).locator('.line').all()) await eventually('it is drawn', () => isDrawn(line));
+    assert.deepEqual(await region(one, other).locator('.heard .soft').allTextContents(), [`Gateways of ${other}`, `Counters of ${other}/n1`]);
+  }
+  await region(page, 'eu').getByText('5 users with 5 clients online').waitFor();
+  await region(page, 'us').getByText('3 users with 3 clients online').waitFor();
+  await region(phone, 'eu').getByText('5 users with 5 clients online').waitFor();
+
+  assert.equal(await flow(page, 'Connections'), '5');
+  for (const name of ['Commands', 'Publications', 'Messages', 'Bytes', 'Likes']) await eventually(`${name} are drawn`, () => isDrawn(page.locator(`.flow[data-key=${name}]`)));
+  await eventually('likes are counted', async () => Number(await flow(page, 'Likes')) > 0);
+  const rows = (one, id) => one.locator(`#${id} .ranking li`);
+  await eventually('the hottest counter comes first', async () => /^likes:stage\d+ additions/.test(await rows(page, 'hot').first().textContent().catch(() => '')));
+  assert.match(await rows(page, 'hot').first().textContent(), /value \d/);
+  assert.equal(await rows(page, 'rooms').first().textContent(), 'chat:stage4 clients4 users');
+  assert.deepEqual(await rows(page, 'rooms').locator('b').allTextContents(), ['chat:stage', 'lobby', 'chat:foyer']);
+  await shot(page, 'regions-desktop-light');
+  await shot(phone, 'regions-phone-dark');
+  for (const one of [page, phone]) assert.ok((await overflows(one)) <= 0);
+  for (const [one, name, colorScheme] of [[page, 'desktop-dark', 'dark'], [phone, 'phone-light', 'light']]) {
+    await one.emulateMedia({ colorScheme });
+    await shot(one, `regions-${name}`);
+  }
+
+  wires.forEach((wire) => wire.cut());
+  await region(page, 'us').getByText('▲ stale').waitFor({ timeout: CHANGE_MS });
+  await region(page, 'us').getByText(/3 users with 3 clients online, as of/).waitFor({ timeout: CHANGE_MS });
+  await page.locator('#troubles li', { hasText: /^The region us is stale \(.*\)\.$/ }).waitFor();
+  await page.locator('#troubles li', { hasText: 'Counters of us/n1 are silent.' }).waitFor();
+  assert.notEqual(await region(page, 'us').locator('.why').textContent(), '', 'why it is not reached');
+  await shot(page, 'region-cut');
+  assert.ok((await overflows(phone)) <= 0);
+  wires.forEach((wire) => wire.mend());
+  await region(page, 'us').getByText('✓ live').waitFor({ timeout: CHANGE_MS });
+  await page.getByText('✓ All is well.').waitFor({ timeout: CHANGE_MS });
+});
+
+test('a gateway that drains says so, and whom it waits for', async (t) => {
+  const { gateways: [node] } = await startRegion(t, { redis: 1, gateways: 1, config: { 'shutdown.drain_s': 60, 'presence.grace_s': 30 } });
+  const [ann] = await populate(t, node, { ann: ['lobby'], ben: ['lobby'] });
+  const page = await operations(t, node);
+  await eventually('the rooms are counted', async () => (await page.locator('#rooms .ranking li').allTextContents()).join() === 'lobby2 clientsat this gateway');
+  const ended = node.stop('SIGTERM');
+  await page.locator('#readiness .mark', { hasText: '▲ draining' }).first().waitFor();
+  // One goes for good; the other one may still come back to any gateway.
+  ann.disconnect();
+  await page.getByText(/Its clients are being sent elsewhere; then it ends\. Left: \d+ clients?, and [1-9]\d* members? of rooms who may still come back unnoticed\./).waitFor();
+  await shot(page, 'draining');
+  await node.stop('SIGTERM');
+  await ended;
 });

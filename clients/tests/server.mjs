@@ -46,15 +46,15 @@ export function token(user, claims = {}, { alg = 'HS256', secret = SECRET } = {}
 export const inSeconds = (ahead) => Math.floor(Date.now() / 1000) + ahead;
 
 /**
- * A wire to the node's client listener. `cut` ends every connection without a word to either side and admits no new one,
+ * A wire to one of the node's listeners. `cut` ends every connection without a word to either side and admits no new one,
  * `mute` loses whatever the node says from now on, `mend` lets connections through again.
  */
-export async function layWire(t, node) {
+export async function layWire(t, node, listener = 'client') {
   const sockets = new Set();
   const wire = { isCut: false, isMute: false };
   const relay = net.createServer((near) => {
     if (wire.isCut) return near.destroy();
-    const [host, port] = (node.listen?.client ?? '127.0.0.1:1').split(':'); // while the node restarts: a closed port
+    const [host, port] = (node.listen?.[listener] ?? '127.0.0.1:1').split(':'); // while the node restarts: a closed port
     const far = net.connect(Number(port), host);
     for (const [socket, other] of [[near, far], [far, near]]) {
       sockets.add(socket);

@@ -9,7 +9,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The files of the page, one for each of its panels and one for each thing that they share.
-const FILES: [(&str, &str, &str); 10] = [
+const FILES: [(&str, &str, &str); 14] = [
     ("/ops", HTML, include_str!("../../clients/ops/index.html")),
     ("/ops/ops.css", CSS, include_str!("../../clients/ops/ops.css")),
     ("/ops/ops.js", SCRIPT, include_str!("../../clients/ops/ops.js")),
@@ -17,7 +17,11 @@ const FILES: [(&str, &str, &str); 10] = [
     ("/ops/metrics.js", SCRIPT, include_str!("../../clients/ops/metrics.js")),
     ("/ops/ring.js", SCRIPT, include_str!("../../clients/ops/ring.js")),
     ("/ops/picture.js", SCRIPT, include_str!("../../clients/ops/picture.js")),
-    ("/ops/lag.js", SCRIPT, include_str!("../../clients/ops/lag.js")),
+    ("/ops/line.js", SCRIPT, include_str!("../../clients/ops/line.js")),
+    ("/ops/traffic.js", SCRIPT, include_str!("../../clients/ops/traffic.js")),
+    ("/ops/regions.js", SCRIPT, include_str!("../../clients/ops/regions.js")),
+    ("/ops/hot.js", SCRIPT, include_str!("../../clients/ops/hot.js")),
+    ("/ops/rooms.js", SCRIPT, include_str!("../../clients/ops/rooms.js")),
     ("/ops/gateways.js", SCRIPT, include_str!("../../clients/ops/gateways.js")),
     ("/ops/readiness.js", SCRIPT, include_str!("../../clients/ops/readiness.js")),
 ];

@@ -12,7 +12,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicI64, Ordering},
 };
-use testkit::eventually;
+use testkit::{eventually, http};
 use tokio::sync::RwLock;
 use uuid::Uuid;
 
@@ -268,4 +268,24 @@ async fn who_does_not_belong_is_told_so_and_serves_everything_but_counters() {
     assert!(!region.gateways[0].data_dir.join("counter").exists());
     assert_eq!((region.gateways[0].resp, region.gateways[0].peer), (None, None));
     assert_eq!(region.counters[0].client.port(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hottest_counters_are_known_where_they_are_counted_and_a_gateway_without_any_says_so() {
+    let region = Region::start(1, "").await;
+    for _ in 0..5 {
+        region.counted(0, "likes", json!({ "by": 3 })).await;
+    }
+    let hot = async |node: &testkit::Node| http::get(node.admin, "/v1/hot/counters").await.unwrap();
+    eventually(PATIENCE, async || {
+        let mut found = Vec::new();
+        for node in &region.counters {
+            found.extend(hot(node).await.json()["counters"].as_array().unwrap().clone());
+        }
+        let additions: u64 = found.iter().filter_map(|counter| counter["additions"].as_u64()).sum();
+        if additions == 5 && found.iter().all(|counter| counter["key"] == "likes") { Ok(()) } else { Err(json!(found)) }
+    })
+    .await;
+    let answer = hot(&region.gateways[0]).await;
+    assert!(answer.status == 404 && answer.body.contains("this gateway keeps no counters itself"), "{}", answer.body);
 }
