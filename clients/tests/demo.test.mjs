@@ -111,8 +111,11 @@ describe('the demo of several regions', { skip: IN_CLUSTER && 'it has regions of
     assert.equal(await page.locator('#verdicts li', { hasText: /[\d.]+ s after healing/ }).count(), 3);
     await shot(page, 'together-again');
 
-    // By other programs, too.
+    // The page may talk to the regions and to nobody else; and other programs may as well.
     const { regions } = await state(demo);
+    const clients = regions.map(({ client }) => `${client} ${client.replace('http', 'ws')}`).join(' ');
+    const policy = (await fetch(demo.page)).headers.get('content-security-policy');
+    assert.ok(policy.startsWith(`default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ${clients}; `), policy);
     const answer = await fetch(`${regions[2].client}/v1/counters/likes/add`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"by": 3}' });
     assert.equal((await answer.json()).value, 10);
     await values(page, 10, 10, 10);

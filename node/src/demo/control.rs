@@ -202,14 +202,4 @@ mod tests {
         assert_eq!(large.status, 413);
         assert!(links(address).await.iter().all(|link| link[1] == true && link[2] == 0), "{:?}", links(address).await);
     }
-
-    #[tokio::test]
-    async fn the_page_may_talk_to_the_regions_and_to_nobody_else() {
-        let address = start().await;
-        let request = format!("GET / HTTP/1.0\r\nHost: {address}\r\n\r\n");
-        assert_eq!(ask(address, &request).await.unwrap().status, 200);
-        let layout = Layout::new(2, 8000);
-        let expected = "http://127.0.0.1:8010 ws://127.0.0.1:8010 http://127.0.0.1:8020 ws://127.0.0.1:8020";
-        assert_eq!(talks_to(&layout), expected);
-    }
 }
