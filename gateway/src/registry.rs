@@ -43,6 +43,8 @@ struct Tables {
     /// Of the few whose clients were told a session.
     by_session: HashMap<Arc<str>, (ConnectionId, Option<Arc<Inbound>>)>,
     by_user: HashMap<Arc<str>, Connections>,
+    /// With what everybody was told to end, and whoever comes is refused.
+    ends: Option<Disconnect>,
 }
 
 /// The connections of one user, mostly one.
@@ -53,18 +55,21 @@ enum Connections {
 }
 
 impl Registry {
-    /// Adds a connection, unless there are `most` already.
-    #[must_use]
-    pub fn add(&self, id: ConnectionId, handle: Handle, emulated: Option<Emulated>, most: usize) -> bool {
+    /// Adds a connection. An error, with which it has to be closed, if there are `most` already or all are told to end: nothing has
+    /// changed then.
+    pub fn add(&self, id: ConnectionId, handle: Handle, emulated: Option<Emulated>, most: usize) -> Result<(), Disconnect> {
         let mut tables = self.tables.lock();
+        if let Some(code) = tables.ends {
+            return Err(code);
+        }
         if tables.connections.len() >= most {
-            return false;
+            return Err(Disconnect::ConnectionLimit);
         }
         if let Some(Emulated { session, inbound }) = emulated {
             tables.by_session.insert(session, (id, inbound));
         }
         tables.connections.insert(id, handle);
-        true
+        Ok(())
     }
 
     /// The connection has a user from now on.
@@ -112,9 +117,13 @@ impl Registry {
             .collect()
     }
 
-    /// Tells every connection to end, `wave` at a time with `pause` between waves.
+    /// Tells every connection to end, `wave` at a time with `pause` between waves; no more are added from now on.
     pub async fn close_all(&self, code: Disconnect, wave: usize, pause: std::time::Duration) {
-        let outboxes: Vec<_> = self.tables.lock().connections.values().map(|handle| handle.outbox.clone()).collect();
+        let outboxes: Vec<_> = {
+            let mut tables = self.tables.lock();
+            tables.ends = Some(code);
+            tables.connections.values().map(|handle| handle.outbox.clone()).collect()
+        };
         for (index, wave) in outboxes.chunks(wave.max(1)).enumerate() {
             if index > 0 {
                 tokio::time::sleep(pause).await;
@@ -163,6 +172,18 @@ impl Connections {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::broadcast::Wire;
+
+    #[tokio::test]
+    async fn nobody_is_let_in_after_all_were_sent_away_or_while_there_are_too_many() {
+        let (registry, outbox) = (Registry::default(), Arc::new(Outbox::new(Wire::Json, 1_000, None)));
+        let add = |id| registry.add(id, Handle { outbox: outbox.clone(), client: "c".into() }, None, 1);
+        assert_eq!((add(1), add(2)), (Ok(()), Err(Disconnect::ConnectionLimit)));
+        registry.close_all(Disconnect::Shutdown, 1, std::time::Duration::ZERO).await;
+        registry.remove(1, None, None);
+        assert_eq!(add(3), Err(Disconnect::Shutdown), "it would stay until it is cut off");
+        assert_eq!(registry.counts().0, 0);
+    }
 
     #[test]
     fn a_user_has_the_connections_that_came_and_did_not_go() {

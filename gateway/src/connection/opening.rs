@@ -47,18 +47,18 @@ pub(crate) fn run<T: Transport>(gateway: Arc<Gateway>, mut transport: T, opening
     let mut connection = Connection::admit(gateway, &transport, opening);
     async move {
         match &mut connection {
-            Some(connection) => {
+            Ok(connection) => {
                 let departure = connection.drive(&mut transport).await;
                 connection.end(departure);
             }
-            None => Box::pin(transport.close(Disconnect::ConnectionLimit)).await,
+            Err(refused) => Box::pin(transport.close(*refused)).await,
         }
     }
 }
 
 impl Connection {
-    /// `None` if there are too many.
-    fn admit<T: Transport>(gateway: Arc<Gateway>, transport: &T, opening: Opening) -> Option<Connection> {
+    /// An error says with what it is closed.
+    fn admit<T: Transport>(gateway: Arc<Gateway>, transport: &T, opening: Opening) -> Result<Connection, Disconnect> {
         let random = (gateway.random_u64)();
         let wire = transport.outbox().wire();
         // An EventSource stream has no words for its session.
@@ -75,15 +75,15 @@ impl Connection {
         let id = gateway.next_connection_id();
         let handle = Handle { outbox: outbox.clone(), client: profile.client.clone() };
         let emulated = profile.session.clone().map(|session| Emulated { session, inbound: opening.inbound });
-        if !gateway.registry.add(id, handle, emulated, gateway.settings.connections_max) {
+        if let Err(refused) = gateway.registry.add(id, handle, emulated, gateway.settings.connections_max) {
             if let Some(verdict) = opening.verdict {
-                let _ = verdict.send(Verdict::Closed(Disconnect::ConnectionLimit));
+                let _ = verdict.send(Verdict::Closed(refused));
             }
-            return None;
+            return Err(refused);
         }
         gateway.metrics.connections.with_label_values(&[wire.label()]).inc();
         let session = Session::new(gateway.rules.clone(), profile, (gateway.clock)());
-        Some(Connection {
+        Ok(Connection {
             gateway,
             id,
             wire,
