@@ -8,7 +8,7 @@ mod subscriber;
 pub use ledger::{Flow, Outcome};
 
 use anyhow::{Result, anyhow};
-use client::Client;
+use client::{Client, Doors};
 use core::net::SocketAddr;
 use futures_util::future::try_join_all;
 use ledger::{Ledger, Seen};
@@ -78,12 +78,23 @@ impl Traffic {
 
     /// The same, with publishers at some gateways and subscribers at others.
     pub async fn start_between(publish_at: &[SocketAddr], hear_at: &[SocketAddr], options: &TrafficOptions) -> Result<Traffic> {
+        let alone = |gateways: &[SocketAddr]| gateways.iter().map(|gateway| Doors::new([*gateway])).collect::<Vec<_>>();
+        Traffic::begin(alone(publish_at), alone(hear_at), options).await
+    }
+
+    /// The same at all gateways of these groups, where whoever's connection ends turns to the next gateway of its group.
+    pub async fn start_among(groups: &[Vec<SocketAddr>], options: &TrafficOptions) -> Result<Traffic> {
+        let around = |group: &Vec<SocketAddr>, at| Doors::new(group.iter().copied().cycle().skip(at).take(group.len()));
+        let doors: Vec<Doors> = groups.iter().flat_map(|group| (0..group.len()).map(move |at| around(group, at))).collect();
+        Traffic::begin(doors.clone(), doors, options).await
+    }
+
+    async fn begin(publish_at: Vec<Doors>, hear_at: Vec<Doors>, options: &TrafficOptions) -> Result<Traffic> {
         let start = Start(Instant::now());
         let (stop, published, ledger) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::default());
-        let beginning = hear_at.iter().flat_map(|gateway| {
+        let beginning = hear_at.iter().flat_map(|doors| {
             options.channels.chunks(CHANNELS_PER_CLIENT).map(move |channels| async move {
-                let client = Client::connect(*gateway).await?;
-                let mut subscriber = Subscriber::new(*gateway, client, channels.to_vec(), start);
+                let mut subscriber = Subscriber::new(doors.clone(), doors.enter().await?, channels.to_vec(), start);
                 subscriber.begin().await?;
                 anyhow::Ok(subscriber)
             })
@@ -94,11 +105,11 @@ impl Traffic {
         let mut publishers = Vec::new();
         let each = options.channels.len().div_ceil(options.publishers);
         for (at, channels) in options.channels.chunks(each).enumerate() {
-            let gateway = publish_at[at % publish_at.len()];
-            let client = Client::connect(gateway).await?;
+            let doors = publish_at[at % publish_at.len()].clone();
+            let client = doors.enter().await?;
             let share = f64::from(options.rate) * channels.len() as f64 / options.channels.len() as f64;
             let publisher = Publisher {
-                gateway,
+                doors,
                 client,
                 channels: channels.to_vec(),
                 pause: Duration::from_secs_f64(1.0 / share),
@@ -161,7 +172,7 @@ impl Drop for Traffic {
 }
 
 struct Publisher {
-    gateway: SocketAddr,
+    doors: Doors,
     client: Client,
     channels: Vec<String>,
     pause: Duration,
@@ -187,7 +198,10 @@ impl Publisher {
             let answer = self.client.ask(json!({ "publish": { "channel": channel, "data": { "n": *number } } })).await;
             let Ok(answer) = answer else {
                 self.ledger.lock().map_err(|_| anyhow!("another publisher panicked"))?.cut_off += 1;
-                self.connect_again(&stop).await;
+                match self.doors.enter_again(&stop).await {
+                    Some(client) => self.client = client,
+                    None => break,
+                }
                 continue;
             };
             let mut ledger = self.ledger.lock().map_err(|_| anyhow!("another publisher panicked"))?;
@@ -200,16 +214,5 @@ impl Publisher {
             self.published.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
-    }
-
-    /// Its gateway may be gone for a while.
-    async fn connect_again(&mut self, stop: &AtomicBool) {
-        while !stop.load(Ordering::Relaxed) {
-            if let Ok(client) = Client::connect(self.gateway).await {
-                self.client = client;
-                return;
-            }
-            tokio::time::sleep(AGAIN).await;
-        }
     }
 }

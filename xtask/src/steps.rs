@@ -80,7 +80,7 @@ pub(crate) fn bench(options: &[&str]) -> Result<(), String> {
 }
 
 /// The same with the nemesis of `headcount-bench faults`; without options, also with changes of the ring under heavy traffic,
-/// the faults of a region for which the tests have no time, and fifty random runs of its presence.
+/// the faults of a region and of two for which the tests have no time, and fifty random runs of its presence.
 pub(crate) fn faults(options: &[&str]) -> Result<(), String> {
     if !options.is_empty() {
         return bench(&[&["faults"][..], options].concat());
@@ -89,6 +89,7 @@ pub(crate) fn faults(options: &[&str]) -> Result<(), String> {
     bench(&["moves", "--report", "benches/reports/ring-moves.md"])?;
     let region = ["--package", "headcount-node", "--test", "region"];
     cargo(&[&["test"], &region[..], &["--", "--ignored", "--skip", "presence_random"]].concat())?;
+    cargo(&["test", "--package", "headcount-node", "--test", "regions", "--", "--ignored"])?;
     // One line for each run.
     cargo(&[&["test", "--release"], &region[..], &["presence_random", "--", "--ignored", "--nocapture"]].concat())
 }

@@ -32,8 +32,10 @@ pub(crate) struct Likes {
     http: reqwest::Client,
     counted: Mutex<BTreeMap<String, i64>>,
     batches: AtomicU64,
-    /// Requests that had no answer, or one that did not count everything.
-    pub(crate) tries_in_vain: AtomicU64,
+    /// Requests that had no answer.
+    pub(crate) unanswered: AtomicU64,
+    /// Answers that did not count everything.
+    refused: Mutex<Vec<String>>,
 }
 
 impl Likes {
@@ -42,7 +44,7 @@ impl Likes {
         _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).no_proxy().build().unwrap();
         let counters = (0..KEYS).map(|number| (format!("likes{number}"), 0)).collect();
-        Likes { http, counted: Mutex::new(counters), batches: AtomicU64::new(0), tries_in_vain: AtomicU64::new(0) }
+        Likes { http, counted: Mutex::new(counters), batches: AtomicU64::new(0), unanswered: AtomicU64::new(0), refused: Mutex::default() }
     }
 
     /// Adds so many likes, at these gateways in turn; returns when every single one is acknowledged.
@@ -57,13 +59,10 @@ impl Likes {
             let number = self.batches.fetch_add(1, Ordering::Relaxed);
             let mut turn = usize::try_from(number).unwrap();
             while !self.is_counted(doors[turn % doors.len()], &batch).await {
-                self.tries_in_vain.fetch_add(1, Ordering::Relaxed);
                 turn += 1;
                 sleep(AGAIN).await;
             }
-            let mut counted = self.counted.lock().unwrap();
-            keys.iter().for_each(|key| *counted.get_mut(key).unwrap() += 1);
-            drop(counted);
+            self.count(&keys);
             if number.is_multiple_of(TWICE) {
                 // What comes of it nobody waits for: it counts already.
                 self.is_counted(doors[(turn + 1) % doors.len()], &batch).await;
@@ -71,12 +70,33 @@ impl Likes {
         }
     }
 
+    fn count(&self, keys: &[String]) {
+        let mut counted = self.counted.lock().unwrap();
+        keys.iter().for_each(|key| *counted.get_mut(key).unwrap() += 1);
+    }
+
     /// Whether all of a batch is acknowledged.
     async fn is_counted(&self, door: SocketAddr, batch: &Value) -> bool {
-        let Ok(response) = self.http.post(format!("http://{door}/v1/counters/batch")).json(batch).send().await else { return false };
-        let Ok(answer) = response.json::<Value>().await else { return false };
-        let ops = batch["ops"].as_array().unwrap().len();
-        answer["results"].as_array().is_some_and(|results| results.len() == ops && results.iter().all(|result| result["value"].is_i64()))
+        let sent = self.http.post(format!("http://{door}/v1/counters/batch")).json(batch).send();
+        let answer = match sent.await {
+            Ok(response) => response.text().await,
+            Err(error) => Err(error),
+        };
+        let Ok(answer) = answer else {
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
+            return false;
+        };
+        let results = serde_json::from_str::<Value>(&answer).unwrap_or_default()["results"].as_array().cloned().unwrap_or_default();
+        let is_counted = !results.is_empty() && results.iter().all(|result| result["value"].is_i64());
+        if !is_counted {
+            self.refused.lock().unwrap().push(format!("{door}: {answer:.200}"));
+        }
+        is_counted
+    }
+
+    /// Nobody was told that something could not be counted.
+    pub(crate) fn assert_nothing_was_refused(&self) {
+        assert_eq!(*self.refused.lock().unwrap(), [""; 0]);
     }
 
     /// How many are acknowledged, of each counter.

@@ -10,6 +10,7 @@ mod shared_bytes;
 mod shared_gateways;
 mod shared_lost;
 mod shared_partition;
+mod shared_rolling;
 mod users;
 
 use scene::{Scene, history, roster};

@@ -60,7 +60,7 @@ fn toml(options: PairOptions, counter: &Value) -> String {
         .concat();
     format!(
         "{}{namespaces}[limits]\nstale_timeout_s = 60\nhandshake_timeout_s = 60\n\
-         [counter]\nkey = {}\nseeds = {}\n[regions]\nstale_s = {stale_s}\ngone_s = {gone_s}\n",
+         [presence]\ngrace_s = 6\n[counter]\nkey = {}\nseeds = {}\n[regions]\nstale_s = {stale_s}\ngone_s = {gone_s}\n",
         crowd::auth_toml(),
         counter["key"],
         counter["seeds"],

@@ -187,6 +187,7 @@ async fn is_partitioned(size: Size) {
     stage.flaps().await;
     eprintln!("flapping: over after {:?}", began.elapsed());
     let counted: i64 = stage.likes.counted().values().sum();
+    stage.likes.assert_nothing_was_refused();
     assert_eq!(counted, 2 * i64::try_from(size.likes).unwrap());
     // A region that is not heard of is no reason to take anybody for gone.
     for (at, watcher) in stage.watchers.iter().enumerate() {

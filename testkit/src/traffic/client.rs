@@ -1,12 +1,42 @@
 //! I/O: a client of a gateway, of which Traffic has many.
 
-use super::ANSWER;
+use super::{AGAIN, ANSWER};
 use anyhow::{Context, Result, bail};
 use core::net::SocketAddr;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicBool, Ordering},
+};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
+
+/// Where a client connects: at the first one, and when its connection has ended, at the next one, for as long as it takes.
+#[derive(Clone)]
+pub(super) struct Doors(VecDeque<SocketAddr>);
+
+impl Doors {
+    pub(super) fn new(doors: impl IntoIterator<Item = SocketAddr>) -> Doors {
+        Doors(doors.into_iter().collect())
+    }
+
+    pub(super) async fn enter(&self) -> Result<Client> {
+        Client::connect(*self.0.front().context("no door")?).await
+    }
+
+    /// `None` if it is told to stop.
+    pub(super) async fn enter_again(&mut self, stop: &AtomicBool) -> Option<Client> {
+        while !stop.load(Ordering::Relaxed) {
+            tokio::time::sleep(AGAIN).await;
+            self.0.rotate_left(1);
+            if let Ok(client) = self.enter().await {
+                return Some(client);
+            }
+        }
+        None
+    }
+}
 
 /// One connection of the client protocol, in JSON.
 pub(super) struct Client {

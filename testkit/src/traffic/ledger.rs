@@ -16,6 +16,8 @@ pub struct Outcome {
     pub delivered: u64,
     /// Acknowledged publications that a subscriber did not get, and was not told so.
     pub lost: u64,
+    /// The first and the last number of them, by the channel and the subscriber, in the order of their beginning.
+    pub lost_where: BTreeMap<(String, usize), (u64, u64)>,
     /// Those of them that went to channels without history, where nobody is ever told: when each was published, and where.
     pub lost_plain: Vec<(u64, String)>,
     /// Acknowledged publications that a subscriber did not get, and was told after they were published that it lost something.
@@ -119,7 +121,8 @@ pub(super) fn outcome<'a>(ledger: &Ledger, all: impl Iterator<Item = &'a Seen>) 
         cut_off: ledger.cut_off,
         ..Outcome::default()
     };
-    for (channel, seen) in all.flat_map(|seen| &seen.channels) {
+    let all = all.enumerate().flat_map(|(at, seen)| seen.channels.iter().map(move |(channel, seen)| (at, channel, seen)));
+    for (subscriber, channel, seen) in all {
         let numbers: Vec<u64> = seen.deliveries.iter().map(|(number, _)| *number).collect();
         outcome.told += seen.gaps.len() as u64;
         outcome.longest_pause_ms = outcome.longest_pause_ms.max(seen.pause_ms(0, None));
@@ -138,6 +141,7 @@ pub(super) fn outcome<'a>(ledger: &Ledger, all: impl Iterator<Item = &'a Seen>) 
                 continue;
             }
             outcome.lost += 1;
+            outcome.lost_where.entry((channel.clone(), subscriber)).or_insert((*number, *number)).1 = *number;
             if seen.place.1.is_empty() {
                 outcome.lost_plain.push((*sent_ms, channel.clone()));
             }
@@ -166,7 +170,8 @@ mod tests {
         let sent = [1, 2, 3, 4, 5, 6].map(|number| (number, number * 10));
         let told = judge(&sent, kept(&[1, 2, 5, 6], &[(2, 45)]));
         assert_eq!((told.lost, told.lost_and_told, told.told), (0, 2, 1));
-        assert_eq!(judge(&sent, kept(&[1, 2, 5, 6], &[(1, 45)])).lost, 2, "told of another place");
+        let elsewhere = judge(&sent, kept(&[1, 2, 5, 6], &[(1, 45)]));
+        assert_eq!((elsewhere.lost, elsewhere.lost_where), (2, [(("c".to_owned(), 0), (3, 4))].into()), "told of another place");
         let later = judge(&sent, kept(&[1, 2, 5, 6], &[(2, 35)]));
         assert_eq!((later.lost, later.lost_and_told), (1, 1), "the fourth was sent after all was said to be well again");
         assert_eq!(judge(&sent, kept(&[1, 2, 3, 4, 5], &[])).lost_kept(), 1, "the last one counts too");

@@ -1,18 +1,24 @@
 //! I/O: a subscriber of many channels, which behaves as an SDK does: it comes back when its connection ends, and subscribes
 //! again from where it was when a subscription ends or is refused.
 
-use super::{AGAIN, ANSWER, Start, client::Client, ledger::Seen};
+use super::{
+    AGAIN, ANSWER, Start,
+    client::{Client, Doors},
+    ledger::Seen,
+};
 use anyhow::{Result, bail};
-use core::net::SocketAddr;
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicBool},
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
+/// Subscribers listen until they are dropped.
+static NEVER: AtomicBool = AtomicBool::new(false);
+
 pub(super) struct Subscriber {
-    pub(super) gateway: SocketAddr,
+    pub(super) doors: Doors,
     pub(super) client: Client,
     pub(super) seen: Arc<Mutex<Seen>>,
     pub(super) channels: Vec<String>,
@@ -24,9 +30,9 @@ pub(super) struct Subscriber {
 }
 
 impl Subscriber {
-    pub(super) fn new(gateway: SocketAddr, client: Client, channels: Vec<String>, start: Start) -> Subscriber {
+    pub(super) fn new(doors: Doors, client: Client, channels: Vec<String>, start: Start) -> Subscriber {
         let again = Some((Instant::now(), channels.clone()));
-        Subscriber { gateway, client, seen: Arc::default(), channels, start, asked: HashMap::new(), again }
+        Subscriber { doors, client, seen: Arc::default(), channels, start, asked: HashMap::new(), again }
     }
 
     /// Waits until it is subscribed to everything.
@@ -49,12 +55,8 @@ impl Subscriber {
             if self.hear().await.is_ok() {
                 continue;
             }
-            loop {
-                tokio::time::sleep(AGAIN).await;
-                let Ok(client) = Client::connect(self.gateway).await else { continue };
-                self.client = client;
-                break;
-            }
+            let Some(client) = self.doors.enter_again(&NEVER).await else { return };
+            self.client = client;
             self.asked.clear();
             self.again = Some((Instant::now(), self.channels.clone()));
         }
