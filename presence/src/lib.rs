@@ -49,6 +49,7 @@ mod laws;
 mod member;
 mod metrics;
 mod page;
+mod people;
 mod present;
 mod read;
 pub mod redis;
