@@ -14,7 +14,8 @@ pub struct Stamp {
 
 impl Stamp {
     /// Whether all that leads to it is in `later`, as far as their generations tell.
-    pub(crate) fn is_covered_by(self, later: Stamp) -> bool {
+    #[must_use]
+    pub fn is_covered_by(self, later: Stamp) -> bool {
         self.generation == later.generation && self.seq <= later.seq
     }
 }

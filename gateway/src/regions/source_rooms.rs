@@ -16,6 +16,8 @@ use std::{collections::HashMap, sync::Arc};
 
 /// Rooms followed here, over all links; more are refused.
 const ROOMS_MAX: usize = 100_000;
+/// So often an answer is begun anew because something was told while it was read. After that the other region asks again.
+const READS_MAX: usize = 16;
 
 /// Who follows which room.
 #[derive(Default)]
@@ -28,8 +30,10 @@ struct Follower {
     link: u64,
     sender: Sender,
     follow: u64,
-    /// The version that was told last; `None` before the answer.
+    /// The version that was told last, from the answer on.
     last: Option<Stamp>,
+    /// The version that was to be told last before there was an answer.
+    missed: Option<Stamp>,
 }
 
 impl Told {
@@ -44,7 +48,11 @@ impl Told {
         let mut rooms = self.rooms.lock();
         let Some(followers) = rooms.get_mut(channel) else { return };
         for follower in followers {
-            let from = follower.last.replace(to).unwrap_or(to);
+            let Some(last) = &mut follower.last else {
+                follower.missed = Some(to);
+                continue;
+            };
+            let from = std::mem::replace(last, to);
             // One of too many names is found missing by the next, and asked for again.
             if let Some(message) = said(channel, follower.follow, from, to, diff, diff.count) {
                 _ = follower.sender.send(message.to_bytes());
@@ -69,8 +77,21 @@ impl Told {
         }
         let followers = rooms.entry(channel.clone()).or_default();
         followers.retain(|follower| follower.link != link);
-        followers.push(Follower { link, sender: sender.clone(), follow, last: None });
+        followers.push(Follower { link, sender: sender.clone(), follow, last: None, missed: None });
         true
+    }
+
+    /// The answer to a question begins with this version, and what is told from now on follows on it. `false` if something was told since
+    /// that was read: it has to be read again.
+    fn begin(&self, channel: &Channel, link: u64, follow: u64, at: Stamp) -> bool {
+        let mut rooms = self.rooms.lock();
+        let mut followers = rooms.get_mut(channel).into_iter().flatten();
+        let Some(follower) = followers.find(|follower| (follower.link, follower.follow) == (link, follow)) else { return true };
+        let is_whole = follower.missed.is_none_or(|missed| missed.is_covered_by(at));
+        if is_whole {
+            follower.last = Some(at);
+        }
+        is_whole
     }
 
     /// A link follows a room no more.
@@ -107,61 +128,88 @@ pub(super) async fn answer(gateway: &Gateway, told: &Told, channel: Channel, lin
     if !told.follow(&channel, link, sender, follow) {
         return refuse("too many rooms are followed".to_owned());
     }
-    if let Err(reason) = say(gateway, &channel, sender, follow, since.map(Stamp::from)).await {
+    let answer = Answer { gateway, told, channel: &channel, link, sender, follow };
+    if let Err(reason) = answer.say(since.map(Stamp::from)).await {
         told.leave(&channel, link);
         refuse(reason);
     }
 }
 
-async fn say(gateway: &Gateway, channel: &Channel, sender: &Sender, follow: u64, since: Option<Stamp>) -> Result<(), String> {
-    let region: Arc<str> = gateway.settings.region.as_str().into();
-    gateway.presence.follow(channel).await.map_err(|error| error.to_string())?;
-    let stats = gateway.presence.stats(channel).await.map_err(|error| error.to_string())?.value;
-    if let Some(since) = since {
-        let version = Version::of(&region, since).to_string();
-        let read = gateway.presence.since(channel, &version).await.map_err(|error| error.to_string())?;
-        if let Since::Diff(diff) = read.value
-            && let Some(to) = diff.version.stamp(&region)
-            && let Some(message) = said(channel, follow, since, to, &diff, stats.clients)
-        {
-            _ = sender.send(message.to_bytes());
-            stale(channel, sender, follow, read.is_stale);
-            return Ok(());
+/// An answer on its way.
+struct Answer<'a> {
+    gateway: &'a Gateway,
+    told: &'a Told,
+    channel: &'a Channel,
+    link: u64,
+    sender: &'a Sender,
+    follow: u64,
+}
+
+impl Answer<'_> {
+    async fn say(&self, since: Option<Stamp>) -> Result<(), String> {
+        let Answer { gateway, channel, sender, .. } = self;
+        gateway.presence.follow(channel).await.map_err(|error| error.to_string())?;
+        let mut reads = 0;
+        let (is_stale, rest) = loop {
+            reads += 1;
+            let (at, message, is_stale, rest) = self.read(since).await?;
+            if self.told.begin(channel, self.link, self.follow, at) || reads == READS_MAX {
+                _ = sender.send(message.to_bytes());
+                break (is_stale, rest);
+            }
+        };
+        self.pages(rest).await?;
+        if is_stale {
+            let message = RoomStale { channel: channel.as_str().to_owned(), follow: self.follow, is_stale };
+            _ = sender.send(RegionMessage::RoomStale(message).to_bytes());
         }
+        Ok(())
     }
-    let (mut cursor, mut index) = (None, 0);
-    loop {
-        let page = gateway.presence.page(channel, cursor.as_deref(), ROSTER_PAGE_MAX).await.map_err(|error| error.to_string())?;
-        if index == 0 && stats.users > REGION_NAMES_MAX {
-            let to = page.value.version.stamp(&region).unwrap_or_default();
+
+    /// What has changed since then, or the first page: of which version it is, whether that may be old, and where the next page begins.
+    async fn read(&self, since: Option<Stamp>) -> Result<(Stamp, RegionMessage, bool, Option<String>), String> {
+        let Answer { gateway, channel, follow, .. } = *self;
+        let region: Arc<str> = gateway.settings.region.as_str().into();
+        let stats = gateway.presence.stats(channel).await.map_err(|error| error.to_string())?.value;
+        if let Some(since) = since {
+            let version = Version::of(&region, since).to_string();
+            let read = gateway.presence.since(channel, &version).await.map_err(|error| error.to_string())?;
+            if let Since::Diff(diff) = read.value
+                && let Some(to) = diff.version.stamp(&region)
+                && let Some(message) = said(channel, follow, since, to, &diff, stats.clients)
+            {
+                return Ok((to, message, read.is_stale, None));
+            }
+        }
+        let page = gateway.presence.page(channel, None, ROSTER_PAGE_MAX).await.map_err(|error| error.to_string())?;
+        let at = page.value.version.stamp(&region).unwrap_or_default();
+        if stats.users > REGION_NAMES_MAX {
             let counted = RoomDiff {
                 channel: channel.as_str().to_owned(),
                 follow,
                 from: Some(Stamp::default().into()),
-                to: Some(to.into()),
+                to: Some(at.into()),
                 count: u32::try_from(stats.users).unwrap_or(u32::MAX),
                 clients: u32::try_from(stats.clients).unwrap_or(u32::MAX),
                 counts_only: true,
                 ..RoomDiff::default()
             };
-            _ = sender.send(RegionMessage::RoomDiff(counted).to_bytes());
-            stale(channel, sender, follow, page.is_stale);
-            return Ok(());
+            return Ok((at, RegionMessage::RoomDiff(counted), page.is_stale, None));
         }
-        _ = sender.send(page_message(channel, follow, index, &region, &page.value).to_bytes());
-        index += 1;
-        cursor = page.value.next;
-        if cursor.is_none() {
-            stale(channel, sender, follow, page.is_stale);
-            return Ok(());
-        }
-        sender.until_free().await;
+        Ok((at, page_message(channel, follow, 0, &region, &page.value), page.is_stale, page.value.next))
     }
-}
 
-fn stale(channel: &Channel, sender: &Sender, follow: u64, is_stale: bool) {
-    if is_stale {
-        let message = RoomStale { channel: channel.as_str().to_owned(), follow, is_stale };
-        _ = sender.send(RegionMessage::RoomStale(message).to_bytes());
+    /// Sends the pages from `cursor` on.
+    async fn pages(&self, mut cursor: Option<String>) -> Result<(), String> {
+        let Answer { gateway, channel, sender, follow, .. } = *self;
+        let mut index = 1;
+        while let Some(after) = cursor {
+            sender.until_free().await;
+            let page = gateway.presence.page(channel, Some(&after), ROSTER_PAGE_MAX).await.map_err(|error| error.to_string())?;
+            _ = sender.send(page_message(channel, follow, index, &gateway.settings.region, &page.value).to_bytes());
+            index += 1;
+            cursor = page.value.next;
+        }
+        Ok(())
     }
 }

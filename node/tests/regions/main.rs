@@ -166,6 +166,24 @@ async fn whoever_is_in_a_room_of_any_region_is_in_the_roster_of_all_once() {
     }
 }
 
+/// A question costs a way there and back for whoever enters, and bytes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_roster_that_is_followed_is_not_asked_for_again() {
+    let scene = Scene::start(2, 10).await;
+    let watcher = Watcher::start(scene.nodes[0].client, "zoe", "chat:room").await.unwrap();
+    let asked = || scene.proxies[&(0, 1)].traffic(Direction::ToTarget).delivered;
+    let (mut guests, mut before) = (Vec::new(), 0);
+    for number in 0..40 {
+        guests.push(enter(&scene, 1, &format!("guest-{number}")).await);
+        eventually(PATIENCE, async || if watcher.noted().roster.len() == guests.len() + 1 { Ok(()) } else { Err("not told") }).await;
+        // The first one may have come before the answer.
+        before = if number == 0 { asked() } else { before };
+    }
+    // To say twice a second that it lives takes 10 bytes; 39 questions would be a thousand more.
+    let bytes = asked() - before;
+    assert!(bytes < 600, "{bytes} bytes of questions");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_region_that_is_cut_off_is_stale_then_gone_without_leaves_and_then_exact() {
     let scene = Scene::start(2, 10).await;
