@@ -10,6 +10,11 @@ impl Latencies {
         Latencies(ms)
     }
 
+    /// Those of another run beside these.
+    pub(crate) fn and(self, other: Latencies) -> Latencies {
+        Latencies::of([self.0, other.0].concat())
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.0.len()
     }

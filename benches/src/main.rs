@@ -14,11 +14,13 @@ mod plot;
 mod presence;
 mod probe;
 mod redis;
+mod regions;
 mod replication;
 mod resp;
 mod ring;
 mod room;
 mod server;
+mod visible;
 
 use anyhow::bail;
 use clap::{Parser, Subcommand};
@@ -59,6 +61,11 @@ enum Benchmark {
     ///
     /// Needs redis-server and etcd on the PATH, and 20,000 open files (`ulimit -n`); takes half an hour. For trying: --quick.
     Presence(presence::Options),
+    /// Two regions with Redis nodes and etcd of their own, over slow links: how soon one shows what changes in the other, while
+    /// messages, joins and counters change at the same time.
+    ///
+    /// Needs redis-server and etcd on the PATH, and 20,000 open files (`ulimit -n`); takes some four minutes. For trying: --quick.
+    Regions(regions::Options),
     /// Three regions: bytes between them, how soon one shows what another acknowledged, and catching up.
     ///
     /// Three nodes on this machine, each a region of its own; what they say to each other goes through proxies in this
@@ -93,6 +100,7 @@ async fn main() -> anyhow::Result<()> {
             Benchmark::Growth(options) => growth::run(&options).await,
             Benchmark::Moves(options) => moves::run(&options).await,
             Benchmark::Presence(options) => presence::run(&options).await,
+            Benchmark::Regions(options) => regions::run(&options).await,
             Benchmark::Ring(options) => ring::run(options).await,
             Benchmark::Replication(options) => replication::run(&options).await,
             Benchmark::Serve(server) => fanout::serve(&server).await,

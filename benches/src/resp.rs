@@ -27,12 +27,30 @@ impl Connection {
 
     /// The text of the reply, which is an integer, a string or nothing; an error reply is an error.
     pub(crate) async fn call(&mut self, words: &[&str]) -> anyhow::Result<Option<String>> {
+        self.ask(words).await?;
+        timeout(PATIENCE, self.reply()).await.with_context(|| format!("no answer to {words:?} within {PATIENCE:?}"))?
+    }
+
+    /// The values of counters, by one question; of one that is not there, 0.
+    pub(crate) async fn values(&mut self, keys: &[&str]) -> anyhow::Result<Vec<i64>> {
+        self.ask(&[&["MGET"], keys].concat()).await?;
+        let values = async {
+            ensure!(self.line().await? == format!("*{}", keys.len()).as_bytes(), "no values: {}", String::from_utf8_lossy(&self.line));
+            let mut values = Vec::with_capacity(keys.len());
+            for _ in keys {
+                values.push(self.reply().await?.map_or(Ok(0), |text| text.parse())?);
+            }
+            Ok(values)
+        };
+        timeout(PATIENCE, values).await.with_context(|| format!("no values within {PATIENCE:?}"))?
+    }
+
+    async fn ask(&mut self, words: &[&str]) -> anyhow::Result<()> {
         let mut command = format!("*{}\r\n", words.len());
         for word in words {
             write!(command, "${}\r\n{word}\r\n", word.len())?;
         }
-        self.stream.write_all(command.as_bytes()).await?;
-        timeout(PATIENCE, self.reply()).await.with_context(|| format!("no answer to {words:?} within {PATIENCE:?}"))?
+        Ok(self.stream.write_all(command.as_bytes()).await?)
     }
 
     /// As [`Connection::call`], for a reply that is a number; nothing is 0.

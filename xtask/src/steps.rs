@@ -28,12 +28,13 @@ pub(crate) const ALL: [Step; 10] = [
 ];
 
 /// Every benchmark with the report that it writes.
-const BENCHMARKS: [[&str; 2]; 7] = [
+const BENCHMARKS: [[&str; 2]; 8] = [
     ["bus", "benches/reports/bus.md"],
     ["counters", "benches/reports/counters.md"],
     ["fanout", "benches/reports/fanout.md"],
     ["growth", "benches/reports/growth.md"],
     ["presence", "benches/reports/presence.md"],
+    ["regions", "benches/reports/regions.md"],
     ["replication", "benches/reports/replication.md"],
     ["ring", "benches/reports/ring.md"],
 ];

@@ -5,9 +5,8 @@ use super::{
     gateways::{Gateway, channel, index, member},
     pace::evenly,
     usage::Usage,
-    visible::Visible,
 };
-use crate::clock::clock;
+use crate::{clock::clock, visible::Visible};
 use anyhow::ensure;
 use gateway::hub::broadcast::{Broadcast, Wire};
 use presence::{Diff, Event, Stats};

@@ -20,7 +20,6 @@ mod schemes;
 mod sockets;
 mod turns;
 mod usage;
-mod visible;
 
 use crate::{redis, server::machine};
 use anyhow::Context;

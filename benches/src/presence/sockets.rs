@@ -1,7 +1,7 @@
 //! I/O: joins into one room by sockets at one gateway, as watchers at another one see them.
 
-use super::{joins::dotted, usage::Usage, visible::Visible};
-use crate::client::Client;
+use super::{joins::dotted, usage::Usage};
+use crate::{client::Client, visible::Visible};
 use anyhow::{Context, ensure};
 use core::net::SocketAddr;
 use futures_util::{StreamExt, TryStreamExt, stream};
