@@ -53,6 +53,8 @@ struct Page {
 struct Followed {
     /// The number of the question.
     follow: u64,
+    /// The epoch of the stream that is told.
+    epoch: String,
     /// The offset of the last publication told; `None` while its history is being read.
     last: Option<u64>,
 }
@@ -162,7 +164,7 @@ impl Source {
     /// Subscribes, and reads what was published after `since`. A channel that is followed already begins anew.
     fn begin(&mut self, channel: Channel, follow: u64, since: StreamPosition) {
         self.leave(&channel);
-        self.followed.insert(channel.clone(), Followed { follow, last: None });
+        self.followed.insert(channel.clone(), Followed { follow, epoch: String::new(), last: None });
         self.gateway.regions.serve(&channel);
         self.gateway.hub.add(&channel, self.id, &self.outbox, false);
         self.read(channel, follow, since, None);
@@ -212,7 +214,7 @@ impl Source {
             return Ok(());
         }
         self.send(RegionMessage::StreamCurrent(StreamCurrent { channel: name, follow }))?;
-        self.followed.insert(channel.clone(), Followed { follow, last: Some(own.last.offset) });
+        self.followed.insert(channel.clone(), Followed { follow, epoch: own.last.epoch.clone(), last: Some(own.last.offset) });
         // What came after it was read is held by the hub.
         if self.gateway.hub.open(&channel, self.id, own.last).is_err() {
             return self.end(&channel, "too much was published meanwhile".to_owned());
@@ -245,8 +247,12 @@ impl Source {
     }
 
     fn publication(&mut self, broadcast: &Broadcast) -> Result<(), NotSent> {
-        let Some(Followed { follow, last: Some(last) }) = self.followed.get_mut(&broadcast.channel) else { return Ok(()) };
+        let Some(Followed { follow, epoch, last: Some(last) }) = self.followed.get_mut(&broadcast.channel) else { return Ok(()) };
         let Some(publication) = broadcast.published().filter(|publication| publication.region.is_empty()) else { return Ok(()) };
+        // Its offsets say nothing there, where those of the stream before it are known.
+        if publication.offset > 0 && *broadcast.epoch != **epoch {
+            return self.end(&broadcast.channel, "its stream has begun anew".to_owned());
+        }
         let after = if publication.offset > 0 { std::mem::replace(last, publication.offset) } else { 0 };
         let message = next(&broadcast.channel, *follow, after, publication);
         self.send(message)

@@ -6,6 +6,7 @@
 mod likes;
 mod scene;
 mod shared;
+mod shared_anew;
 mod shared_bytes;
 mod shared_gateways;
 mod shared_lost;
