@@ -13,6 +13,7 @@ pub mod etcd;
 pub mod failure;
 pub mod listeners;
 pub mod operations;
+mod parts;
 pub mod plan;
 pub mod plan_command;
 pub mod pulse;

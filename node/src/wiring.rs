@@ -4,42 +4,33 @@
 use crate::{
     admin::{self, Admin, NodeMetrics},
     clock,
-    config::{self, Config, Listen},
+    config::{Config, Listen},
     data_dir::DataDir,
     etcd,
     failure::Failure,
     listeners::{ListenError, Listeners},
+    parts::{checks, engine, gateway, party, regions, remote},
     pulse::Pulse,
-    readiness::{Check, Health, Phase, Readiness},
+    readiness::{Phase, Readiness},
     ring::{self, Ring},
     signals::Signals,
     telemetry,
 };
 use anyhow::{Context, anyhow};
 use counter::{
-    Counters, Engine, EngineConfig, Remote, RemoteConfig,
-    engine::SNAPSHOT_LOG_BYTES,
+    Counters,
     peers::{self, PeersConfig},
     resp::{self, ApiKey, RespConfig},
 };
 use gateway::{
-    auth::{AuthConfig, JwksIssuer, Secret, Verifier},
     bus::{Bus, EmbeddedBus},
-    gateway::{Gateway, Parts, Settings},
+    gateway::Gateway,
     hub::Hub,
-    regions::{Regions, RegionsConfig},
     server::{self, Serves},
-    session::Rules,
-    webhooks::Webhooks,
 };
-use peering::{Links, Party, PeerTls, accepting};
+use peering::accepting;
 use prometheus::Registry;
-use protocol::{
-    namespace::{Grant, Namespace, Right},
-    peer::Hello,
-};
-use ring_coordinator::etcd::Etcd;
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 
 /// How long a gateway waits at its end for answers of counter nodes.
@@ -231,150 +222,6 @@ async fn drain(gateway: Option<&Gateway>) {
     while gateway.registry.counts().0 > 0 || !gateway.presence.is_idle() {
         tokio::time::sleep(DRAIN_POLL).await;
     }
-}
-
-/// What `/readyz` tells of the parts.
-fn checks(
-    counters: Option<&Counters>,
-    etcd: Option<&Etcd>,
-    ring: Option<&Ring>,
-    gateway: Option<&Arc<Gateway>>,
-) -> Vec<(&'static str, Check)> {
-    let mut checks: Vec<(&'static str, Check)> = Vec::new();
-    if let Some(counters) = counters.cloned() {
-        // Channels, presence and reads go on; other nodes are no better off, and clients are as welcome here as there.
-        checks.push(("counters", Box::new(move || counters.trouble().map_or(Health::Ok, Health::Degraded))));
-    }
-    checks.extend(etcd.map(|etcd| ("etcd", etcd::check(etcd))));
-    checks.extend(etcd.zip(ring).map(|(etcd, ring)| ("ring", ring.check(etcd))));
-    if let Some(gateway) = gateway.filter(|gateway| gateway.webhooks.is_some()).cloned() {
-        // What a service does not take is no reason to send clients elsewhere.
-        let trouble = move || gateway.webhooks.as_ref().and_then(|webhooks| webhooks.trouble(clock::now()));
-        checks.push(("webhooks", Box::new(move || trouble().map_or(Health::Ok, Health::Degraded))));
-    }
-    checks
-}
-
-fn remote(config: &Config, party: &Arc<Party>, registry: &Registry) -> Result<Remote, Failure> {
-    let remote = RemoteConfig {
-        party: Arc::clone(party),
-        seeds: config.counter.seeds.clone(),
-        default_ack: config.namespaces.default_namespace().ack,
-        clock: clock::now,
-        random_u64: rand::random,
-    };
-    Ok(Remote::new(remote, registry).context("registering metrics")?)
-}
-
-fn party(config: &Config, node: &str, tls: Option<PeerTls>) -> Party {
-    let me = Hello {
-        cluster: config.counter.cluster.clone(),
-        region: config.node.region.clone(),
-        node: node.to_owned(),
-        producer: !config.node.roles.counter,
-        ..Hello::default()
-    };
-    let key = config.counter.key.as_ref().map(|key| key.expose().as_bytes().to_vec()).unwrap_or_default();
-    Party::new(me, key, tls, rand::random)
-}
-
-fn engine(config: &Config, data_dir: &DataDir, node: &str, registry: &Registry) -> Result<Engine, Failure> {
-    let engine = EngineConfig {
-        data_dir: data_dir.path().to_owned(),
-        region: config.node.region.clone(),
-        node: node.to_owned(),
-        default_ack: config.namespaces.default_namespace().ack,
-        clock: clock::now,
-        epoch: rand::random(),
-        snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
-    };
-    Ok(Engine::open(engine, registry)?)
-}
-
-/// The other regions of a gateway, and where the links go that they make.
-fn regions(config: &Config, party: &Arc<Party>, hub: &Arc<Hub>, registry: &Registry) -> Result<(Regions, Option<Links>), Failure> {
-    if !config.node.roles.gateway || config.regions.peers.is_empty() {
-        return Ok((Regions::default(), None));
-    }
-    let mut peers: BTreeMap<Arc<str>, Vec<String>> = BTreeMap::new();
-    for peer in &config.regions.peers {
-        peers.entry(peer.region.as_str().into()).or_default().push(peer.address.clone());
-    }
-    let regions = RegionsConfig {
-        peers,
-        party: Arc::clone(party),
-        stale_ms: config.regions.stale_ms,
-        gone_ms: config.regions.gone_ms,
-        region: config.node.region.as_str().into(),
-        hub: Arc::clone(hub),
-        clock: clock::now,
-        random_u64: rand::random,
-    };
-    let (regions, links) = Regions::new(regions, registry).context("registering metrics")?;
-    Ok((regions, Some(links)))
-}
-
-fn gateway(
-    config: &Config,
-    node: &str,
-    (hub, bus, ring, regions): (Arc<Hub>, Bus, Option<&Ring>, Regions),
-    counters: Counters,
-    registry: &Registry,
-) -> Result<Arc<Gateway>, Failure> {
-    let Config { auth, limits, .. } = config;
-    let secret = |secret: &config::secret::Secret| Secret::new(secret.expose().to_owned());
-    let mut hmac_secrets: Vec<Secret> = auth.hmac_secrets.iter().map(secret).collect();
-    if auth.development && hmac_secrets.is_empty() {
-        // The demo page's identities: good until the process ends.
-        hmac_secrets.push(Secret::new(format!("{:016x}{:016x}", rand::random::<u64>(), rand::random::<u64>())));
-    }
-    let verifier = Verifier::new(AuthConfig {
-        hmac_secrets,
-        public_keys: auth.public_keys.clone(),
-        jwks: auth.jwks.iter().map(|keys| JwksIssuer { issuer: keys.issuer.clone(), url: keys.url.clone() }).collect(),
-        audience: auth.audience.clone(),
-        issuer: auth.issuer.clone(),
-    })
-    .map_err(|error| Failure::Usage(error.to_string()))?;
-    let webhooks = config.webhooks.clone().map(|settings| Webhooks::new(settings, registry)).transpose();
-    let webhooks = webhooks.map_err(|error| Failure::Usage(error.to_string()))?;
-    let anyone = |namespace: &Namespace| Right::ALL.iter().any(|right| namespace.grants.of(*right) == Grant::Anyone);
-    let parts = Parts {
-        bus,
-        ring: ring.map(Ring::outlook),
-        hub,
-        settings: Settings {
-            region: config.node.region.clone(),
-            development: auth.development,
-            origins: auth.origins.clone(),
-            api_keys: auth.api_keys.iter().map(secret).collect(),
-            message_bytes_max: limits.message_bytes,
-            outbox_bytes_max: limits.outbox_bytes,
-            connections_max: limits.connections,
-            head_timeout: Duration::from_millis(limits.handshake_timeout_ms),
-            io_uring: config.node.io_uring,
-        },
-        rules: Rules {
-            // A client without a token is heard where there is something that anyone may do.
-            anonymous: config.namespaces.iter().any(anyone),
-            namespaces: config.namespaces.clone(),
-            node: node.to_owned(),
-            channels_max: limits.channels_per_client,
-            ping_interval_ms: limits.ping_interval_ms,
-            pong_timeout_ms: limits.pong_timeout_ms,
-            stale_timeout_ms: limits.stale_timeout_ms,
-            expired_grace_ms: limits.expired_grace_ms,
-        },
-        verifier,
-        counters,
-        presence_rules: ring::presence_rules(config),
-        shared_presence: ring.map(|ring| ring.presence.clone()),
-        webhooks,
-        regions,
-        clock: clock::now,
-        random_u64: rand::random,
-    };
-    Ok(Gateway::new(parts, registry).context("registering metrics")?)
 }
 
 async fn named(task: &'static str, work: impl Future<Output = ()>) -> (&'static str, anyhow::Result<()>) {
