@@ -9,10 +9,10 @@ use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
-use testkit::{Chance, Direction, Outcome, Region, RegionOptions, Traffic, TrafficOptions};
+use testkit::{Chance, Direction, Outcome, Region, RegionOptions, Traffic, TrafficOptions, UNPACED};
 
-/// Namespaces of the channels: without history, and with.
-const CONFIG: &str = "[limits]\nstale_timeout_s = 60\n[[namespace]]\nname = \"plain\"\nhistory_size = 0\npresence = false\njoin_leave = false\n\
+/// Goes on with the limits; namespaces of the channels: without history, and with.
+const CONFIG: &str = "stale_timeout_s = 60\n[[namespace]]\nname = \"plain\"\nhistory_size = 0\npresence = false\njoin_leave = false\n\
                       [[namespace]]\nname = \"kept\"\npresence = false\njoin_leave = false\n";
 /// The node that is added and removed.
 const GUEST: &str = "redis-3";
@@ -58,7 +58,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         gateways: GATEWAYS,
         coordinators: 1,
         etcd_by_proxy: true,
-        config_toml: CONFIG.to_owned(),
+        config_toml: format!("{UNPACED}{CONFIG}"),
         ..RegionOptions::default()
     };
     let mut region = Region::start(region).await;

@@ -3,6 +3,7 @@
 mod appearance;
 mod ending;
 mod opening;
+mod pacing;
 
 use crate::{
     gateway::Gateway,
@@ -18,6 +19,7 @@ use crate::{
 use appearance::Unsettled;
 use bytes::Bytes;
 pub(crate) use opening::{Opening, Verdict, run};
+use pacing::Pacing;
 use presence::Departure;
 use protocol::{
     code::{Disconnect, ErrorCode, UnsubscribeCode},
@@ -57,6 +59,7 @@ struct Connection {
     alarm_ms: Option<u64>,
     /// What comes after is said when everybody can see it.
     unsettled: Option<Box<Unsettled>>,
+    pacing: Pacing,
 }
 
 impl Connection {
@@ -159,7 +162,9 @@ impl Connection {
             match frames.next() {
                 Some(Ok(command)) => {
                     self.gateway.metrics.commands.inc();
-                    self.feed(Input::Command(command));
+                    if self.is_in_time(&command) {
+                        self.feed(Input::Command(command));
+                    }
                 }
                 Some(Err(malformed)) => {
                     tracing::debug!(connection = self.id, %malformed, "malformed frame");
@@ -212,9 +217,7 @@ impl Connection {
                 self.task = Some(Box::pin(async move { gateway.perform(task, id, &outbox).await }));
             }
             Order::Connected => {
-                if let Some(user) = self.session.user() {
-                    self.gateway.registry.set_user(self.id, user);
-                }
+                self.take_place();
                 if self.session.is_visible() {
                     self.come_online();
                 }

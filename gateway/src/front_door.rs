@@ -4,6 +4,8 @@
 //! been touched, and is hyper's.
 
 use crate::{
+    admission::Peer,
+    api::error::ApiError,
     gateway::Gateway,
     takeover::{self, Takeover},
     transport::{
@@ -28,6 +30,7 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     io,
+    net::IpAddr,
     sync::Arc,
     task::{Poll, ready},
 };
@@ -73,14 +76,17 @@ enum Next {
 impl FrontDoor {
     /// Serves one connection, as long as it speaks HTTP. Thousands may be here at once, waiting for their clients' first words; what
     /// comes after is in boxes.
-    pub(crate) async fn enter(self: Arc<FrontDoor>, socket: TcpStream) {
+    pub(crate) async fn enter(self: Arc<FrontDoor>, socket: TcpStream, peer: IpAddr) {
+        let peer = Peer(peer);
+        let Some(silent) = self.gateway.admission.silent() else { return };
         // Whoever says nothing at all is let go; one who has begun is hyper's to wait for.
         let request = match timeout(self.gateway.settings.head_timeout, first_request(&socket)).await {
             Ok(Ok(request)) => request,
             Ok(Err(error)) => return tracing::debug!(%error, "a connection ended before its first request"),
             Err(_) => return tracing::debug!("a connection without a request"),
         };
-        match request.map(|request| self.shake_hands(request)) {
+        drop(silent);
+        match request.map(|request| self.shake_hands(request, peer)) {
             Some(Next::WebSocket(head, accepted)) => {
                 if let Some(socket) = Box::pin(takeover::begin(socket, head, &self.gateway)).await {
                     accepted.connect(self.gateway.clone(), socket, &[]);
@@ -88,16 +94,21 @@ impl FrontDoor {
             }
             Some(Next::Route(request)) => Box::pin(self.answer(socket, *request)).await,
             Some(Next::Refuse(response)) => Box::pin(self.refuse(socket, *response)).await,
-            None => Box::pin(takeover::serve(&self.http, self.routes.clone(), socket, self.gateway.clone())).await,
+            None => Box::pin(takeover::serve(&self.http, self.routes.clone(), socket, peer, self.gateway.clone())).await,
         }
     }
 
     /// For a WebSocket, our side of the handshake; any other request has its route.
-    fn shake_hands(&self, request: Box<Request<Body>>) -> Next {
+    fn shake_hands(&self, mut request: Box<Request<Body>>, peer: Peer) -> Next {
         if !self.has_clients || request.uri().path() != WEBSOCKET_PATH {
+            request.extensions_mut().insert(peer);
             return Next::Route(request);
         }
-        match guard::check(&self.gateway, request.headers()).and_then(|_| handshake::accept(&request)) {
+        let admitted = guard::check(&self.gateway, request.headers()).and_then(|_| {
+            let client = peer.client(&self.gateway, request.headers());
+            self.gateway.admission.enter(client, (self.gateway.clock)()).map_err(ApiError::Refused)
+        });
+        match admitted.and_then(|()| handshake::accept(&request)) {
             Ok((response, accepted)) => Next::WebSocket(takeover::head(&response, None, self.now_ms()), accepted),
             Err(refused) => Next::Refuse(refused.into_response().into()),
         }

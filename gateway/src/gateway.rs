@@ -1,10 +1,18 @@
 //! I/O: what all connections and requests of this node share, and how it is put together.
 
 use crate::{
+    admission::{Admission, Limits},
     alarms::Alarms,
     auth::{Secret, Verifier},
     bus::Bus,
-    hub::{Hub, sends, topic::ConnectionId},
+    hub::{
+        Hub,
+        broadcast::Wire,
+        budget::Budget,
+        outbox::{Line, Outbox},
+        sends,
+        topic::ConnectionId,
+    },
     live,
     metrics::Metrics,
     regions::{self, Regions},
@@ -27,11 +35,13 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// Connections told to leave in one wave of a drain.
-const DRAIN_WAVE: usize = 500;
+/// Connections told to leave in one wave of a drain, at least.
+const DRAIN_WAVE_MIN: usize = 50;
 /// Pause between the waves.
 const DRAIN_PAUSE: Duration = Duration::from_millis(100);
-/// Milliseconds between two looks at expired histories.
+/// Pause between two looks for those who read too slowly; what they had waiting is given back meanwhile.
+const SHED_PAUSE: Duration = Duration::from_millis(50);
+/// Time between two looks at expired histories.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What an operator decides for this gateway.
@@ -47,10 +57,6 @@ pub struct Settings {
     pub api_keys: Vec<Secret>,
     /// Bytes in one client message.
     pub message_bytes_max: usize,
-    /// Bytes that may wait for one client.
-    pub outbox_bytes_max: usize,
-    /// Client connections; one more is refused with 3504.
-    pub connections_max: usize,
     /// How long a client may take to send a request's head.
     pub head_timeout: Duration,
     /// Many clients are written to by one system call, where the kernel lets us.
@@ -63,6 +69,8 @@ pub struct Parts {
     pub settings: Settings,
     /// What holds for every session.
     pub rules: Rules,
+    /// Who is let in, and how fast.
+    pub limits: Limits,
     /// Checks tokens.
     pub verifier: Verifier,
     /// The counters, of this node or of others.
@@ -115,6 +123,7 @@ pub struct Gateway {
     pub clock: Clock,
     pub(crate) random_u64: fn() -> u64,
     pub(crate) metrics: Metrics,
+    pub(crate) admission: Admission,
     pub(crate) alarms: Alarms,
     connection_ids: AtomicU64,
 }
@@ -138,7 +147,11 @@ impl Gateway {
                 Presence::Embedded(Box::new(if parts.webhooks.is_some() { store.with_hooks((parts.clock)()) } else { store }))
             }
         };
+        let metrics = Metrics::register(registry, io_uring)?;
+        let budget = Arc::new(Budget::new(parts.limits.queued_bytes, metrics.queued.clone()));
+        let keys = parts.settings.api_keys.len();
         Ok(Arc::new(Gateway {
+            admission: Admission::new(parts.limits, keys, metrics.refused.clone(), budget, parts.random_u64),
             bus: parts.bus,
             ring: parts.ring,
             presence,
@@ -152,7 +165,7 @@ impl Gateway {
             registry: Registry::default(),
             clock: parts.clock,
             random_u64: parts.random_u64,
-            metrics: Metrics::register(registry, io_uring)?,
+            metrics,
             alarms: Alarms::default(),
             connection_ids: AtomicU64::new(1),
         }))
@@ -171,6 +184,7 @@ impl Gateway {
             () = self.tick_presence() => {}
             () = live::run_counters(&self) => {}
             () = self.sweep() => {}
+            () = self.shed() => {}
             () = self.obey() => {}
             () = webhooks::run(&self) => {}
             () = regions::run(&self) => {}
@@ -178,9 +192,22 @@ impl Gateway {
         }
     }
 
-    /// Sends every client away with 3001, in paced waves.
-    pub async fn drain(&self) {
-        self.registry.close_all(Disconnect::Shutdown, DRAIN_WAVE, DRAIN_PAUSE).await;
+    /// Sends every client away with 3001, in waves that are spread over about `time`, for others have to take them all in.
+    pub async fn drain(&self, time: Duration) {
+        let waves = time.as_millis() / DRAIN_PAUSE.as_millis();
+        let wave = self.registry.counts().0.div_ceil(usize::try_from(waves).unwrap_or(usize::MAX).max(1));
+        self.registry.close_all(Disconnect::Shutdown, wave.max(DRAIN_WAVE_MIN), DRAIN_PAUSE).await;
+    }
+
+    /// Changes what is allowed; who is in stays.
+    pub fn set_limits(&self, limits: Limits) {
+        self.admission.set(limits);
+    }
+
+    /// A queue for one client, within what all may have waiting.
+    pub(crate) fn outbox(&self, wire: Wire, line: Option<Line>) -> Arc<Outbox> {
+        let outbox = Outbox::new(wire, self.admission.limits().outbox_bytes, line);
+        Arc::new(outbox.within(self.admission.budget().clone()))
     }
 
     /// An id that nobody can guess, in the form of a UUID.
@@ -200,6 +227,17 @@ impl Gateway {
             let now = (self.clock)();
             let pause = self.presence.tick(now).map_or(presence::TICK_PAUSE_MS_MAX, |next| next.saturating_sub(now.mono_ms));
             tokio::time::sleep(Duration::from_millis(pause.clamp(1, presence::TICK_PAUSE_MS_MAX))).await;
+        }
+    }
+
+    /// Closes those who read most slowly, whenever too much waits.
+    async fn shed(&self) {
+        loop {
+            self.admission.budget().tight().await;
+            let shed = self.admission.budget().shed(self.registry.outboxes());
+            self.metrics.shed.inc_by(shed as u64);
+            tracing::warn!(shed, "too much waits for clients that do not read: those with most of it were closed");
+            tokio::time::sleep(SHED_PAUSE).await;
         }
     }
 

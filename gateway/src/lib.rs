@@ -1,5 +1,6 @@
 //! I/O: sessions of clients, the hub that fans out to them, the transports, the HTTP API and the bus.
 
+pub mod admission;
 mod alarms;
 mod answers;
 pub mod api;

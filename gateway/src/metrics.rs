@@ -1,12 +1,15 @@
 //! I/O: what the gateway counts. Labels come from closed sets, never from channels or users.
 
-use crate::hub::{broadcast::Wire, outbox::Sent};
+use crate::{
+    admission::Reason,
+    hub::{broadcast::Wire, outbox::Sent},
+};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use protocol::code::{Disconnect, ErrorCode};
 use std::sync::Arc;
 
 /// Every metric of this crate: name, help.
-pub const METRICS: [(&str, &str); 9] = [
+pub const METRICS: [(&str, &str); 12] = [
     ("headcount_connections", "Open client connections, by wire format"),
     ("headcount_commands_total", "Commands received from clients"),
     ("headcount_errors_total", "Error replies to clients, by error"),
@@ -15,6 +18,9 @@ pub const METRICS: [(&str, &str); 9] = [
     ("headcount_client_sent_bytes_total", "Bytes of messages sent to clients"),
     ("headcount_client_sent_messages_total", "Messages sent to clients"),
     ("headcount_publications_total", "Publications accepted"),
+    ("headcount_admission_refused_total", "What was not let in or not done because it came too fast, by reason"),
+    ("headcount_queued_bytes", "Bytes that wait for clients"),
+    ("headcount_shed_connections_total", "Connections closed to keep what waits within its bound"),
     ("headcount_io_uring", "Whether many clients are written to by one system call: 1, or 0"),
 ];
 
@@ -27,12 +33,15 @@ pub struct Metrics {
     pub(crate) bytes_in: IntCounter,
     pub(crate) sent: Arc<Sent>,
     pub(crate) publications: IntCounter,
+    pub(crate) refused: IntCounterVec,
+    pub(crate) queued: IntGauge,
+    pub(crate) shed: IntCounter,
 }
 
 impl Metrics {
     /// Registers all of them; an error means that a name is taken. `together`: whether many clients are written to at once.
     pub fn register(registry: &Registry, together: bool) -> Result<Metrics, prometheus::Error> {
-        let [connections, commands, errors, disconnects, bytes_in, bytes_out, messages_out, publications, io_uring] =
+        let [connections, commands, errors, disconnects, bytes_in, bytes_out, messages_out, publications, refused, queued, shed, io_uring] =
             METRICS.map(|(name, help)| Opts::new(name, help));
         let counter = |opts| -> Result<IntCounter, prometheus::Error> {
             let counter = IntCounter::with_opts(opts)?;
@@ -49,9 +58,12 @@ impl Metrics {
         let gauges = IntGaugeVec::new(connections, &["wire"])?;
         Wire::ALL.iter().for_each(|wire| drop(gauges.with_label_values(&[wire.label()])));
         registry.register(Box::new(gauges.clone()))?;
-        let gauge = IntGauge::with_opts(io_uring)?;
-        gauge.set(together.into());
-        registry.register(Box::new(gauge))?;
+        let gauge = |opts| -> Result<IntGauge, prometheus::Error> {
+            let gauge = IntGauge::with_opts(opts)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        gauge(io_uring)?.set(together.into());
         Ok(Metrics {
             connections: gauges,
             commands: counter(commands)?,
@@ -60,6 +72,9 @@ impl Metrics {
             bytes_in: counter(bytes_in)?,
             sent: Arc::new(Sent { together, bytes: counter(bytes_out)?, messages: counter(messages_out)? }),
             publications: counter(publications)?,
+            refused: counters(refused, "reason", &mut Reason::ALL.iter().map(|reason| reason.label()))?,
+            queued: gauge(queued)?,
+            shed: counter(shed)?,
         })
     }
 }

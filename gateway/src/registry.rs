@@ -1,6 +1,7 @@
 //! I/O: the connections of this node, found by id, by user and by emulation session.
 
 use crate::{
+    admission::pace::SharedPace,
     hub::{
         outbox::{Control, Outbox},
         topic::ConnectionId,
@@ -42,9 +43,16 @@ struct Tables {
     connections: HashMap<ConnectionId, Handle>,
     /// Of the few whose clients were told a session.
     by_session: HashMap<Arc<str>, (ConnectionId, Option<Arc<Inbound>>)>,
-    by_user: HashMap<Arc<str>, Connections>,
+    by_user: HashMap<Arc<str>, User>,
     /// With what everybody was told to end, and whoever comes is refused.
     ends: Option<Disconnect>,
+}
+
+/// What is known of one user here.
+struct User {
+    connections: Connections,
+    /// How its commands come, over all its connections; `None` for all those together that have no name.
+    pace: Option<Arc<SharedPace>>,
 }
 
 /// The connections of one user, mostly one.
@@ -72,9 +80,14 @@ impl Registry {
         Ok(())
     }
 
-    /// The connection has a user from now on.
-    pub fn set_user(&self, id: ConnectionId, user: &Arc<str>) {
-        self.tables.lock().by_user.entry(user.clone()).and_modify(|connections| connections.add(id)).or_insert(Connections::One(id));
+    /// The connection has a user from now on. Returns how that user's commands come, `None` for somebody without a name, and how many
+    /// connections it has.
+    pub(crate) fn set_user(&self, id: ConnectionId, user: &Arc<str>) -> (Option<Arc<SharedPace>>, usize) {
+        let mut tables = self.tables.lock();
+        let fresh = || User { connections: Connections::One(id), pace: (!user.is_empty()).then(Arc::default) };
+        let user = tables.by_user.entry(user.clone()).or_insert_with(fresh);
+        user.connections.add(id);
+        (user.pace.clone(), user.connections.count())
     }
 
     /// Removes a connection; idempotent.
@@ -85,7 +98,7 @@ impl Registry {
             tables.by_session.remove(session);
         }
         if let Some(user) = user
-            && tables.by_user.get_mut(user).is_some_and(|connections| connections.remove(id))
+            && tables.by_user.get_mut(user).is_some_and(|user| user.connections.remove(id))
         {
             tables.by_user.remove(user);
         }
@@ -109,7 +122,7 @@ impl Registry {
     pub fn of_user(&self, user: &str, client: Option<&str>, session: Option<&str>) -> Vec<Handle> {
         let tables = self.tables.lock();
         let of_session = session.map(|session| tables.by_session.get(session).map(|(id, _)| *id));
-        let ids = tables.by_user.get(user).map(Connections::ids).into_iter().flatten();
+        let ids = tables.by_user.get(user).map(|user| user.connections.ids()).into_iter().flatten();
         ids.filter(|id| of_session.is_none_or(|of_session| of_session == Some(*id)))
             .filter_map(|id| tables.connections.get(&id))
             .filter(|handle| client.is_none_or(|client| *handle.client == *client))
@@ -130,6 +143,12 @@ impl Registry {
             }
             wave.iter().for_each(|outbox| outbox.control(Control::Close(code)));
         }
+    }
+
+    /// The queues of all connections.
+    #[must_use]
+    pub fn outboxes(&self) -> Vec<Arc<Outbox>> {
+        self.tables.lock().connections.values().map(|handle| handle.outbox.clone()).collect()
     }
 
     /// How many connections there are, and of how many users.
@@ -157,6 +176,13 @@ impl Connections {
                 ids.remove(&id);
                 ids.is_empty()
             }
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Connections::One(_) => 1,
+            Connections::Many(ids) => ids.len(),
         }
     }
 

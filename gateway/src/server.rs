@@ -1,6 +1,7 @@
 //! I/O: the HTTP side of the client and API listeners: which path leads where, and what stands around all of them.
 
 use crate::{
+    admission,
     api::{self, Audience, cluster, extract::Query, operators, presence},
     front_door::{FrontDoor, WEBSOCKET_PATH},
     gateway::Gateway,
@@ -55,25 +56,27 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, serves: Serves,
             accepted = listener.accept() => accepted,
             () = &mut shutdown => return,
         };
-        let socket = match accepted {
-            Ok((socket, _)) => socket,
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        tokio::spawn(door.clone().enter(socket));
+        tokio::spawn(door.clone().enter(socket, peer.ip()));
     }
 }
 
 fn router(gateway: Arc<Gateway>, serves: Serves) -> Router {
     let mut clients = Router::new();
     let mut services = Router::new();
+    let mut sessions = Router::new();
     for route in api::routes() {
         let (router, served) = match route.audience {
             Audience::Service => (&mut services, serves != Serves::Clients),
             Audience::Client => (&mut clients, serves != Serves::Services),
+            Audience::Session => (&mut sessions, serves != Serves::Services),
             Audience::Public => (&mut clients, true),
         };
         if served {
@@ -81,13 +84,15 @@ fn router(gateway: Arc<Gateway>, serves: Serves) -> Router {
         }
     }
     if serves != Serves::Services {
-        clients = clients.merge(transports());
+        clients = clients.merge(pages());
+        sessions = sessions.merge(transports());
     }
+    let sessions = sessions.layer(middleware::from_fn_with_state(gateway.clone(), admission::let_in));
     let services = services
         .layer(CompressionLayer::new())
         .layer(middleware::from_fn_with_state(gateway.clone(), api::service_only))
         .layer(DefaultBodyLimit::max(SERVICE_BODY_BYTES_MAX));
-    let clients = clients.layer(DefaultBodyLimit::max(gateway.settings.message_bytes_max));
+    let clients = clients.merge(sessions).layer(DefaultBodyLimit::max(gateway.settings.message_bytes_max));
     clients
         .merge(services)
         .fallback(api::not_found)
@@ -103,16 +108,21 @@ pub const DEMO_FILES: [(&str, &str, &str); 3] = [
     ("/theme.css", "text/css; charset=utf-8", include_str!("../../clients/demo/theme.css")),
 ];
 
-/// The client protocol, and the page that shows it.
+/// The requests that open a session of the client protocol.
 fn transports() -> Router<Arc<Gateway>> {
-    let router = Router::new();
-    let router =
-        DEMO_FILES.into_iter().fold(router, |router, (path, kind, text)| router.route(path, get(move || async move { page(kind, text) })));
-    router
+    Router::new()
         .route(WEBSOCKET_PATH, get(websocket::handshake::upgrade))
         .route("/connection/http_stream", post(emulation::http_stream))
         .route("/connection/sse", get(emulation::sse_get).post(emulation::sse_post))
         .route("/connection/uni_sse", get(emulation::uni_sse_get).post(emulation::uni_sse_post))
+}
+
+/// What a session is told by requests of its own, and the page that shows the protocol.
+fn pages() -> Router<Arc<Gateway>> {
+    let router = Router::new();
+    let router =
+        DEMO_FILES.into_iter().fold(router, |router, (path, kind, text)| router.route(path, get(move || async move { page(kind, text) })));
+    router
         .route("/emulation", post(emulation::forward))
         .route("/", get(|| async { page("text/html; charset=utf-8", include_str!("../../clients/demo/index.html")) }))
         .route("/demo.js", get(|| async { page("text/javascript; charset=utf-8", include_str!("../../clients/demo/demo.js")) }))

@@ -2,7 +2,7 @@
 //! write: its head is written here, hyper is dropped with all its buffers, and the socket goes to whoever asked for it. What
 //! follows the head has no framing of HTTP: it ends with the connection (RFC 9112, section 6.3, item 8).
 
-use crate::gateway::Gateway;
+use crate::{admission::Peer, gateway::Gateway};
 use axum::{Router, body::Body, http::Response};
 use bytes::Bytes;
 use hyper::{
@@ -76,11 +76,13 @@ pub(crate) fn serve(
     http: &Builder,
     routes: TowerToHyperService<Router>,
     socket: TcpStream,
+    peer: Peer,
     gateway: Arc<Gateway>,
 ) -> impl Future<Output = ()> + use<> {
     let last = Arc::<Last>::default();
     let given = last.clone();
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         let is_head = request.method() == Method::HEAD;
         let (answer, given) = (routes.call(request), given.clone());
         async move {

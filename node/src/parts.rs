@@ -12,6 +12,7 @@ use crate::{
 use anyhow::Context;
 use counter::{Counters, Engine, EngineConfig, Remote, RemoteConfig, engine::SNAPSHOT_LOG_BYTES};
 use gateway::{
+    admission::{Limits, pace::Rate},
     auth::{AuthConfig, JwksIssuer, Secret, Verifier},
     bus::Bus,
     gateway::{Gateway, Parts, Settings},
@@ -118,6 +119,23 @@ pub(crate) fn regions(
     Ok((regions, Some(links)))
 }
 
+/// Who is let in, and how fast. A bucket holds what comes back in so many seconds.
+pub(crate) fn limits(limits: &config::Limits) -> Limits {
+    let rate = |per_s: u32, burst_s: u32| Rate { per_s, burst: per_s.saturating_mul(burst_s) };
+    Limits {
+        connections: limits.connections,
+        connections_per_user: limits.connections_per_user,
+        outbox_bytes: limits.outbox_bytes,
+        queued_bytes: limits.queued_bytes,
+        newcomers: rate(limits.newcomers_per_s, 2),
+        resumes: rate(limits.resumes_per_s, 2),
+        of_address: rate(limits.address_per_s, 5),
+        commands: rate(limits.commands_per_s, 5),
+        requests: rate(limits.requests_per_s, 2),
+        trusted_proxies: limits.trusted_proxies.clone(),
+    }
+}
+
 /// The gateway of what it needs.
 pub(crate) fn gateway(
     config: &Config,
@@ -154,8 +172,6 @@ pub(crate) fn gateway(
             origins: auth.origins.clone(),
             api_keys: auth.api_keys.iter().map(secret).collect(),
             message_bytes_max: limits.message_bytes,
-            outbox_bytes_max: limits.outbox_bytes,
-            connections_max: limits.connections,
             head_timeout: Duration::from_millis(limits.handshake_timeout_ms),
             io_uring: config.node.io_uring,
         },
@@ -170,6 +186,7 @@ pub(crate) fn gateway(
             stale_timeout_ms: limits.stale_timeout_ms,
             expired_grace_ms: limits.expired_grace_ms,
         },
+        limits: self::limits(limits),
         verifier,
         counters,
         presence_rules: ring::presence_rules(config),

@@ -186,7 +186,7 @@ pub async fn run(config: Config, bind: impl FnOnce(&Listen) -> Result<Listeners,
     // The end: say so, send the clients elsewhere, then stop what served them.
     readiness.set(Phase::Draining);
     tokio::select! {
-        () = drain(gateway.as_deref()) => tracing::info!("drained"),
+        () = drain(gateway.as_deref(), config.shutdown.drain_ms) => tracing::info!("drained"),
         () = tokio::time::sleep(Duration::from_millis(config.shutdown.drain_ms)) => tracing::warn!("not drained within shutdown.drain_s"),
         signal = signals.next() => tracing::warn!(signal, "second signal: ending at once"),
         ended = tasks.join_next() => return Err(ended_early(ended).into()),
@@ -215,9 +215,10 @@ pub async fn run(config: Config, bind: impl FnOnce(&Listen) -> Result<Listeners,
 }
 
 /// Sends the clients elsewhere in paced waves; returns once none is left, nor in grace.
-async fn drain(gateway: Option<&Gateway>) {
+async fn drain(gateway: Option<&Gateway>, drain_ms: u64) {
     let Some(gateway) = gateway else { return };
-    gateway.drain().await;
+    // Half of the time is for those who may still come back elsewhere.
+    gateway.drain(Duration::from_millis(drain_ms / 2)).await;
     // Whoever may still come back elsewhere must not be taken for gone.
     while gateway.registry.counts().0 > 0 || !gateway.presence.is_idle() {
         tokio::time::sleep(DRAIN_POLL).await;

@@ -45,6 +45,12 @@ impl<M: Message + Default + DeserializeOwned> Frames<M> {
         Frames { format, rest: Some(frame), message: std::marker::PhantomData }
     }
 
+    /// What is still to be read, to look ahead.
+    #[must_use]
+    pub fn rest(&self) -> Frames<M> {
+        Frames { format: self.format, rest: self.rest.clone(), message: std::marker::PhantomData }
+    }
+
     fn next_json(&mut self, mut rest: Bytes) -> Result<M, Malformed> {
         let line = match rest.iter().position(|byte| *byte == b'\n') {
             None => rest,

@@ -17,7 +17,7 @@ pub const MEMBER_INFO_BYTES_MAX: usize = 4 * 1024;
 pub const STATUS_BYTES_MAX: usize = 1024;
 /// Calls of `presence.status` and `presence.visibility` together, per second and connection, and at once after a pause; more is
 /// refused with error 111.
-pub const APPEARANCES_PER_SECOND_MAX: u64 = 10;
+pub const APPEARANCES_PER_SECOND_MAX: u32 = 10;
 /// Bytes of a user id; a longer one is refused like a bad token.
 pub const USER_BYTES_MAX: usize = 255;
 /// Bytes of a client's `name` and `version` fields (16 and 64 in the published schema); longer is refused with 3501.

@@ -33,7 +33,7 @@ pub use faultlink::{Direction, Proxy};
 pub use faulty_disk::FaultyDisk;
 pub use load::{Load, LoadOptions};
 pub use namespace::open_namespace;
-pub use node::{Node, NodeOptions};
+pub use node::{Node, NodeOptions, UNPACED};
 pub use redis_server::{Disk, RedisServer};
 pub use region::{Region, RegionOptions};
 pub use small_disk::SmallDisk;

@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Lines of its log that a node prints when its test fails.
 const LOG_LINES_SHOWN: usize = 200;
 
+/// A table of configuration for loads that come faster than a node lets clients by default; it may be gone on with.
+pub const UNPACED: &str = "[limits]\nnewcomers_per_s = 0\nresumes_per_s = 0\ncommands_per_s = 0\nconnections_per_user = 0\n";
+
 /// What a node is started with.
 #[derive(Clone, Debug, Default)]
 pub struct NodeOptions {

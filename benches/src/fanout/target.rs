@@ -15,7 +15,7 @@ use std::{
     process::Stdio,
     time::Duration,
 };
-use testkit::{Node, NodeOptions};
+use testkit::{Node, NodeOptions, UNPACED};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
@@ -135,7 +135,7 @@ impl Target {
 
 /// A node as one would run it: clients need tokens; history is off, because no other server here keeps any.
 async fn headcount(binary: Option<PathBuf>, dialect: Dialect) -> anyhow::Result<Running> {
-    let config_toml = format!("{}[namespace_default]\nhistory_size = 0\nrecover = false\n", testkit::crowd::auth_toml());
+    let config_toml = format!("{}[namespace_default]\nhistory_size = 0\nrecover = false\n{UNPACED}", testkit::crowd::auth_toml());
     let env = [("DEVELOPMENT", "false"), ("API_KEYS", API_KEY)];
     let env = env.map(|(key, value)| (format!("HEADCOUNT_AUTH__{key}"), value.to_owned())).to_vec();
     let node = Node::start(NodeOptions { config_toml, env, binary, ..NodeOptions::default() }).await;

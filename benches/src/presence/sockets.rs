@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use testkit::{Region, RegionOptions};
+use testkit::{Region, RegionOptions, UNPACED};
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -28,7 +28,7 @@ const ROOM: &str = "crowd";
 
 /// Two gateways at one Redis node, and etcd.
 pub(super) async fn region() -> Region {
-    Region::start(RegionOptions { redis_nodes: 1, gateways: 2, ..RegionOptions::default() }).await
+    Region::start(RegionOptions { redis_nodes: 1, gateways: 2, config_toml: UNPACED.to_owned(), ..RegionOptions::default() }).await
 }
 
 pub(super) async fn measure(quick: bool, text: &mut String) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 use serde_json::json;
 use std::time::Duration;
-use testkit::{Direction, Node, Proxy, Region, RegionOptions, eventually, http};
+use testkit::{Direction, Node, Proxy, Region, RegionOptions, UNPACED, eventually, http};
 
 const NAMES: [&str; 2] = ["eu", "us"];
 /// How long they may need to find each other.
@@ -23,7 +23,7 @@ impl Scene {
             let way = scene.proxies[at].address.to_string();
             let config_toml = format!(
                 "[regions]\npeers = {}\n[counter]\nseeds = {}\nkey = \"the key of these two regions\"\naddress = \"127.0.0.1:9\"\n\
-                 [[namespace]]\nname = \"chat\"\nglobal = true\nhistory_size = 100\n",
+                 [[namespace]]\nname = \"chat\"\nglobal = true\nhistory_size = 100\n{UNPACED}",
                 json!([format!("{}={way}", NAMES[other])]),
                 json!([way])
             );

@@ -1,5 +1,6 @@
 //! I/O: how the HTTP API says no: `{"error":{"code":"snake_case","message":"…"}}` with the fitting status.
 
+use crate::admission::{Reason, Refused};
 use axum::{
     Json,
     body::Body,
@@ -52,6 +53,8 @@ pub enum ApiError {
     },
     /// What the caller has seen, or how fresh it wants it, is not to be had here yet; retry, or ask for less.
     PreconditionFailed(&'static str),
+    /// Not now; come back when it says.
+    Refused(Refused),
     /// For now; retry.
     Unavailable(&'static str),
     /// Counters or presence cannot be changed or read for now; whether a change was made is unknown, unless the text says so.
@@ -90,6 +93,12 @@ impl ApiError {
             ApiError::TokenExpired { .. } => of(StatusCode::GONE, "token_expired", "the token is older than the window of exact retries"),
             ApiError::PreconditionFailed(message) => of(StatusCode::PRECONDITION_FAILED, "precondition_failed", message),
             ApiError::Storage(message) => of(StatusCode::SERVICE_UNAVAILABLE, "storage_unavailable", message),
+            ApiError::Refused(Refused { reason: Reason::Address | Reason::Requests, .. }) => {
+                of(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "too many from here for now; come back after Retry-After seconds")
+            }
+            ApiError::Refused(_) => {
+                of(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "too many at once; come back after Retry-After seconds")
+            }
             ApiError::Unavailable(message) => of(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message),
         }
     }
@@ -112,6 +121,7 @@ impl ApiError {
             ApiError::Code(code) => *code,
             ApiError::UnknownNamespace(_) => ErrorCode::UnknownChannel,
             ApiError::TooLarge(_) => ErrorCode::LimitExceeded,
+            ApiError::Refused(_) => ErrorCode::TooManyRequests,
             ApiError::Unavailable(_) => ErrorCode::Internal,
             ApiError::Storage(_) => ErrorCode::Storage,
             _ => ErrorCode::BadRequest,
@@ -123,8 +133,12 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response<Body> {
         let (status, ..) = self.parts();
         let mut response = (status, Json(self.to_json())).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(axum::http::header::RETRY_AFTER, axum::http::HeaderValue::from_static("1"));
+        let after_s = match self {
+            ApiError::Refused(refused) => refused.after_s,
+            _ => 1,
+        };
+        if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&status) {
+            response.headers_mut().insert(axum::http::header::RETRY_AFTER, after_s.into());
         }
         response
     }

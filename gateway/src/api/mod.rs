@@ -37,6 +37,8 @@ use std::sync::Arc;
 pub(crate) enum Audience {
     /// Clients, which bring a token if they must.
     Client,
+    /// The same, whose session it opens: the door lets them in.
+    Session,
     /// Services, which bring an API key.
     Service,
     /// Everybody, on every listener.
@@ -55,15 +57,15 @@ pub(crate) struct Route {
 /// Every route of the API.
 #[rustfmt::skip] // a table
 pub(crate) fn routes() -> Vec<Route> {
-    use Audience::{Client, Public, Service};
+    use Audience::{Client, Public, Service, Session};
     vec![
         route(Method::POST, "/v1/channels/{channel}/messages", Service, messages::publish),
         route(Method::GET, "/v1/channels/{channel}/messages", Service, messages::list),
         route(Method::GET, "/v1/channels/{channel}/presence", Service, presence::roster),
         route(Method::GET, "/v1/channels/{channel}/presence/stats", Service, presence::channel_stats),
-        route(Method::GET, "/v1/channels/{channel}/events", Client, events::one),
-        route(Method::PUT, "/v1/channels/{channel}/subscriptions", Client, events::subscription),
-        route(Method::GET, "/v1/events", Client, events::several),
+        route(Method::GET, "/v1/channels/{channel}/events", Session, events::one),
+        route(Method::PUT, "/v1/channels/{channel}/subscriptions", Session, events::subscription),
+        route(Method::GET, "/v1/events", Session, events::several),
         route(Method::GET, "/v1/presence/stats", Service, presence::totals),
         route(Method::GET, "/v1/presence/rooms", Service, operators::rooms),
         route(Method::POST, "/v1/presence/query", Service, presence::query),
@@ -97,10 +99,13 @@ pub(crate) fn routes() -> Vec<Route> {
 pub(crate) async fn service_only(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response<Body> {
     let Settings { api_keys, development, .. } = &gateway.settings;
     let is_open = *development && api_keys.is_empty();
-    if is_open || offered_key(request.headers(), request.uri()).is_some_and(|key| is_among(api_keys, &key)) {
-        next.run(request).await
-    } else {
-        ApiError::Unauthorized("service routes need an API key: send it as `X-API-Key`").into_response()
+    let offered = offered_key(request.headers(), request.uri()).and_then(|key| place(api_keys, &key)).or(is_open.then_some(0));
+    let Some(key) = offered else {
+        return ApiError::Unauthorized("service routes need an API key: send it as `X-API-Key`").into_response();
+    };
+    match gateway.admission.request(key, (gateway.clock)()) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => ApiError::Refused(refused).into_response(),
     }
 }
 
@@ -135,9 +140,9 @@ fn offered_key(headers: &HeaderMap, uri: &Uri) -> Option<String> {
     in_headers.map(str::to_owned).or_else(|| Query::<InQuery>::try_from_uri(uri).ok().map(|Query(query)| query.api_key))
 }
 
-/// Compares with every key, so that the time does not tell which one it was.
-fn is_among(keys: &[Secret], offered: &str) -> bool {
-    keys.iter().fold(false, |found, key| found | key.matches(offered))
+/// Which of the keys it is, if any. Compares with every one, so that the time does not tell.
+fn place(keys: &[Secret], offered: &str) -> Option<usize> {
+    keys.iter().enumerate().fold(None, |found, (place, key)| if key.matches(offered) { Some(place) } else { found })
 }
 
 #[cfg(test)]
@@ -162,7 +167,7 @@ mod tests {
     #[test]
     fn any_of_several_keys_opens_and_no_keys_open_nothing() {
         let keys = [Secret::new("old"), Secret::new("new")];
-        assert!(is_among(&keys, "old") && is_among(&keys, "new"));
-        assert!(!is_among(&keys, "") && !is_among(&keys, "ol") && !is_among(&[], ""));
+        assert_eq!((place(&keys, "old"), place(&keys, "new")), (Some(0), Some(1)));
+        assert_eq!((place(&keys, ""), place(&keys, "ol"), place(&[], "")), (None, None, None));
     }
 }

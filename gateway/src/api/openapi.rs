@@ -1,7 +1,10 @@
 //! Pure: holds `openapi.json` to the routes and errors that it describes.
 
 use super::{error::ApiError, routes};
-use crate::webhooks::KINDS;
+use crate::{
+    admission::{Reason, Refused},
+    webhooks::KINDS,
+};
 use counter::Token;
 use presence::{Hook, Stamp};
 use protocol::{code::ErrorCode, name::Name, namespace::UnknownNamespace};
@@ -34,6 +37,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::PreconditionFailed(""),
         ApiError::Unavailable(""),
         ApiError::Storage("".into()),
+        ApiError::Refused(Refused { reason: Reason::Requests, after_s: 1 }),
     ];
     let kind = |error: &ApiError| match error {
         ApiError::Code(_) => 0,
@@ -54,6 +58,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::PreconditionFailed(_) => 15,
         ApiError::Unavailable(_) => 16,
         ApiError::Storage(_) => 17,
+        ApiError::Refused(_) => 18,
     };
     assert!(own.iter().map(kind).eq(1..=own.len()), "one of each variant, in order");
     own.into_iter().chain(ErrorCode::ALL.map(ApiError::Code)).collect()

@@ -1,6 +1,6 @@
 //! I/O: how a connection begins.
 
-use super::Connection;
+use super::{Connection, pacing::Pacing};
 use crate::{
     gateway::Gateway,
     hub::broadcast::Wire,
@@ -75,7 +75,7 @@ impl Connection {
         let id = gateway.next_connection_id();
         let handle = Handle { outbox: outbox.clone(), client: profile.client.clone() };
         let emulated = profile.session.clone().map(|session| Emulated { session, inbound: opening.inbound });
-        if let Err(refused) = gateway.registry.add(id, handle, emulated, gateway.settings.connections_max) {
+        if let Err(refused) = gateway.registry.add(id, handle, emulated, gateway.admission.limits().connections) {
             if let Some(verdict) = opening.verdict {
                 let _ = verdict.send(Verdict::Closed(refused));
             }
@@ -96,6 +96,7 @@ impl Connection {
             verdict: opening.verdict,
             alarm_ms: None,
             unsettled: None,
+            pacing: Pacing::default(),
         })
     }
 }

@@ -113,6 +113,11 @@ impl Backlog {
         self.queue.as_ref().map_or(0, |queue| queue.bytes)
     }
 
+    /// The same with the room that the queue itself takes: many small items take more than their bytes.
+    pub(super) fn room(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.bytes + queue.items.len() * size_of::<Item>())
+    }
+
     /// The order to end that waits, if one does; it stays.
     pub(super) fn closing(&self) -> Option<Disconnect> {
         let mut controls = self.queue.iter().flat_map(|queue| &queue.controls);
@@ -191,7 +196,7 @@ impl Backlog {
     }
 
     /// Orders the end, and drops all but the rest of a message that was begun.
-    fn close(&mut self, code: Disconnect) {
+    pub(super) fn close(&mut self, code: Disconnect) {
         self.is_closed = true;
         let begun = self.queue.take().and_then(|mut queue| queue.items.pop_front()).filter(|item| matches!(item, Item::Rest(_)));
         let items = begun.into_iter().collect();

@@ -5,7 +5,9 @@
 mod backlog;
 pub mod batch;
 pub mod broadcast;
+pub mod budget;
 mod census;
+mod line;
 pub mod outbox;
 mod pace;
 mod place;

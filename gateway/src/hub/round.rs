@@ -4,13 +4,12 @@
 mod tests;
 
 use super::{
-    backlog::Backlog,
     batch::Batch,
+    budget::Held,
     outbox::{Line, Outbox},
     sends,
 };
 use bytes::Bytes;
-use parking_lot::MutexGuard;
 use socket2::SockRef;
 use std::{
     net::Shutdown,
@@ -74,7 +73,7 @@ pub(super) struct Taken;
 /// A client to whom nothing else is written until this is gone.
 pub(super) struct Ready<'a> {
     pub(super) outbox: &'a Outbox,
-    pub(super) backlog: MutexGuard<'a, Backlog>,
+    pub(super) backlog: Held<'a>,
     pub(super) line: &'a Line,
     pub(super) bytes: &'a Bytes,
     pub(super) batch: &'a Batch,

@@ -12,17 +12,20 @@ use super::{
     Order, Phase, Session,
     calls::{arguments, is_live},
 };
-use crate::auth::Visibility;
+use crate::{admission::pace::Rate, auth::Visibility};
 use bytes::Bytes;
 use protocol::{
     code::ErrorCode,
-    limits::STATUS_BYTES_MAX,
+    limits::{APPEARANCES_PER_SECOND_MAX, STATUS_BYTES_MAX},
     message::{Reply, RpcResult},
     name::Channel,
     time::Now,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+/// How often a client may change it.
+const APPEARANCES: Rate = Rate { per_s: APPEARANCES_PER_SECOND_MAX, burst: APPEARANCES_PER_SECOND_MAX };
 
 /// Arguments of `presence.status`.
 #[derive(Deserialize)]
@@ -109,7 +112,7 @@ impl Session {
     }
 
     fn take_turn(&mut self, now: Now) -> Result<(), ErrorCode> {
-        if self.pace.admits(now) { Ok(()) } else { Err(ErrorCode::TooManyRequests) }
+        self.pace.take(APPEARANCES, now).map_err(|_| ErrorCode::TooManyRequests)
     }
 }
 

@@ -10,7 +10,6 @@ mod calls;
 mod connect;
 mod input;
 mod lifetime;
-mod pace;
 mod rights;
 mod rules;
 mod subscribe;
@@ -19,11 +18,10 @@ mod subscriptions;
 #[cfg(test)]
 mod tests;
 
-use crate::auth::Visibility;
+use crate::{admission::pace::Pace, auth::Visibility};
 use bytes::Bytes;
 pub use input::{Input, Order, Outcome, Start, Subscribing, Target, Task};
 use lifetime::Lifetime;
-use pace::Pace;
 use protocol::{
     code::{Disconnect, ErrorCode},
     frame::Request,

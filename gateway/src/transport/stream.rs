@@ -75,7 +75,7 @@ impl Stream {
     /// The two sides of a stream of messages as they are on `wire`.
     pub(crate) fn new(gateway: &Gateway, wire: Wire, inbound: Option<Arc<Inbound>>) -> (Stream, Entrance) {
         let (arrived, arriving) = oneshot::channel();
-        let outbox = Arc::new(Outbox::new(wire, gateway.settings.outbox_bytes_max, None));
+        let outbox = gateway.outbox(wire, None);
         let stream = Stream { socket: Socket::new(outbox), arriving: Some(arriving), inbound, places: Box::default() };
         (stream, Entrance { wire, sent: gateway.metrics.sent.clone(), arrived })
     }

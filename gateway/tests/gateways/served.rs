@@ -4,6 +4,7 @@ use crate::bus_rig::{self, PATIENCE, Rig, keeping, now, random_u64};
 use counter::{Counters, Remote, RemoteConfig};
 use futures_util::{SinkExt, StreamExt};
 use gateway::{
+    admission::{Limits, pace::Rate},
     auth::{AuthConfig, Secret, Verifier},
     gateway::{Gateway, Parts, Settings},
     regions::Regions,
@@ -73,12 +74,11 @@ impl Served {
                 origins: Vec::new(),
                 api_keys: Vec::new(),
                 message_bytes_max: 64 * 1024,
-                outbox_bytes_max: 1024 * 1024,
-                connections_max: 100,
                 head_timeout: Duration::from_secs(10),
                 io_uring: true,
             },
             rules,
+            limits: unlimited(),
             verifier: Verifier::new(auth).unwrap(),
             counters: Counters::Elsewhere(Remote::new(remote, &rig.registry).unwrap()),
             hub: rig.hub.clone(),
@@ -228,5 +228,22 @@ impl Stream {
         let count = self.stream.read(&mut bytes).await.unwrap();
         assert!(count > 0, "the stream ended after {:?}", self.text);
         self.text.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+    }
+}
+
+/// Nothing that these tests do is too much.
+fn unlimited() -> Limits {
+    let any = Rate { per_s: 0, burst: 1 };
+    Limits {
+        connections: 100,
+        connections_per_user: 0,
+        outbox_bytes: 1024 * 1024,
+        queued_bytes: usize::MAX,
+        newcomers: any,
+        resumes: any,
+        of_address: any,
+        commands: any,
+        requests: any,
+        trusted_proxies: Vec::new(),
     }
 }

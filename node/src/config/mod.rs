@@ -3,6 +3,7 @@
 
 mod etcd;
 pub mod layers;
+mod limits;
 mod namespace;
 pub mod reader;
 pub mod redis;
@@ -24,6 +25,7 @@ use self::{
     tls::Tls,
 };
 use core::net::SocketAddr;
+use ipnet::IpNet;
 use protocol::namespace::Namespaces;
 use ring_coordinator::etcd::Access;
 use std::{fmt, path::PathBuf};
@@ -138,13 +140,22 @@ pub struct Counter {
 }
 
 /// `[limits]`; 0 is no limit where `default.toml` says so.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct Limits {
     pub message_bytes: usize,
     pub channels_per_client: usize,
     pub outbox_bytes: usize,
+    pub queued_bytes: usize,
     pub connections: usize,
+    pub connections_per_user: usize,
+    pub newcomers_per_s: u32,
+    pub resumes_per_s: u32,
+    pub address_per_s: u32,
+    pub commands_per_s: u32,
+    pub requests_per_s: u32,
+    /// Networks; a single address is one of its own.
+    pub trusted_proxies: Vec<IpNet>,
     pub handshake_timeout_ms: u64,
     pub stale_timeout_ms: u64,
     pub ping_interval_ms: u64,

@@ -14,6 +14,10 @@ pub(super) fn check(config: &Config, reader: &mut Reader) {
         let message_bytes = limits.message_bytes;
         reader.refuse("limits.outbox_bytes", format!("must hold one message, and limits.message_bytes is {message_bytes}"));
     }
+    if limits.queued_bytes < limits.outbox_bytes {
+        let outbox_bytes = limits.outbox_bytes;
+        reader.refuse("limits.queued_bytes", format!("must hold one client's queue, and limits.outbox_bytes is {outbox_bytes}"));
+    }
     let listen = &config.listen;
     let public = [("listen.client", listen.client), ("listen.api", listen.api), ("listen.resp", listen.resp)];
     one_listener_per_address(reader, public.into_iter().chain([("listen.admin", listen.admin), ("listen.peer", listen.peer)]));

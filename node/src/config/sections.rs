@@ -1,7 +1,7 @@
 //! Pure: each section of the configuration, key by key, each value checked by itself.
 
 use super::{
-    Auth, Config, Counter, KeySet, Limits, Listen, Log, LogFormat, Node, Presence, Roles, Shutdown, etcd, namespace,
+    Auth, Config, Counter, KeySet, Listen, Log, LogFormat, Node, Presence, Roles, Shutdown, etcd, limits, namespace,
     reader::{Reader, choice, text},
     redis::Redis,
     regions::Regions,
@@ -45,7 +45,7 @@ impl Config {
             etcd: etcd::read(reader),
             redis: Redis::read(reader),
             regions,
-            limits: limits(reader),
+            limits: limits::read(reader),
             tls: Tls::read(reader),
             log: log(reader),
             shutdown: Shutdown { drain_ms: reader.seconds_as_ms("shutdown.drain_s", 0..=3600) },
@@ -174,20 +174,6 @@ fn counter(reader: &mut Reader) -> Counter {
         reader.refuse("counter.producers", format!("{producer:?} is not REGION/NODE"));
     }
     Counter { seeds, cluster, key, address, producers }
-}
-
-fn limits(reader: &mut Reader) -> Limits {
-    Limits {
-        message_bytes: reader.count("limits.message_bytes", 1024..=16 << 20),
-        channels_per_client: reader.count("limits.channels_per_client", 1..=10_000),
-        outbox_bytes: reader.count("limits.outbox_bytes", 1024..=1 << 30),
-        connections: reader.count("limits.connections", 1..=10_000_000),
-        handshake_timeout_ms: reader.seconds_as_ms("limits.handshake_timeout_s", 1..=300),
-        stale_timeout_ms: reader.seconds_as_ms("limits.stale_timeout_s", 1..=300),
-        ping_interval_ms: reader.seconds_as_ms("limits.ping_interval_s", 1..=3600),
-        pong_timeout_ms: reader.seconds_as_ms("limits.pong_timeout_s", 1..=3599),
-        expired_grace_ms: reader.seconds_as_ms("limits.expired_grace_s", 0..=3600),
-    }
 }
 
 fn log(reader: &mut Reader) -> Log {

@@ -74,7 +74,7 @@ impl WebSocket {
     fn new(gateway: &Gateway, socket: TcpStream, read_already: &[u8], format: Format) -> WebSocket {
         let wire = if format == Format::Protobuf { Wire::ProtobufFrames } else { Wire::JsonFrames };
         let line = Line { socket, shared: Some(wire), sent: gateway.metrics.sent.clone() };
-        let outbox = Arc::new(Outbox::new(wire, gateway.settings.outbox_bytes_max, Some(line)));
+        let outbox = gateway.outbox(wire, Some(line));
         let mut transport = WebSocket { socket: Socket::new(outbox), message_bytes_max: gateway.settings.message_bytes_max, input: None };
         if !read_already.is_empty() {
             Input::read(&mut transport.input, transport.message_bytes_max, read_already);

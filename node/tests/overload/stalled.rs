@@ -1,0 +1,48 @@
+//! Many who do not read, on a channel where much is said.
+
+use super::{NEWCOMER, client::Client, node};
+use futures_util::future::join_all;
+use serde_json::json;
+use testkit::http;
+
+const STALLED: usize = 40;
+const BUDGET_BYTES: usize = 4 << 20;
+const MESSAGES: usize = 1_500;
+const MESSAGE_BYTES: usize = 8 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_those_who_do_not_read_stays_within_its_bound_and_others_miss_nothing() {
+    let node = node(format!("[limits]\nqueued_bytes = {BUDGET_BYTES}\n[namespace_default]\nhistory_size = 0\nrecover = false\n")).await;
+    let subscriber = async || {
+        let mut client = Client::begin(node.client, None, NEWCOMER).await.unwrap().client();
+        client.say(r#"{"id":2,"subscribe":{"channel":"hot"}}"#).await.unwrap();
+        client.hear().await.unwrap().unwrap();
+        client
+    };
+    let stalled = join_all((0..STALLED).map(|_| subscriber())).await;
+    let mut reader = subscriber().await;
+    let reading = tokio::spawn(async move {
+        let mut heard = Vec::new();
+        while heard.len() < MESSAGES {
+            let messages = reader.hear_all().await.unwrap().expect("who reads is not closed");
+            heard.extend(messages.iter().filter_map(|message| message["push"]["pub"]["data"]["number"].as_u64()));
+        }
+        heard
+    });
+    let filling = "x".repeat(MESSAGE_BYTES);
+    let mut most_queued = 0.0_f64;
+    for number in 0..MESSAGES {
+        let message = json!({ "data": { "number": number, "filling": filling } });
+        assert_eq!(http::post(node.client, "/v1/channels/hot/messages", &message).await.unwrap().status, 200);
+        if number % 20 == 0 {
+            most_queued = most_queued.max(node.metric("headcount_queued_bytes").await);
+        }
+    }
+    assert_eq!(reading.await.unwrap(), (0..MESSAGES as u64).collect::<Vec<_>>());
+    // At the whole of it each may have a little, and the message at hand.
+    let most = BUDGET_BYTES + STALLED * (16 * 1024 + 2 * MESSAGE_BYTES);
+    assert!(most_queued <= most as f64, "{most_queued} of {most}");
+    assert!(node.metric("headcount_shed_connections_total").await > 0.0, "at most {most_queued} bytes have waited");
+    assert!(node.metric("headcount_disconnects_total{reason=\"slow\"}").await > 0.0);
+    drop(stalled);
+}
