@@ -10,6 +10,7 @@ mod growth;
 mod latency;
 mod load;
 mod moves;
+mod overload;
 mod plot;
 mod presence;
 mod probe;
@@ -82,6 +83,11 @@ enum Benchmark {
     ///
     /// Needs redis-server and etcd on the PATH; takes some ten minutes. For trying: --runs 1 --rate 500.
     Moves(moves::Options),
+    /// More than a gateway can take: 15,000 clients that come back when their gateway dies, and 1,000 readers who do not read; and what
+    /// others feel of it.
+    ///
+    /// Needs redis-server and etcd on the PATH, and 20,000 open files (`ulimit -n`); takes some five minutes. For trying: --quick.
+    Overload(overload::Options),
     /// Counters of several regions under killed, stopped, cut, full, failing and lost everything: that the sums are exact.
     Faults(faults::Options),
     /// A server that `fanout` starts.
@@ -99,6 +105,7 @@ async fn main() -> anyhow::Result<()> {
             Benchmark::Faults(options) => faults::run(&options).await,
             Benchmark::Growth(options) => growth::run(&options).await,
             Benchmark::Moves(options) => moves::run(&options).await,
+            Benchmark::Overload(options) => overload::run(&options).await,
             Benchmark::Presence(options) => presence::run(&options).await,
             Benchmark::Regions(options) => regions::run(&options).await,
             Benchmark::Ring(options) => ring::run(options).await,

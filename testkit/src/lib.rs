@@ -20,6 +20,7 @@ pub mod resp;
 pub mod small_disk;
 pub mod tally;
 pub mod traffic;
+pub mod visitor;
 pub mod wait;
 
 pub use authority::{Authority, Identity};
@@ -39,4 +40,5 @@ pub use region::{Region, RegionOptions};
 pub use small_disk::SmallDisk;
 pub use tally::Tally;
 pub use traffic::{Flow, Outcome, Traffic, TrafficOptions};
+pub use visitor::{Begun, Visitor};
 pub use wait::eventually;

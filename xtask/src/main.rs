@@ -55,6 +55,7 @@ fn run(selected: &[&steps::Step]) -> ExitCode {
             eprintln!("\n=== {} FAILED after {seconds:.0} s: {reason}", step.name);
             return ExitCode::FAILURE;
         }
+        println!("=== {} took {seconds:.0} s", step.name);
         times.push(format!("{} {seconds:.0} s", step.name));
     }
     println!("\n=== all is well: {}", times.join(", "));

@@ -28,11 +28,12 @@ pub(crate) const ALL: [Step; 10] = [
 ];
 
 /// Every benchmark with the report that it writes.
-const BENCHMARKS: [[&str; 2]; 8] = [
+const BENCHMARKS: [[&str; 2]; 9] = [
     ["bus", "benches/reports/bus.md"],
     ["counters", "benches/reports/counters.md"],
     ["fanout", "benches/reports/fanout.md"],
     ["growth", "benches/reports/growth.md"],
+    ["overload", "benches/reports/overload.md"],
     ["presence", "benches/reports/presence.md"],
     ["regions", "benches/reports/regions.md"],
     ["replication", "benches/reports/replication.md"],
@@ -113,7 +114,7 @@ fn schedules() -> Result<(), String> {
 
 fn seeds(package: &str, test: &str, count: &str) -> Result<(), String> {
     let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let arguments = ["test", "--release", "--package", package, "--test", test];
+    let arguments = ["test", "--profile", "seeds", "--package", package, "--test", test];
     run_with(&[("HEADCOUNT_SEEDS", PathBuf::from(count))], &program, &arguments, &root())
 }
 
@@ -134,7 +135,8 @@ fn node(mode: &[(&str, PathBuf)]) -> Result<(), String> {
     // The binary that the step before built, whatever else lies about.
     let binary = std::env::var_os("HEADCOUNT_BIN").map_or_else(|| target().join("debug/headcount"), PathBuf::from);
     let own = [("HEADCOUNT_BIN", binary), ("HEADCOUNT_PYTHON", tools::python())];
-    run_with(&[&own, mode].concat(), "node", &["--test"], &directory)
+    // Most of the time they wait for something.
+    run_with(&[&own, mode].concat(), "node", &["--test", "--test-concurrency=2"], &directory)
 }
 
 fn deny() -> Result<(), String> {

@@ -90,7 +90,7 @@ fn nothing_diverges_is_lost_counted_twice_or_stuck() {
         fault(seed, None).unwrap();
         return;
     }
-    let (seeds, next) = (number("HEADCOUNT_SEEDS").unwrap_or(200), AtomicU64::new(0));
+    let (seeds, next) = (number("HEADCOUNT_SEEDS").unwrap_or(50), AtomicU64::new(0));
     panic::set_hook(Box::new(|_| {}));
     let faults = thread::scope(|scope| {
         let threads: Vec<_> = (0..thread::available_parallelism().map_or(1, usize::from))

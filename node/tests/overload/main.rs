@@ -1,13 +1,11 @@
 //! What happens when more comes than a node can take: it lets in what it may, says to the others when to come back, and goes on.
 
-mod client;
 mod stalled;
 
-use client::{Begun, Client};
 use futures_util::future::join_all;
 use serde_json::json;
 
-use testkit::{Node, NodeOptions, http};
+use testkit::{Begun, Node, NodeOptions, Visitor, http};
 use tokio::time::Instant;
 
 const NEWCOMER: &str = r#"{"id":1,"connect":{}}"#;
@@ -27,7 +25,7 @@ async fn refused(node: &Node, reason: &str) -> f64 {
 async fn newcomers_are_let_in_at_their_rate_and_those_who_come_back_do_not_wait_behind_them() {
     let node = node("[limits]\nnewcomers_per_s = 10\nresumes_per_s = 1000\n").await;
     let began = Instant::now();
-    let begin = |frame| join_all((0..100).map(move |_| Client::begin(node.client, None, frame)));
+    let begin = |frame| join_all((0..100).map(move |_| Visitor::begin(node.client, None, None, frame)));
     let came = begin(NEWCOMER).await;
     let most = 20.0 + 10.0 * began.elapsed().as_secs_f64() + 1.0;
     let (mut stay, mut closed) = (Vec::new(), 0);
@@ -46,15 +44,15 @@ async fn newcomers_are_let_in_at_their_rate_and_those_who_come_back_do_not_wait_
     assert!(more.into_iter().any(|begun| matches!(begun.unwrap(), Begun::Closed(3013))));
     // Those who were in feel nothing of it.
     for mut client in stay {
-        client.say(r#"{"id":2,"presence_stats":{"channel":"news"}}"#).await.unwrap();
-        assert!(client.hear().await.unwrap().unwrap().get("presence_stats").is_some());
+        let answer = client.ask(r#"{"id":2,"presence_stats":{"channel":"news"}}"#).await.unwrap();
+        assert!(answer.get("presence_stats").is_some(), "{answer}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn far_too_many_are_told_before_the_handshake_when_to_come_back() {
     let node = node("[limits]\nnewcomers_per_s = 1\nresumes_per_s = 1\n").await;
-    let came = join_all((0..100).map(|_| Client::begin(node.client, None, NEWCOMER))).await;
+    let came = join_all((0..100).map(|_| Visitor::begin(node.client, None, None, NEWCOMER))).await;
     let mut waits: Vec<u64> = Vec::new();
     for begun in came {
         if let Begun::Status(status, after) = begun.unwrap() {
@@ -73,7 +71,7 @@ async fn far_too_many_are_told_before_the_handshake_when_to_come_back() {
 async fn one_address_does_not_keep_others_out() {
     let node = node("[limits]\naddress_per_s = 1\ntrusted_proxies = [\"127.0.0.0/8\"]\n").await;
     let come = async |address: &'static str| {
-        let came = join_all((0..20).map(|_| Client::begin(node.client, Some(address), NEWCOMER))).await;
+        let came = join_all((0..20).map(|_| Visitor::begin(node.client, None, Some(address), NEWCOMER))).await;
         came.into_iter().map(Result::unwrap).collect::<Vec<_>>()
     };
     let came = come("203.0.113.7").await;
@@ -96,7 +94,7 @@ async fn one_address_does_not_keep_others_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_proxy_that_is_believed_nobody_chooses_an_address_and_this_machine_has_no_limit() {
     let node = node("[limits]\naddress_per_s = 1\n").await;
-    let came = join_all((0..20).map(|_| Client::begin(node.client, Some("203.0.113.7"), NEWCOMER))).await;
+    let came = join_all((0..20).map(|_| Visitor::begin(node.client, None, Some("203.0.113.7"), NEWCOMER))).await;
     assert!(came.into_iter().all(|begun| matches!(begun.unwrap(), Begun::In(..))));
 }
 
@@ -104,27 +102,26 @@ async fn without_a_proxy_that_is_believed_nobody_chooses_an_address_and_this_mac
 async fn a_user_has_so_many_connections_and_a_further_one_ends_without_harm_to_them() {
     let node = node(format!("{}[limits]\nconnections_per_user = 2\n", testkit::crowd::auth_toml())).await;
     let frame = |user: &str| format!("{{\"id\":1,\"connect\":{{\"token\":\"{}\"}}}}", testkit::crowd::token(user));
-    let begin = async |user: &str| Client::begin(node.client, None, &frame(user)).await.unwrap().client();
+    let begin = async |user: &str| Visitor::begin(node.client, None, None, &frame(user)).await.unwrap().visitor();
     let (mut first, second, mut third) = (begin("ann").await, begin("ann").await, begin("ann").await);
     assert_eq!(third.hear().await.unwrap(), Err(3504));
     assert_eq!(refused(&node, "user").await, 1.0);
     begin("bob").await;
     drop(second);
     testkit::eventually(std::time::Duration::from_secs(30), async || {
-        let mut client = Client::begin(node.client, None, &frame("ann")).await?.client();
+        let mut client = Visitor::begin(node.client, None, None, &frame("ann")).await?.visitor();
         client.say(r#"{"id":2,"subscribe":{"channel":"news"}}"#).await?;
         client.hear().await?.map(drop).map_err(|code| anyhow::anyhow!("closed with {code}"))
     })
     .await;
-    first.say(r#"{"id":2,"subscribe":{"channel":"news"}}"#).await.unwrap();
-    assert!(first.hear().await.unwrap().unwrap().get("subscribe").is_some());
+    assert!(first.ask(r#"{"id":2,"subscribe":{"channel":"news"}}"#).await.unwrap().get("subscribe").is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_that_come_too_fast_are_refused_for_all_connections_of_a_user_and_who_goes_on_is_closed() {
     let node = node(format!("{}[limits]\ncommands_per_s = 2\n", testkit::crowd::auth_toml())).await;
     let frame = |user: &str| format!("{{\"id\":1,\"connect\":{{\"token\":\"{}\"}}}}", testkit::crowd::token(user));
-    let begin = async |user: &str| Client::begin(node.client, None, &frame(user)).await.unwrap().client();
+    let begin = async |user: &str| Visitor::begin(node.client, None, None, &frame(user)).await.unwrap().visitor();
     let command = r#"{"id":2,"presence_stats":{"channel":"news"}}"#;
     let (mut one, mut two, mut other) = (begin("ann").await, begin("ann").await, begin("bob").await);
     for client in [&mut one, &mut two] {
@@ -136,18 +133,17 @@ async fn commands_that_come_too_fast_are_refused_for_all_connections_of_a_user_a
     for client in [&mut one, &mut two] {
         let mut replies = Vec::new();
         while replies.len() < 8 {
-            replies.extend(client.hear_all().await.unwrap().expect("still open"));
+            replies.extend(client.hear().await.unwrap().expect("still open"));
         }
         refused_here += replies.iter().filter(|reply| reply["error"]["code"] == 111 && reply["error"]["temporary"] == true).count();
     }
     // Ten are there at first, and two come in each second that this may take.
     assert!((1..=6).contains(&refused_here), "{refused_here}");
-    other.say(command).await.unwrap();
-    assert!(other.hear().await.unwrap().unwrap().get("presence_stats").is_some(), "bob has commands of his own");
+    assert!(other.ask(command).await.unwrap().get("presence_stats").is_some(), "bob has commands of his own");
     let many = vec![command; 100].join("\n");
     one.say(&many).await.unwrap();
     let code = loop {
-        if let Err(code) = one.hear_all().await.unwrap() {
+        if let Err(code) = one.hear().await.unwrap() {
             break code;
         }
     };

@@ -1,9 +1,9 @@
 //! Many who do not read, on a channel where much is said.
 
-use super::{NEWCOMER, client::Client, node};
+use super::{NEWCOMER, node};
 use futures_util::future::join_all;
 use serde_json::json;
-use testkit::http;
+use testkit::{Visitor, http};
 
 const STALLED: usize = 40;
 const BUDGET_BYTES: usize = 4 << 20;
@@ -14,9 +14,8 @@ const MESSAGE_BYTES: usize = 8 * 1024;
 async fn what_waits_for_those_who_do_not_read_stays_within_its_bound_and_others_miss_nothing() {
     let node = node(format!("[limits]\nqueued_bytes = {BUDGET_BYTES}\n[namespace_default]\nhistory_size = 0\nrecover = false\n")).await;
     let subscriber = async || {
-        let mut client = Client::begin(node.client, None, NEWCOMER).await.unwrap().client();
-        client.say(r#"{"id":2,"subscribe":{"channel":"hot"}}"#).await.unwrap();
-        client.hear().await.unwrap().unwrap();
+        let mut client = Visitor::begin(node.client, None, None, NEWCOMER).await.unwrap().visitor();
+        client.ask(r#"{"id":2,"subscribe":{"channel":"hot"}}"#).await.unwrap();
         client
     };
     let stalled = join_all((0..STALLED).map(|_| subscriber())).await;
@@ -24,7 +23,7 @@ async fn what_waits_for_those_who_do_not_read_stays_within_its_bound_and_others_
     let reading = tokio::spawn(async move {
         let mut heard = Vec::new();
         while heard.len() < MESSAGES {
-            let messages = reader.hear_all().await.unwrap().expect("who reads is not closed");
+            let messages = reader.hear().await.unwrap().expect("who reads is not closed");
             heard.extend(messages.iter().filter_map(|message| message["push"]["pub"]["data"]["number"].as_u64()));
         }
         heard
