@@ -75,18 +75,17 @@ enum Next {
 
 impl FrontDoor {
     /// Serves one connection, as long as it speaks HTTP. Thousands may be here at once, waiting for their clients' first words; what
-    /// comes after is in boxes.
+    /// comes after is in boxes. `peer` is who has connected: with TLS the socket itself does not know.
     pub(crate) async fn enter(self: Arc<FrontDoor>, socket: TcpStream, peer: IpAddr) {
-        let peer = Peer(peer);
         let Some(silent) = self.gateway.admission.silent() else { return };
         // Whoever says nothing at all is let go; one who has begun is hyper's to wait for.
         let request = match timeout(self.gateway.settings.head_timeout, first_request(&socket)).await {
             Ok(Ok(request)) => request,
-            Ok(Err(error)) => return tracing::debug!(%error, "a connection ended before its first request"),
-            Err(_) => return tracing::debug!("a connection without a request"),
+            Ok(Err(error)) => return tracing::debug!(%peer, %error, "a connection ended before its first request"),
+            Err(_) => return tracing::debug!(%peer, "a connection without a request"),
         };
         drop(silent);
-        match request.map(|request| self.shake_hands(request, peer)) {
+        match request.map(|request| self.shake_hands(request, Peer(peer))) {
             Some(Next::WebSocket(head, accepted)) => {
                 if let Some(socket) = Box::pin(takeover::begin(socket, head, &self.gateway)).await {
                     accepted.connect(self.gateway.clone(), socket, &[]);
@@ -94,7 +93,7 @@ impl FrontDoor {
             }
             Some(Next::Route(request)) => Box::pin(self.answer(socket, *request)).await,
             Some(Next::Refuse(response)) => Box::pin(self.refuse(socket, *response)).await,
-            None => Box::pin(takeover::serve(&self.http, self.routes.clone(), socket, peer, self.gateway.clone())).await,
+            None => Box::pin(takeover::serve(&self.http, self.routes.clone(), socket, Peer(peer), self.gateway.clone())).await,
         }
     }
 

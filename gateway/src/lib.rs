@@ -24,5 +24,6 @@ pub mod session;
 mod subscribing;
 mod takeover;
 mod tasks;
+pub mod tls;
 pub mod transport;
 pub mod webhooks;

@@ -5,6 +5,7 @@ use crate::{
     api::{self, Audience, cluster, extract::Query, operators, presence},
     front_door::{FrontDoor, WEBSOCKET_PATH},
     gateway::Gateway,
+    tls::{self, Terminator},
     transport::{emulation, guard, websocket},
 };
 use axum::{
@@ -18,7 +19,7 @@ use counter::Engine;
 use hyper_util::rt::TokioTimer;
 use socket2::SockRef;
 use std::{future::Future, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tower_http::compression::CompressionLayer;
 
 /// Bytes of a request's head; more is answered 431.
@@ -41,8 +42,15 @@ pub enum Serves {
     Services,
 }
 
-/// Accepts connections until `shutdown`. Accepted ones go on; their clients are sent away by [`Gateway::drain`].
-pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, serves: Serves, shutdown: impl Future<Output = ()>) {
+/// Accepts connections until `shutdown`, with TLS if there is somebody to see to it. Accepted ones go on; their clients are sent
+/// away by [`Gateway::drain`].
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Terminator>,
+    gateway: Arc<Gateway>,
+    serves: Serves,
+    shutdown: impl Future<Output = ()>,
+) {
     let head_timeout = gateway.settings.head_timeout;
     let routes = hyper_util::service::TowerToHyperService::new(router(gateway.clone(), serves));
     let mut http = hyper::server::conn::http1::Builder::new();
@@ -51,20 +59,36 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, serves: Serves,
     // Accepted sockets inherit it.
     let _ = SockRef::from(&listener).set_tcp_nodelay(true);
     tokio::pin!(shutdown);
+    let room = Arc::new(Semaphore::new(tls::HANDSHAKES_MAX));
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        // Without TLS there is nothing to wait for but the first request.
+        let accept = async {
+            let room = if tls.is_some() { room.clone().acquire_owned().await.ok() } else { None };
+            (listener.accept().await, room)
+        };
+        let (accepted, room) = tokio::select! {
+            accepted = accept => accepted,
             () = &mut shutdown => return,
         };
         let (socket, peer) = match accepted {
-            Ok(accepted) => accepted,
+            Ok((socket, peer)) => (socket, peer.ip()),
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        tokio::spawn(door.clone().enter(socket, peer.ip()));
+        match tls.clone().zip(room) {
+            None => _ = tokio::spawn(door.clone().enter(socket, peer)),
+            Some((tls, room)) => {
+                let door = door.clone();
+                tokio::spawn(async move {
+                    if let Some(socket) = Box::pin(tls.open(socket, room)).await {
+                        door.enter(socket, peer).await;
+                    }
+                });
+            }
+        }
     }
 }
 

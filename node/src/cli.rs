@@ -140,6 +140,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Check) => {
             let config = config()?;
             config.tls.as_ref().map(|tls| tls.open(|path| std::fs::read(path))).transpose()?;
+            config.client_tls.as_ref().map(|tls| tls.open(|path| std::fs::read(path))).transpose()?;
             etcd::open(&config, &Registry::new())?;
             config.warnings.iter().try_for_each(|warning| print(&format!("warning: {warning}")))?;
             print("ok")

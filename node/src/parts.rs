@@ -1,6 +1,7 @@
 //! I/O: how each part of a node follows from the configuration. `wiring.rs` says in which order they are made, and runs them.
 
 use crate::{
+    certificates::Certificates,
     clock,
     config::{self, Config},
     data_dir::DataDir,
@@ -19,9 +20,10 @@ use gateway::{
     hub::Hub,
     regions::{Regions, RegionsConfig},
     session::Rules,
+    tls::Terminator,
     webhooks::Webhooks,
 };
-use peering::{Links, Party, PeerTls};
+use peering::{Certificate, Links, Party, PeerTls, Shown};
 use prometheus::Registry;
 use protocol::{
     namespace::{Grant, Namespace, Right},
@@ -75,6 +77,25 @@ pub(crate) fn party(config: &Config, node: &str, tls: Option<PeerTls>) -> Party 
     };
     let key = config.counter.key.as_ref().map(|key| key.expose().as_bytes().to_vec()).unwrap_or_default();
     Party::new(me, key, tls, rand::random)
+}
+
+/// Who sees to TLS with clients, if there is a certificate for them, and what renews this node's certificates.
+pub(crate) fn tls(
+    config: &Config,
+    client: Option<Certificate>,
+    (peer, peer_address): (Option<PeerTls>, &str),
+    registry: &Registry,
+) -> Result<(Option<Terminator>, Certificates), Failure> {
+    let mut certificates = Certificates::register(registry).context("registering metrics")?;
+    if let (Some(tls), Some(peer)) = (&config.tls, peer) {
+        let (shown, address) = (Arc::clone(peer.own()), peer_address.to_owned());
+        let doubt = move |certificate: &Certificate| peer.doubt_of(certificate, &address, clock::now());
+        certificates.watch("peer", tls.own().files(), &shown, Box::new(doubt));
+    }
+    let Some((tls, client)) = config.client_tls.as_ref().zip(client) else { return Ok((None, certificates)) };
+    let shown = Shown::new(client);
+    certificates.watch("client", tls.files(), &shown, Box::new(|_| None));
+    Ok((Some(Terminator::new(shown, registry).context("preparing TLS for clients")?), certificates))
 }
 
 /// The counters of this node.

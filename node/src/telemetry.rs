@@ -30,7 +30,8 @@ pub fn announce(config: &Config, node: &str, addresses: &Listen) {
     }
     if config.auth.development {
         let operations = admin.map(|admin| format!(" and http://{admin}/ops")).unwrap_or_default();
-        let pages = client.map(|client| format!("; open http://{client}/{operations}")).unwrap_or_default();
+        let scheme = if config.client_tls.is_some() { "https" } else { "http" };
+        let pages = client.map(|client| format!("; open {scheme}://{client}/{operations}")).unwrap_or_default();
         tracing::warn!("development mode, for this machine only: anonymous clients may do everything{pages}");
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     etcd,
     failure::Failure,
     listeners::{ListenError, Listeners},
-    parts::{checks, engine, gateway, party, regions, remote},
+    parts::{self, checks, engine, gateway, party, regions, remote},
     pulse::Pulse,
     readiness::{Phase, Readiness},
     ring::{self, Ring},
@@ -33,7 +33,7 @@ use prometheus::Registry;
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 
-/// How long a gateway waits at its end for answers of counter nodes.
+/// How long a gateway waits at its end for answers of counter nodes, and until clients with TLS have heard the last.
 const SETTLE: Duration = Duration::from_secs(1);
 /// How often a drain looks whether anybody is left.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -42,8 +42,9 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 pub async fn run(config: Config, bind: impl FnOnce(&Listen) -> Result<Listeners, ListenError>) -> Result<(), Failure> {
     let mut signals = Signals::catch().context("catching signals")?;
 
-    // Whom peers believe, and this node them; how the Redis nodes are to be talked to.
+    // Whom peers believe, and this node them; what clients are shown; how the Redis nodes are to be talked to.
     let peer_tls = config.tls.as_ref().map(|tls| tls.open(|path| std::fs::read(path))).transpose()?;
+    let client_certificate = config.client_tls.as_ref().map(|tls| tls.open(|path| std::fs::read(path))).transpose()?;
     let access = config.redis.access(|path| std::fs::read(path))?;
 
     // Where the rest of the region is to be found.
@@ -59,10 +60,12 @@ pub async fn run(config: Config, bind: impl FnOnce(&Listen) -> Result<Listeners,
     // Who this node is to others of its cluster.
     let peer_address = config.counter.address.clone().or(addresses.peer.map(|address| address.to_string())).unwrap_or_default();
     let party = Arc::new(party(&config, &node, peer_tls.clone()));
-    if let Some(doubt) = peer_tls.filter(|_| addresses.peer.is_some()).and_then(|tls| tls.doubt(&peer_address, clock::now())) {
+    if let Some(doubt) = peer_tls.as_ref().filter(|_| addresses.peer.is_some()).and_then(|tls| tls.doubt(&peer_address, clock::now())) {
         // It goes on alone meanwhile, as without any peer.
         tracing::warn!(doubt, address = peer_address, "peer: others will refuse the certificate in tls.cert");
     }
+
+    let (tls, certificates) = parts::tls(&config, client_certificate, (peer_tls, &peer_address), &registry)?;
 
     // The parts.
     let engine = config.node.roles.counter.then(|| engine(&config, &data_dir, &node, &registry)).transpose()?;
@@ -112,6 +115,8 @@ pub async fn run(config: Config, bind: impl FnOnce(&Listen) -> Result<Listeners,
         tasks.spawn(async move { ("admin", admin::serve(listener, admin).await.map_err(Into::into)) });
     }
 
+    tasks.spawn(named("certificates", certificates.run()));
+
     let (ending, ended) = watch::channel(false);
     if let Some(etcd) = &etcd {
         tasks.spawn(named("etcd", etcd.clone().run(until(ended.clone()))));
@@ -156,12 +161,12 @@ pub async fn run(config: Config, bind: impl FnOnce(&Listen) -> Result<Listeners,
         let served = match listeners.api {
             None => Serves::Everything,
             Some(listener) => {
-                tasks.spawn(named("api", server::serve(listener, gateway.clone(), Serves::Services, until(ended.clone()))));
+                tasks.spawn(named("api", server::serve(listener, tls.clone(), gateway.clone(), Serves::Services, until(ended.clone()))));
                 Serves::Clients
             }
         };
         if let Some(listener) = listeners.client {
-            tasks.spawn(named("client", server::serve(listener, gateway.clone(), served, until(ended.clone()))));
+            tasks.spawn(named("client", server::serve(listener, tls.clone(), gateway.clone(), served, until(ended.clone()))));
         }
     }
     if let (Some(listener), Some(engine)) = (listeners.resp, &engine) {
@@ -207,6 +212,9 @@ pub async fn run(config: Config, bind: impl FnOnce(&Listen) -> Result<Listeners,
         remote.shutdown(SETTLE).await;
     }
     tasks.shutdown().await;
+    if let Some(tls) = &tls {
+        tls.settle(SETTLE).await;
+    }
     if let Some(engine) = &engine {
         engine.shutdown().await;
     }

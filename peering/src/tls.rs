@@ -1,14 +1,14 @@
 //! Pure: what TLS between nodes demands: version 1.3, and on both sides a certificate of the cluster's own
 //! authority. Texts of PEM files come in; the settings of both ends, or what is wrong with a file, come out.
 
+use crate::certificate::{BadCertificate, Certificate, Shown, certificates};
 use protocol::time::Now;
 use rustls::{
-    ClientConfig, Error, InconsistentKeys, RootCertStore, ServerConfig,
+    ClientConfig, RootCertStore, ServerConfig,
     client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem, pem::PemObject},
+    pki_types::{ServerName, UnixTime},
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
-    sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
 };
 use std::{sync::Arc, time::Duration};
@@ -20,7 +20,7 @@ pub struct PeerTls {
     pub(crate) dialing: Arc<ClientConfig>,
     /// For connections that it accepts.
     pub(crate) accepting: Arc<ServerConfig>,
-    chain: Vec<CertificateDer<'static>>,
+    own: Arc<Shown>,
     dialed: Arc<WebPkiServerVerifier>,
     dialers: Arc<dyn ClientCertVerifier>,
 }
@@ -28,12 +28,9 @@ pub struct PeerTls {
 /// Which of the files is bad, and why. Nothing is done with any of them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPeerTls {
-    /// The certificate chain.
-    #[error("{0}")]
-    Cert(String),
-    /// The private key.
-    #[error("{0}")]
-    Key(String),
+    /// This node's certificate chain, or its private key.
+    #[error(transparent)]
+    Own(#[from] BadCertificate),
     /// The certificates of the authority.
     #[error("{0}")]
     PeerCa(String),
@@ -55,16 +52,7 @@ impl PeerTls {
             roots.add(certificate).map_err(|error| BadPeerTls::PeerCa(format!("is no certificate of an authority: {error}")))?;
         }
         let roots = Arc::new(roots);
-        let chain = certificates(cert).map_err(BadPeerTls::Cert)?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| BadPeerTls::Key(no_key(&error)))?;
-        let certified = CertifiedKey::from_der(chain.clone(), key, &provider).map_err(|error| match error {
-            Error::InvalidCertificate(error) => BadPeerTls::Cert(format!("begins with no certificate: {error:?}")),
-            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                BadPeerTls::Key("does not fit the certificate in tls.cert".to_owned())
-            }
-            error => BadPeerTls::Key(format!("is no private key that can be used: {error}")),
-        })?;
-        let own = Arc::new(SingleCertAndKey::from(certified));
+        let own = Shown::new(Certificate::from_pem(cert, key)?);
         let unusable = |error: &dyn std::fmt::Display| BadPeerTls::PeerCa(format!("cannot be used: {error}"));
 
         let dialed = WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
@@ -77,21 +65,33 @@ impl PeerTls {
         let dialers = dialers.build().map_err(|error| unusable(&error))?;
         let accepting = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13]);
         let accepting = accepting.map_err(|error| unusable(&error))?.with_client_cert_verifier(Arc::clone(&dialers));
-        let mut accepting = accepting.with_cert_resolver(own);
+        let mut accepting = accepting.with_cert_resolver(Arc::clone(&own) as _);
 
         // Every connection checks both certificates anew.
         dialing.resumption = Resumption::disabled();
         accepting.session_storage = Arc::new(NoServerSessionStorage {});
         accepting.send_tls13_tickets = 0;
-        Ok(PeerTls { dialing: Arc::new(dialing), accepting: Arc::new(accepting), chain, dialed, dialers })
+        Ok(PeerTls { dialing: Arc::new(dialing), accepting: Arc::new(accepting), own, dialed, dialers })
+    }
+
+    /// This node's certificate. Another one is shown from the next connection on; the authority stays as it is.
+    #[must_use]
+    pub fn own(&self) -> &Arc<Shown> {
+        &self.own
     }
 
     /// Why other nodes with the same authority would refuse this one's certificate at `now`, whether they dial it at
     /// `address` or it dials them; `None`: they would not.
     #[must_use]
     pub fn doubt(&self, address: &str, now: Now) -> Option<String> {
+        self.doubt_of(&self.own.certificate(), address, now)
+    }
+
+    /// The same of a certificate that this node might show.
+    #[must_use]
+    pub fn doubt_of(&self, certificate: &Certificate, address: &str, now: Now) -> Option<String> {
         let now = UnixTime::since_unix_epoch(Duration::from_millis(now.wall_ms));
-        let (first, others) = self.chain.split_first()?;
+        let (first, others) = certificate.chain().split_first()?;
         let as_dialer = || self.dialers.verify_client_cert(first, others, now).map(drop);
         let as_dialed = |host: &ServerName<'_>| self.dialed.verify_server_cert(first, others, host, &[], now).map(drop);
         match host(address) {
@@ -106,24 +106,6 @@ pub(crate) fn host(address: &str) -> Result<ServerName<'static>, String> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     ServerName::try_from(bare.to_owned()).map_err(|_| format!("{bare:?} is no name or address of a host that a certificate could be for"))
-}
-
-fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-    match found {
-        Ok(found) if found.is_empty() => Err("has no certificate in PEM form (-----BEGIN CERTIFICATE-----)".to_owned()),
-        Ok(found) => Ok(found),
-        Err(error) => Err(format!("is damaged: {error}")),
-    }
-}
-
-fn no_key(error: &pem::Error) -> String {
-    match error {
-        pem::Error::NoItemsFound => {
-            "has no private key in PEM form (-----BEGIN PRIVATE KEY-----); one with a passphrase cannot be used".to_owned()
-        }
-        error => format!("is damaged: {error}"),
-    }
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ impl Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
-        tasks.spawn(server::serve(listener, gateway.clone(), Serves::Everything, std::future::pending()));
+        tasks.spawn(server::serve(listener, None, gateway.clone(), Serves::Everything, std::future::pending()));
         tasks.spawn(gateway.run(std::future::pending()));
         Served { address, rig, _tasks: tasks }
     }

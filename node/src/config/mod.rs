@@ -22,7 +22,7 @@ use self::{
     redis::Redis,
     regions::Regions,
     secret::Secret,
-    tls::Tls,
+    tls::{Own, Tls},
 };
 use core::net::SocketAddr;
 use ipnet::IpNet;
@@ -49,6 +49,8 @@ pub struct Config {
     pub limits: Limits,
     /// `None`: nodes talk in the clear.
     pub tls: Option<Tls>,
+    /// `None`: clients and services are served in the clear.
+    pub client_tls: Option<Own>,
     pub log: Log,
     pub shutdown: Shutdown,
     /// The effective configuration as it may be shown: secrets redacted.

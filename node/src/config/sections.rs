@@ -6,7 +6,7 @@ use super::{
     redis::Redis,
     regions::Regions,
     secret::Secret,
-    tls::Tls,
+    tls::{Own, Tls},
     webhooks,
 };
 use jsonwebtoken::DecodingKey;
@@ -28,6 +28,7 @@ impl Config {
         let regions = Regions::read(reader, &node.region);
         let listen = listen(reader, node.roles, &counter, &regions);
         let auth = auth(reader);
+        let client_tls = Own::read_for_clients(reader, node.roles.gateway);
         let namespaces = namespace::read(reader, auth.development);
         let webhooks = webhooks::read(reader, &namespaces);
         Config {
@@ -47,6 +48,7 @@ impl Config {
             regions,
             limits: limits::read(reader),
             tls: Tls::read(reader),
+            client_tls,
             log: log(reader),
             shutdown: Shutdown { drain_ms: reader.seconds_as_ms("shutdown.drain_s", 0..=3600) },
             effective: toml::Table::new(),

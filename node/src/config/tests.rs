@@ -115,7 +115,7 @@ fn bad_input_is_told_with_place_key_value_and_reason() {
         ("[etcd]\nendpoints = [\"http://e:2379\"]\n[redis]\nusername = \"hc\"", "default: redis.password: must be set with redis.username"),
         (
             "[tls]\ncert = \"c.pem\"",
-            "hc.toml:2: tls.cert = \"c.pem\": needs tls.peer_ca: this version of headcount has TLS among nodes only; for clients, put a proxy in front",
+            "hc.toml:2: tls.cert = \"c.pem\": needs tls.peer_ca: it is shown to other nodes; clients are shown tls.client_cert",
         ),
         (
             "[tls]\ncert = \"c.pem\"\npeer_ca = \"ca.pem\"",

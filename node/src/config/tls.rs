@@ -1,7 +1,11 @@
 //! Pure: the section `[tls]`: which files, and what is wrong with what they hold. Whoever starts a node hands their contents in.
 
 use super::{BadConfig, layers::Problem, reader::Reader};
-use peering::tls::{BadPeerTls, PeerTls};
+use crate::certificates::Files;
+use peering::{
+    BadCertificate, Certificate,
+    tls::{BadPeerTls, PeerTls},
+};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -10,9 +14,15 @@ use std::{
 /// The files of TLS between nodes.
 #[derive(Clone, Debug)]
 pub struct Tls {
+    own: Own,
+    peer_ca: File,
+}
+
+/// The files of a certificate that this node shows.
+#[derive(Clone, Debug)]
+pub struct Own {
     cert: File,
     key: File,
-    peer_ca: File,
 }
 
 #[derive(Clone, Debug)]
@@ -26,47 +36,91 @@ struct File {
 impl Tls {
     /// `None` if the keys are unset.
     pub(super) fn read(reader: &mut Reader) -> Option<Tls> {
-        let [cert, key, peer_ca] = ["tls.cert", "tls.key", "tls.peer_ca"].map(|key| (key, reader.optional_text(key)));
+        let [cert, key, peer_ca] = ["tls.cert", "tls.key", "tls.peer_ca"].map(|key| (key, path(reader, key)));
         for (key, file) in [&cert, &key] {
             match (file, &peer_ca.1) {
                 (None, Some(_)) => reader.refuse(key, "must be set with tls.peer_ca: peers want to see this node's certificate too"),
-                (Some(_), None) => reader.refuse(
-                    key,
-                    "needs tls.peer_ca: this version of headcount has TLS among nodes only; for clients, put a proxy in front",
-                ),
+                (Some(_), None) => reader.refuse(key, "needs tls.peer_ca: it is shown to other nodes; clients are shown tls.client_cert"),
                 _ => {}
             }
         }
-        for (key, file) in [&cert, &key, &peer_ca] {
-            if file.as_ref().is_some_and(|file| file.contains("-----BEGIN")) {
-                reader.refuse(key, "is what the file should hold: write the file's path");
-            }
-        }
-        let file = |(key, path): (&'static str, Option<String>)| Some(File { key, path: path?.into(), place: reader.place(key) });
-        Some(Tls { cert: file(cert)?, key: file(key)?, peer_ca: file(peer_ca)? })
+        let mut file = |(key, path)| file(reader, key, path);
+        Some(Tls { own: Own { cert: file(cert)?, key: file(key)? }, peer_ca: file(peer_ca)? })
     }
 
     /// Takes the files' contents from `read`; every file that cannot be read, or else the first that is bad, is told.
     pub fn open(&self, read: impl Fn(&Path) -> io::Result<Vec<u8>>) -> Result<PeerTls, BadConfig> {
-        let mut problems = Vec::new();
-        let [cert, key, peer_ca] = [&self.cert, &self.key, &self.peer_ca].map(|file| {
-            read(&file.path).unwrap_or_else(|error| {
-                problems.push(file.problem(&format!("cannot be read: {error}")));
-                Vec::new()
-            })
-        });
-        if !problems.is_empty() {
-            return Err(BadConfig(problems));
-        }
-        PeerTls::new(&cert, &key, &peer_ca).map_err(|bad| {
-            let file = match bad {
-                BadPeerTls::Cert(_) => &self.cert,
-                BadPeerTls::Key(_) => &self.key,
-                BadPeerTls::PeerCa(_) => &self.peer_ca,
-            };
-            BadConfig(vec![file.problem(&bad.to_string())])
+        let Tls { own, peer_ca } = self;
+        let [cert, key, ca] = contents([&own.cert, &own.key, peer_ca], read)?;
+        PeerTls::new(&cert, &key, &ca).map_err(|bad| match bad {
+            BadPeerTls::Own(bad) => own.bad(&bad),
+            BadPeerTls::PeerCa(_) => BadConfig(vec![peer_ca.problem(&bad.to_string())]),
         })
     }
+
+    /// The files of this node's own certificate.
+    #[must_use]
+    pub fn own(&self) -> &Own {
+        &self.own
+    }
+}
+
+impl Own {
+    /// What clients are shown; `None` if the keys are unset.
+    pub(super) fn read_for_clients(reader: &mut Reader, is_gateway: bool) -> Option<Own> {
+        let [cert, key] = ["tls.client_cert", "tls.client_key"].map(|key| (key, path(reader, key)));
+        match (&cert.1, &key.1) {
+            (Some(_), None) => reader.refuse(key.0, "must be set with tls.client_cert"),
+            (None, Some(_)) => reader.refuse(cert.0, "must be set with tls.client_key"),
+            (Some(_), Some(_)) if !is_gateway => reader.refuse(cert.0, "is for nodes with the role \"gateway\"; others have no clients"),
+            _ => {}
+        }
+        let mut file = |(key, path)| file(reader, key, path);
+        Some(Own { cert: file(cert)?, key: file(key)? })
+    }
+
+    /// Takes the files' contents from `read`; every file that cannot be read, or else the one that is bad, is told.
+    pub fn open(&self, read: impl Fn(&Path) -> io::Result<Vec<u8>>) -> Result<Certificate, BadConfig> {
+        let [cert, key] = contents([&self.cert, &self.key], read)?;
+        Certificate::from_pem(&cert, &key).map_err(|bad| self.bad(&bad))
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn files(&self) -> Files {
+        Files { cert: self.cert.path.clone(), key: self.key.path.clone() }
+    }
+
+    fn bad(&self, bad: &BadCertificate) -> BadConfig {
+        let file = match bad {
+            BadCertificate::Cert(_) => &self.cert,
+            BadCertificate::Key(_) => &self.key,
+        };
+        BadConfig(vec![file.problem(&bad.to_string())])
+    }
+}
+
+fn path(reader: &mut Reader, key: &'static str) -> Option<String> {
+    let path = reader.optional_text(key);
+    if path.as_ref().is_some_and(|path| path.contains("-----BEGIN")) {
+        reader.refuse(key, "is what the file should hold: write the file's path");
+    }
+    path
+}
+
+fn file(reader: &mut Reader, key: &'static str, path: Option<String>) -> Option<File> {
+    Some(File { key, path: path?.into(), place: reader.place(key) })
+}
+
+fn contents<const N: usize>(files: [&File; N], read: impl Fn(&Path) -> io::Result<Vec<u8>>) -> Result<[Vec<u8>; N], BadConfig> {
+    let mut problems = Vec::new();
+    let contents = files.map(|file| {
+        read(&file.path).unwrap_or_else(|error| {
+            problems.push(file.problem(&format!("cannot be read: {error}")));
+            Vec::new()
+        })
+    });
+    if problems.is_empty() { Ok(contents) } else { Err(BadConfig(problems)) }
 }
 
 impl File {
@@ -89,6 +143,29 @@ mod tests {
         let seeds = "[counter]\nseeds = [\"c1:7400\"]\n[node]\nname = \"c2\"\n";
         assert_eq!(problems(&format!("{seeds}{TLS}"), &[]), [""; 0]);
         assert!(load(TLS, &[]).unwrap().tls.is_some() && load("", &[]).unwrap().tls.is_none());
+    }
+
+    #[test]
+    fn clients_are_shown_a_certificate_that_is_read_with_its_key() {
+        let tls = "[tls]\nclient_cert = \"c.pem\"\nclient_key = \"k.pem\"";
+        let own = load(tls, &[]).unwrap().client_tls.unwrap();
+        let certificate = rcgen::generate_simple_self_signed(["live.example".to_owned()]).unwrap();
+        let (cert, key) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
+        let read = |path: &std::path::Path| Ok(if path.ends_with("c.pem") { cert.clone() } else { key.clone() }.into_bytes());
+        assert!(own.open(read).is_ok() && load(tls, &[]).unwrap().tls.is_none() && load("", &[]).unwrap().client_tls.is_none());
+        let Err(BadConfig(found)) = own.open(|_| Ok(cert.clone().into_bytes())) else { panic!("a certificate is no key") };
+        assert!(found[0].to_string().starts_with("hc.toml:3: tls.client_key = \"k.pem\": has no private key in PEM form"), "{found:?}");
+        let counters = "[node]\nroles = [\"counter\"]\nname = \"c1\"\n[counter]\nkey = \"sixteen bytes it has\"\n";
+        for (toml, expected) in [
+            ("[tls]\nclient_cert = \"c.pem\"".to_owned(), "default: tls.client_key = \"\": must be set with tls.client_cert"),
+            ("[tls]\nclient_key = \"k.pem\"".to_owned(), "default: tls.client_cert = \"\": must be set with tls.client_key"),
+            (
+                format!("{counters}{tls}"),
+                "hc.toml:7: tls.client_cert = \"c.pem\": is for nodes with the role \"gateway\"; others have no clients",
+            ),
+        ] {
+            assert_eq!(problems(&toml, &[]), [expected], "{toml}");
+        }
     }
 
     #[test]
@@ -118,7 +195,7 @@ mod tests {
             ((nonsense, &key, &cert), "hc.toml:2: tls.cert = \"c.pem\": begins with no certificate: BadEncoding".to_owned()),
             ((&cert, &cert, &cert), format!("hc.toml:3: tls.key = \"k.pem\": {no_key}")),
             ((&cert, nonsense_key, &cert), "hc.toml:3: tls.key = \"k.pem\": is no private key that can be used: ".to_owned()),
-            ((&cert, &stranger, &cert), "hc.toml:3: tls.key = \"k.pem\": does not fit the certificate in tls.cert".to_owned()),
+            ((&cert, &stranger, &cert), "hc.toml:3: tls.key = \"k.pem\": does not fit the certificate".to_owned()),
             ((&cert, &key, ""), format!("hc.toml:4: tls.peer_ca = \"ca.pem\": {no_certificate}")),
             ((&cert, &key, nonsense), "hc.toml:4: tls.peer_ca = \"ca.pem\": is no certificate of an authority: ".to_owned()),
         ] {

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use std::{collections::BTreeSet, time::Duration};
-use testkit::{Disk, Node, NodeOptions, Region, RegionOptions, eventually, http, metric_table};
+use testkit::{Authority, Disk, Identity, Node, NodeOptions, Region, RegionOptions, eventually, http, metric_table};
 
 const TABLE: &str = include_str!("../../METRICS.md");
 const RULES: &str = include_str!("../../../deploy/prometheus/headcount.rules.yml");
@@ -10,9 +10,12 @@ const RULES: &str = include_str!("../../../deploy/prometheus/headcount.rules.yml
 #[tokio::test(flavor = "multi_thread")]
 async fn the_table_of_metrics_is_what_is_served() {
     let mut region = Region::start(RegionOptions { redis_nodes: 2, gateways: 1, ..RegionOptions::default() }).await;
+    let authority = Authority::new("metrics");
+    let Identity { cert, key } = authority.signs("127.0.0.1");
+    let tls = format!("[tls]\nclient_cert = {cert:?}\nclient_key = {key:?}\n");
     let told = "[node]\nname = \"n1\"\n[regions]\npeers = [\"eu=127.0.0.1:9\"]\n[counter]\nkey = \"sixteen bytes it has\"\n\
                 [webhooks]\nurl = \"http://127.0.0.1:9/\"\nsecrets = [\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"]\n";
-    let alone = Node::start(NodeOptions { config_toml: told.to_owned(), ..NodeOptions::default() }).await;
+    let alone = Node::start(NodeOptions { config_toml: tls + told, ..NodeOptions::default() }).await;
     let config_toml = format!(
         "[node]\nroles = [\"gateway\"]\n[counter]\nseeds = [\"127.0.0.1:9\"]\nkey = \"sixteen bytes it has\"\n[etcd]\nendpoints = [\"{}\"]\n",
         region.etcd.url()
