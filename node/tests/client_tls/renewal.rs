@@ -23,7 +23,7 @@ fn replace(old: &Identity, new: &Identity) {
 }
 
 async fn refused(node: &Node) -> f64 {
-    node.metric("headcount_certificate_renewals_total{which=\"client\",result=\"refused\"}").await
+    node.metric("headcount_certificate_renewals_total{result=\"refused\",which=\"client\"}").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
