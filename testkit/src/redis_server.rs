@@ -21,6 +21,13 @@ const LOG_FILE: &str = "log";
 const LISTENS: &str = "Ready to accept connections";
 const RDB_FILE: &str = "dump.rdb";
 
+/// Who Headcount is to a server that knows its users.
+pub const USER: &str = "headcount";
+/// Of every user there.
+pub const PASSWORD: &str = "wonder";
+/// Who the test is there.
+const OPERATOR: &str = "operator";
+
 /// What a server finds when it comes back.
 #[derive(Clone, Debug)]
 pub enum Disk {
@@ -41,6 +48,8 @@ pub struct RedisServer {
     options: Vec<String>,
     child: Child,
     scratch: TempDir,
+    /// Holds the file of its users, where there is one.
+    users: Option<TempDir>,
 }
 
 impl RedisServer {
@@ -52,7 +61,7 @@ impl RedisServer {
             let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
             let address = free.expect("a free port");
             let child = spawn(address, scratch.path(), &options).expect("starting redis-server: is it installed?");
-            let mut server = RedisServer { address, options: options.clone(), child, scratch };
+            let mut server = RedisServer { address, options: options.clone(), child, scratch, users: None };
             match server.wait_until_it_answers().await {
                 Ok(()) => return server,
                 Err(error) => {
@@ -83,9 +92,34 @@ impl RedisServer {
         fs::read_to_string(self.scratch.path().join(LOG_FILE)).unwrap_or_default()
     }
 
-    /// Runs one command on a connection of its own, as the default user with the password of `requirepass`, if there is one.
+    /// Starts one that lets in only the users of a file: [`USER`], whose line there gets [`PASSWORD`], and the test itself.
+    pub async fn start_with_users(acl: &str, options: &[&str]) -> RedisServer {
+        let directory = tempfile::tempdir().expect("a directory for users.acl");
+        let file = directory.path().join("users.acl");
+        let users = acl.replace(&format!("user {USER} on "), &format!("user {USER} on >{PASSWORD} "));
+        assert_ne!(users, acl, "there is no such user in the file");
+        fs::write(&file, format!("{}\nuser {OPERATOR} on >{PASSWORD} ~* &* +@all\n", users.trim_end())).expect("writing users.acl");
+        let line = format!("aclfile {}", file.display());
+        let mut server = RedisServer::start(&[&[line.as_str()], options].concat()).await;
+        server.users = Some(directory);
+        server
+    }
+
+    /// What it has refused to the user of Headcount.
+    pub async fn refused(&self) -> Result<Vec<Reply>> {
+        match self.cli(&["ACL", "LOG"]).await? {
+            Reply::List(entries) => Ok(entries.into_iter().filter(|entry| format!("{entry:?}").contains(&format!("{USER:?}"))).collect()),
+            reply => bail!("ACL LOG: {reply:?}"),
+        }
+    }
+
+    /// Runs one command on a connection of its own, as the test's own user, or the default user with the password of
+    /// `requirepass`, where there is one.
     pub async fn cli(&self, words: &[&str]) -> Result<Reply> {
         let mut resp = Resp::default();
+        if self.options.iter().any(|line| line.starts_with("aclfile ")) {
+            resp.command(self.address, &["AUTH", OPERATOR, PASSWORD]).await?;
+        }
         if let Some(password) = self.options.iter().find_map(|line| line.strip_prefix("requirepass ")) {
             resp.command(self.address, &["AUTH", password]).await?;
         }

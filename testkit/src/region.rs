@@ -1,6 +1,6 @@
 //! I/O: a region: an etcd, Redis nodes and gateways that share their channels over them, each a real process.
 
-use crate::{Disk, EtcdCluster, EtcdServer, Node, NodeOptions, Proxy, RedisServer, eventually, node::binary};
+use crate::{Disk, EtcdCluster, EtcdServer, Node, NodeOptions, Proxy, RedisServer, eventually, node::binary, redis_server};
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -11,6 +11,8 @@ use tokio::process::Command;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Of the region, where etcd asks for a password.
 const LOGIN: (&str, &str) = ("headcount", "wonder");
+/// Who is let in at the Redis nodes, where that is to be so.
+pub const USERS: &str = include_str!("../../deploy/redis/users.acl");
 /// All keys of the region `local`.
 pub const PREFIX: &str = "/headcount/local/";
 
@@ -39,6 +41,8 @@ pub struct RegionOptions {
     pub gateway_toml: Vec<String>,
     /// More lines of each Redis node's configuration.
     pub redis_options: Vec<String>,
+    /// Redis nodes let in nobody but the users of `deploy/redis/users.acl`.
+    pub least_privilege: bool,
 }
 
 impl RegionOptions {
@@ -124,7 +128,19 @@ impl Region {
     /// One more Redis node, not in the ring yet.
     pub async fn start_redis(&mut self, name: &str) {
         let options: Vec<&str> = self.options.redis_options.iter().map(String::as_str).collect();
-        self.redis.insert(name.to_owned(), RedisServer::start(&options).await);
+        let server = match self.options.least_privilege {
+            true => RedisServer::start_with_users(USERS, &options).await,
+            false => RedisServer::start(&options).await,
+        };
+        self.redis.insert(name.to_owned(), server);
+    }
+
+    /// Panics if a Redis node has refused something to Headcount.
+    pub async fn assert_nothing_was_refused(&self) {
+        for (name, server) in &self.redis {
+            let refused = server.refused().await.expect("ACL LOG");
+            assert!(refused.is_empty(), "{name} has refused: {refused:#?}");
+        }
     }
 
     /// One more gateway; returns its number.
@@ -207,6 +223,8 @@ impl Region {
         let region = self.options.name();
         let config_toml =
             format!("[node]\nname = \"{name}\"\nregion = \"{region}\"\nroles = [{roles}]\n[etcd]\nendpoints = {etcd:?}\n{login}{more}");
-        NodeOptions { config_toml, ..NodeOptions::default() }
+        let login = [("HEADCOUNT_REDIS__USERNAME", redis_server::USER), ("HEADCOUNT_REDIS__PASSWORD", redis_server::PASSWORD)];
+        let login = login.iter().filter(|_| self.options.least_privilege).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        NodeOptions { config_toml, env: login.collect(), ..NodeOptions::default() }
     }
 }

@@ -162,3 +162,35 @@ async fn a_dialer_shows_a_certificate_and_speaks_the_newest_version() {
     timeout(PATIENCE, silent.read_to_end(&mut heard)).await.unwrap().unwrap();
     assert_eq!(heard, b"");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewed_certificate_is_shown_to_peers_unless_they_would_refuse_it() {
+    const EXPIRY: &str = "headcount_certificate_expiry_timestamp_seconds{which=\"peer\"}";
+    let (authority, foreign) = (Authority::new("nodes"), Authority::new("others"));
+    let used = authority.signs("127.0.0.1");
+    let (one, _proxy, two) = pair(&authority.believed_by(&used), &authority.believed_by(&authority.signs("127.0.0.1"))).await;
+    let of_year = |year: f64| (year - 1970.0) * 31_556_952.0;
+    assert!((metric(&one, EXPIRY).await - of_year(2100.0)).abs() < 86_400.0);
+
+    // Not believed by others: it changes nothing, and the log says why.
+    used.replace_by(&foreign.signs("127.0.0.1"));
+    until_logged(&one, &["was not renewed", "UnknownIssuer"]).await;
+    used.replace_by(&authority.signs_until("127.0.0.1", 2020));
+    until_logged(&one, &["was not renewed", "it has expired"]).await;
+    let renewed = authority.signs_until("127.0.0.1", 2090);
+    used.replace_by(&renewed);
+    eventually(PATIENCE, async || {
+        let expiry = metric(&one, EXPIRY).await;
+        if (expiry - of_year(2090.0)).abs() < 86_400.0 { Ok(()) } else { Err(format!("{expiry}")) }
+    })
+    .await;
+    let shown = relay::shown(&authority, &authority.signs("127.0.0.1"), one.peer.unwrap()).await;
+    assert_eq!(shown, renewed.chain()[0].to_vec());
+
+    // The connection that there was goes on, and one that begins now is believed.
+    count(&one, LIKES, 1).await;
+    until_all_read(&[&two], LIKES, 1).await;
+    let three = node("n3", &[&address(&one)], &authority.believed_by(&authority.signs("127.0.0.1"))).await;
+    count(&three, LIKES, 10).await;
+    until_all_read(&[&one, &two, &three], LIKES, 11).await;
+}

@@ -69,3 +69,12 @@ pub(crate) async fn dial(dialing: ClientConfig, target: SocketAddr) -> std::io::
     stream.write_all(b"hello?").await?;
     stream.read_u8().await
 }
+
+/// The certificate that is shown to a dialer who has one.
+pub(crate) async fn shown(authority: &Authority, identity: &Identity, target: SocketAddr) -> Vec<u8> {
+    let dialing = ClientConfig::builder().with_root_certificates(authority.roots());
+    let dialing = dialing.with_client_auth_cert(identity.chain(), identity.key()).unwrap();
+    let stream = TcpStream::connect(target).await.unwrap();
+    let stream = TlsConnector::from(Arc::new(dialing)).connect(host(target), stream).await.unwrap();
+    stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+}

@@ -50,7 +50,8 @@ fn config_toml(more: &str) -> String {
 impl Lobby {
     /// So many gateways, Redis nodes and channels, and nobody there but watchers.
     pub(crate) async fn start(gateways: usize, redis_nodes: usize, channels: usize, more_toml: &str) -> Lobby {
-        let options = RegionOptions { redis_nodes, gateways, config_toml: config_toml(more_toml), ..RegionOptions::default() };
+        let config_toml = config_toml(more_toml);
+        let options = RegionOptions { redis_nodes, gateways, config_toml, least_privilege: true, ..RegionOptions::default() };
         Lobby::watch(Region::start(options).await, channels).await
     }
 
@@ -247,8 +248,9 @@ impl Lobby {
         }
     }
 
-    /// No gateway has told somebody gone who is connected there.
+    /// No gateway has told somebody gone who is connected there, and none has tried what its user at the Redis nodes may not do.
     pub(crate) async fn assert_no_false_leaves(&self, what: &str) {
+        self.region.assert_nothing_was_refused().await;
         for gateway in self.region.gateways.iter().filter(|gateway| self.doors().contains(&gateway.client)) {
             assert_eq!(gateway.metric("headcount_presence_false_leaves_total").await, 0.0, "{what}: {}", gateway.client);
         }

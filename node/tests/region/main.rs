@@ -5,6 +5,7 @@
 mod aborts;
 mod coordinators;
 mod etcd_faults;
+mod least_privilege;
 mod lobby;
 mod lookout;
 mod metrics;

@@ -22,7 +22,7 @@ pub(crate) fn channels(count: usize) -> Vec<String> {
 
 /// Two gateways, three Redis nodes, and etcd.
 pub(crate) fn options() -> RegionOptions {
-    RegionOptions { redis_nodes: 3, gateways: 2, config_toml: CONFIG.to_owned(), ..RegionOptions::default() }
+    RegionOptions { redis_nodes: 3, gateways: 2, config_toml: CONFIG.to_owned(), least_privilege: true, ..RegionOptions::default() }
 }
 
 /// A few hundred messages a second in channels with history and without.
@@ -62,6 +62,7 @@ impl Service {
         let gateways = self.region.gateways.len() as u64;
         let outcome = self.traffic.finish(ARRIVAL).await.unwrap();
         self.lookout.finish();
+        self.region.assert_nothing_was_refused().await;
         unharmed(&outcome, gateways);
     }
 }
