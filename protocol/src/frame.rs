@@ -25,6 +25,12 @@ pub enum Format {
 #[error("malformed {0}")]
 pub struct Malformed(pub String);
 
+/// What is wrong with a text of JSON, and where: never what stands there, which may be a token in the wrong place.
+#[must_use]
+pub fn json_fault(error: &serde_json::Error) -> String {
+    if error.is_data() { format!("not what is expected at line {} column {}", error.line(), error.column()) } else { error.to_string() }
+}
+
 /// The commands of one frame, decoded one at a time: a frame of 64 KiB can hold 65,536 empty commands, which as a
 /// list would take thousands of times its size.
 pub fn commands(format: Format, frame: Bytes) -> Frames<Command> {
@@ -61,7 +67,7 @@ impl<M: Message + Default + DeserializeOwned> Frames<M> {
                 line
             }
         };
-        serde_json::from_slice(&line).map_err(|error| Malformed(format!("JSON: {error}")))
+        serde_json::from_slice(&line).map_err(|error| Malformed(format!("JSON: {}", json_fault(&error))))
     }
 
     fn next_protobuf(&mut self, mut rest: Bytes) -> Result<M, Malformed> {
@@ -154,6 +160,14 @@ mod tests {
 
     fn ids(format: Format, frame: &'static [u8]) -> Vec<Result<u32, ()>> {
         commands(format, Bytes::from_static(frame)).map(|command| command.map(|c| c.id).map_err(|_| ())).collect()
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_without_what_stands_there() {
+        let told = |text: &'static str| commands(Format::Json, text.into()).next().unwrap().unwrap_err().to_string();
+        assert_eq!(told("{\"id\":1,\"connect\":\"a-token\"}"), "malformed JSON: not what is expected at line 1 column 27");
+        assert_eq!(told("{\"id\":\"a-token\"}"), "malformed JSON: not what is expected at line 1 column 15");
+        assert_eq!(told("{\"id\":1,a-token"), "malformed JSON: key must be a string at line 1 column 9");
     }
 
     #[test]

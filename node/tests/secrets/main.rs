@@ -138,7 +138,7 @@ async fn no_secret_is_seen_in_logs_metrics_pages_answers_files_or_printed_config
     }
     for (name, at) in [("good", &node), ("shut out", &shut_out), ("half", &half)] {
         let log = at.log();
-        assert!(log.contains("\"level\":\"TRACE\"") && log.contains("\"level\":\"WARN\""), "{name} has logged too little");
+        assert!(log.contains("\"level\":\"TRACE\""), "{name} has logged too little");
         seen.push((format!("the log of the node {name}"), log));
         let mut found = Vec::new();
         files(&at.data_dir, &mut found);
@@ -147,10 +147,13 @@ async fn no_secret_is_seen_in_logs_metrics_pages_answers_files_or_printed_config
     }
 
     let secrets = CONFIGURED.iter().map(|(name, secret)| ((*name).to_owned(), telling(secret).to_owned()));
-    // What all tokens begin with is no secret: the parts behind it are.
+    // What many tokens begin with is no secret: the last of what they say is, and the signature behind it.
     let tokens = tokens.iter().flat_map(|(name, token)| {
-        let parts: Vec<&str> = if token.contains('.') { token.split('.').skip(1).collect() } else { vec![token] };
-        parts.into_iter().map(|part| ((*name).to_owned(), part[..PREFIX].to_owned())).collect::<Vec<_>>()
+        let parts: Vec<&str> = match token.split('.').collect::<Vec<_>>()[..] {
+            [_, claims, signature] => vec![&claims[claims.len() - PREFIX..], &signature[..PREFIX]],
+            _ => vec![&token[..PREFIX]],
+        };
+        parts.into_iter().map(|part| ((*name).to_owned(), part.to_owned())).collect::<Vec<_>>()
     });
     let mut leaks = Vec::new();
     for (name, secret) in secrets.chain(tokens) {
