@@ -41,9 +41,7 @@ impl Certificate {
         let expires_s = chain.first().and_then(|first| expires_s(first));
         let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| match error {
             Error::InvalidCertificate(error) => no_certificate(&format_args!("{error:?}")),
-            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                BadCertificate::Key("does not fit the certificate".to_owned())
-            }
+            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => BadCertificate::Key("does not fit the certificate".to_owned()),
             error => BadCertificate::Key(format!("is no private key that can be used: {error}")),
         })?;
         let expires_s = expires_s.ok_or_else(|| no_certificate(&"it does not say when it ends"))?;

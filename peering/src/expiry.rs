@@ -51,8 +51,7 @@ fn time(bytes: &[u8]) -> Option<(i64, &[u8])> {
     };
     let number = |at: usize| others.get(2 * at..2 * at + 2)?.parse::<i64>().ok();
     let (month, day, hour, minute, second) = (number(0)?, number(1)?, number(2)?, number(3)?, number(4)?);
-    ((1..=12).contains(&month) && others.len() == 10)
-        .then(|| (((days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second, rest))
+    ((1..=12).contains(&month) && others.len() == 10).then(|| (((days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second, rest))
 }
 
 /// Days since 1970 of a date of the Gregorian calendar, counted in years that begin in March, so that a leap day is the last.

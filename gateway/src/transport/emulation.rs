@@ -80,7 +80,9 @@ fn unidirectional(gateway: Arc<Gateway>, connect: &[u8]) -> Response<Body> {
     let connect = if connect.is_empty() { b"{}" } else { connect };
     let connect: ConnectRequest = match serde_json::from_slice(connect) {
         Ok(connect) => connect,
-        Err(error) => return (StatusCode::BAD_REQUEST, format!("malformed connect request: {}\n", frame::json_fault(&error))).into_response(),
+        Err(error) => {
+            return (StatusCode::BAD_REQUEST, format!("malformed connect request: {}\n", frame::json_fault(&error))).into_response();
+        }
     };
     let command = Command { id: 1, connect: Some(connect), ..Command::default() };
     let (stream, entrance) = Stream::new(&gateway, Wire::BareJson, None);

@@ -99,11 +99,20 @@ mod tests {
         assert!(allowed("http://localhost:8000", "localhost:8000", &[]));
         assert!(allowed("HTTP://LOCALHOST:8000".to_lowercase().as_str(), "LocalHost:8000", &[]));
         assert!(allowed("https://app.example", "gw.example", &["https://app.example"]));
+        assert!(allowed("https://APP.example", "gw.example", &["https://app.example"]), "names of hosts have no case");
         assert!(allowed("https://any.example", "gw.example", &["*"]));
         for foreign in ["null", "http://localhost:8001", "http://evil-localhost:8000", "http://localhost:8000.evil.example", "file://"] {
             assert!(!allowed(foreign, "localhost:8000", &[]), "{foreign}");
         }
-        for foreign in ["https://evil-app.example", "https://app.example.evil", "http://app.example", "https://app.example:444"] {
+        for foreign in [
+            "https://evil-app.example",
+            "https://app.example.evil",
+            "http://app.example",
+            "https://app.example:444",
+            "null",
+            "https://app.example.",
+            "",
+        ] {
             assert!(!allowed(foreign, "gw.example", &["https://app.example"]), "{foreign}");
         }
     }

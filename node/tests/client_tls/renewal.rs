@@ -63,7 +63,8 @@ async fn a_renewed_certificate_is_shown_from_then_on_and_a_broken_one_changes_no
     replace(&used, &second);
     let shows = async |identity: &Identity| {
         let expected = certificate(&identity.cert);
-        eventually(PATIENCE, async || if customer.shown(node.client).await == expected { Ok(()) } else { Err("the old one is shown") }).await;
+        eventually(PATIENCE, async || if customer.shown(node.client).await == expected { Ok(()) } else { Err("the old one is shown") })
+            .await;
         assert_eq!(customer.shown(node.api.unwrap()).await, expected);
     };
     shows(&second).await;

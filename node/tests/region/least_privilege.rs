@@ -48,7 +48,9 @@ fn used() -> BTreeSet<String> {
             }
         }
     }
-    used.into_iter().map(|word| FORMS.iter().find(|form| form.split('|').next() == Some(&*word)).map_or(word, |form| (*form).to_owned())).collect()
+    used.into_iter()
+        .map(|word| FORMS.iter().find(|form| form.split('|').next() == Some(&*word)).map_or(word, |form| (*form).to_owned()))
+        .collect()
 }
 
 #[test]
@@ -153,7 +155,8 @@ async fn nobody_gets_in_without_a_password_and_headcount_can_neither_empty_a_nod
         &["EVAL", "return redis.call('FLUSHALL')", "0"],
     ] {
         let reply = headcount.command(server.address, forbidden).await.unwrap();
-        let is_refused = matches!(&reply, Reply::Error(reason) if reason.contains("NOPERM") || reason.contains("The user executing the script can't"));
+        let is_refused =
+            matches!(&reply, Reply::Error(reason) if reason.contains("NOPERM") || reason.contains("The user executing the script can't"));
         assert!(is_refused, "{forbidden:?}: {reply:?}");
     }
     assert!(!server.refused().await.unwrap().is_empty(), "ACL LOG shows what was refused");

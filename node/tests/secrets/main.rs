@@ -116,7 +116,18 @@ async fn no_secret_is_seen_in_logs_metrics_pages_answers_files_or_printed_config
     }
     seen.extend(visitor.shows_its_key().await);
 
-    for path in ["/metrics", "/healthz", "/readyz", "/version", "/ops", "/v1/ring", "/v1/regions", "/v1/presence/stats", "/v1/presence/rooms", "/v1/hot/counters"] {
+    for path in [
+        "/metrics",
+        "/healthz",
+        "/readyz",
+        "/version",
+        "/ops",
+        "/v1/ring",
+        "/v1/regions",
+        "/v1/presence/stats",
+        "/v1/presence/rooms",
+        "/v1/hot/counters",
+    ] {
         for at in [&node, &shut_out, &half] {
             seen.push((path.to_owned(), http::get(at.admin, path).await.unwrap().body));
         }

@@ -56,8 +56,14 @@ impl Visitor<'_> {
             ("http_stream", http.post(self.url("/connection/http_stream")).json(&connect)),
             ("uni_sse", http.post(self.url("/connection/uni_sse")).json(&json!({ "token": token }))),
             ("emulation", http.post(self.url("/emulation")).json(&json!({ "node": token, "session": token, "data": token }))),
-            ("Authorization", http.put(self.url("/v1/channels/room/subscriptions")).bearer_auth(token).header("accept", "text/event-stream")),
-            ("Authorization of a service", http.post(self.url("/v1/channels/room/messages")).bearer_auth(token).json(&json!({ "data": 1 }))),
+            (
+                "Authorization",
+                http.put(self.url("/v1/channels/room/subscriptions")).bearer_auth(token).header("accept", "text/event-stream"),
+            ),
+            (
+                "Authorization of a service",
+                http.post(self.url("/v1/channels/room/messages")).bearer_auth(token).json(&json!({ "data": 1 })),
+            ),
             ("X-API-Key", http.post(self.url("/v1/channels/room/messages")).header("X-API-Key", token).json(&json!({ "data": 1 }))),
             ("Authorization: apikey", http.post(self.url("/api/info")).header("Authorization", format!("apikey {token}")).json(&json!({}))),
             ("a body of the wrong form", http.post(self.url("/connection/http_stream")).json(&json!({ "id": token, "connect": token }))),
@@ -66,7 +72,11 @@ impl Visitor<'_> {
         }
         for commands in [
             vec![connect.clone(), json!({ "id": 2, "subscribe": { "channel": "$vip", "token": token } })],
-            vec![connect.clone(), json!({ "id": 2, "refresh": { "token": token } }), json!({ "id": 3, "sub_refresh": { "channel": "$vip", "token": token } })],
+            vec![
+                connect.clone(),
+                json!({ "id": 2, "refresh": { "token": token } }),
+                json!({ "id": 3, "sub_refresh": { "channel": "$vip", "token": token } }),
+            ],
             vec![json!({ "id": 1, "connect": token })],
             vec![json!({ "id": token, "connect": {} })],
             vec![json!({ "id": 1, "connect": { "token": { "token": token } } })],
@@ -75,7 +85,9 @@ impl Visitor<'_> {
             answers.push((format!("the answer to {what} in {commands:?}").replace(token, "…"), self.says(&commands).await));
         }
         let mut resp = Resp::default();
-        for words in [&["AUTH", token][..], &["AUTH", "default", token], &["HELLO", "3", "AUTH", "default", token], &["AUTH", token, token, token]] {
+        for words in
+            [&["AUTH", token][..], &["AUTH", "default", token], &["HELLO", "3", "AUTH", "default", token], &["AUTH", token, token, token]]
+        {
             let reply = resp.command(self.node.resp.unwrap(), words).await;
             answers.push((format!("the reply to {what} in {}", words[0]), format!("{reply:?}")));
         }

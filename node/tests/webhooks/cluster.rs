@@ -30,7 +30,8 @@ async fn shows(gateway: &Node, channel: &str, users: usize) {
 async fn a_region_tells_who_comes_and_goes_whatever_becomes_of_gateways_nodes_and_the_ring() {
     let receiver = Receiver::start().await;
     let config_toml = format!("{}[presence]\ngrace_s = 1\nlease_ttl_s = 2\n{}", crowd::auth_toml(), receiver.toml(""));
-    let mut region = Region::start(RegionOptions { redis_nodes: 2, gateways: 3, config_toml, least_privilege: true, ..RegionOptions::default() }).await;
+    let mut region =
+        Region::start(RegionOptions { redis_nodes: 2, gateways: 3, config_toml, least_privilege: true, ..RegionOptions::default() }).await;
 
     // Several devices at several gateways.
     let ann = enter(&region.gateways[0], "ann", &["room"]).await;
