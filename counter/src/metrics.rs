@@ -201,9 +201,9 @@ impl Metrics {
             duplicates: counter(registry, DUPLICATES)?,
             law_violations: counter(registry, LAW)?,
             read_only: gauge(registry, READ_ONLY)?,
-            snapshots: counters(registry, SNAPSHOTS, &["result"])?,
+            snapshots: counters_of(registry, SNAPSHOTS, "result", &["ok", "error"])?,
             resp_clients: gauge(registry, RESP_CLIENTS)?,
-            resp_cut: counters(registry, RESP_CUT, &["reason"])?,
+            resp_cut: counters_of(registry, RESP_CUT, "reason", &["http", "clients", "protocol", "slow"])?,
             producers: gauge(registry, PRODUCERS)?,
             replication: Replication::register(registry)?,
         })
@@ -269,6 +269,13 @@ fn counters(registry: &Registry, name: &str, labels: &[&str]) -> prometheus::Res
     Ok(counters)
 }
 
+/// Every label value is there from the start, so that a rate is known before the first event.
+fn counters_of(registry: &Registry, name: &str, label: &str, values: &[&str]) -> prometheus::Result<IntCounterVec> {
+    let counters = counters(registry, name, &[label])?;
+    values.iter().for_each(|value| drop(counters.with_label_values(&[value])));
+    Ok(counters)
+}
+
 fn gauge(registry: &Registry, name: &str) -> prometheus::Result<IntGauge> {
     let gauge = IntGauge::new(name, help(name))?;
     registry.register(Box::new(gauge.clone()))?;
@@ -288,8 +295,6 @@ mod tests {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
         LaneMetrics::register(&registry).unwrap();
-        metrics.snapshots.with_label_values(&["ok"]).inc();
-        metrics.resp_cut.with_label_values(&["http"]).inc();
         metrics.replication.silence.with_label_values(&["us/c1"]).set(1.0);
         let mut table: Vec<_> = METRICS.iter().map(|(name, help)| ((*name).to_owned(), (*help).to_owned())).collect();
         table.sort();
