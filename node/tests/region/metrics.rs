@@ -1,11 +1,10 @@
-//! The tables of metrics: what people read is what is served, and what alerts ask for is there.
+//! The table of metrics: what people read is what is served. What alerts ask for is compared with it in `testkit/tests/operations`.
 
 use anyhow::ensure;
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 use testkit::{Authority, Disk, Identity, Node, NodeOptions, Region, RegionOptions, eventually, http, metric_table};
 
 const TABLE: &str = include_str!("../../METRICS.md");
-const RULES: &str = include_str!("../../../deploy/prometheus/headcount.rules.yml");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_table_of_metrics_is_what_is_served() {
@@ -33,42 +32,4 @@ async fn the_table_of_metrics_is_what_is_served() {
         Ok(())
     })
     .await;
-}
-
-/// The alerts by their names: expression and summary.
-fn alerts() -> Vec<(String, String, String)> {
-    let value = |alert: &str, key: &str| {
-        let line = alert.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix(": "));
-        line.unwrap_or_default().trim_matches('"').to_owned()
-    };
-    let split = RULES.split("- alert: ").skip(1);
-    split.map(|alert| (alert.lines().next().unwrap().to_owned(), value(alert, "expr"), value(alert, "summary"))).collect()
-}
-
-#[test]
-fn every_metric_and_label_that_an_alert_asks_for_is_in_the_table_and_every_alert_says_what_to_do() {
-    let alerts = alerts();
-    let names: BTreeSet<&str> = alerts.iter().map(|(name, ..)| name.as_str()).collect();
-    let expected = [
-        "HeadcountCanaryMissed",
-        "HeadcountCoordinatorFrozen",
-        "HeadcountFalseLeaves",
-        "HeadcountNoLeader",
-        "HeadcountPresenceBehind",
-        "HeadcountPublicationsLost",
-        "HeadcountRegionUnreachable",
-        "HeadcountRingEpochsDiffer",
-        "HeadcountRingNotStable",
-        "HeadcountRingStale",
-        "HeadcountRingUneven",
-        "HeadcountTwoLeaders",
-        "HeadcountWebhooksFailing",
-    ];
-    assert_eq!(names.into_iter().collect::<Vec<_>>(), expected);
-    for (name, expression, summary) in &alerts {
-        let asked = metric_table::asked(expression);
-        assert!(!asked.is_empty(), "{name} asks for nothing: {expression}");
-        assert_eq!(metric_table::unknown(TABLE, &asked), [""; 0], "{name}: {expression}");
-        assert!(summary.split_whitespace().count() > 8 && summary.ends_with('.'), "{name} does not say what to do: {summary}");
-    }
 }
