@@ -116,11 +116,14 @@ mod tests {
 
     #[test]
     fn all_steps_run_unless_some_are_selected() {
-        assert_eq!(names(&[]).unwrap(), ["tools", "fmt", "clippy", "build", "rust", "simulation", "schedules", "node", "cluster", "deny"]);
+        assert_eq!(
+            names(&[]).unwrap(),
+            ["tools", "fmt", "clippy", "build", "rust", "simulation", "schedules", "deploy", "node", "cluster", "deny"]
+        );
         assert_eq!(names(&["--only", "rust,fmt"]).unwrap(), ["fmt", "rust"]);
         assert_eq!(
             names(&["--skip", "tools,deny,node"]).unwrap(),
-            ["fmt", "clippy", "build", "rust", "simulation", "schedules", "cluster"]
+            ["fmt", "clippy", "build", "rust", "simulation", "schedules", "deploy", "cluster"]
         );
         assert_eq!(names(&["--only", "rsut"]).unwrap_err(), "no step \"rsut\"");
         assert_eq!(names(&["--onyl", "rust"]).unwrap_err(), "unknown arguments: --onyl rust");

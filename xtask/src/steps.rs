@@ -14,7 +14,7 @@ pub(crate) struct Step {
 }
 
 /// Every step, in the order of running: what fails fast first, what takes minutes to install last.
-pub(crate) const ALL: [Step; 10] = [
+pub(crate) const ALL: [Step; 11] = [
     Step { name: "tools", what: "find or install what the tests need", run: tools::prepare },
     Step { name: "fmt", what: "cargo fmt --check", run: || cargo(&["fmt", "--all", "--check"]) },
     Step { name: "clippy", what: "cargo clippy, warnings denied", run: clippy },
@@ -22,6 +22,7 @@ pub(crate) const ALL: [Step; 10] = [
     Step { name: "rust", what: "cargo test --workspace", run: || cargo(&["test", "--workspace"]) },
     Step { name: "simulation", what: "counters under ten thousand seeded runs of everything that may go wrong", run: simulation },
     Step { name: "schedules", what: "presence under thousands of seeded runs of faults, on real Redis servers", run: schedules },
+    Step { name: "deploy", what: "what Helm, Compose, Kubernetes' schemas, promtool and systemd say to deploy/", run: deploy },
     Step { name: "node", what: "the published clients and the browser, if clients/tests is there", run: || node(&[]) },
     Step { name: "cluster", what: "the same against two gateways, three Redis nodes and etcd", run: cluster },
     Step { name: "deny", what: "cargo deny: bans, licences, sources", run: deny },
@@ -137,6 +138,17 @@ fn node(mode: &[(&str, PathBuf)]) -> Result<(), String> {
     let own = [("HEADCOUNT_BIN", binary), ("HEADCOUNT_PYTHON", tools::python())];
     // Most of the time they wait for something.
     run_with(&[&own, mode].concat(), "node", &["--test", "--test-concurrency=2"], &directory)
+}
+
+/// With the Python packages that the tools install, so only where they do.
+fn deploy() -> Result<(), String> {
+    let python = tools::python();
+    if !python.exists() {
+        println!("left out: there is no {}; the step `tools` makes it", python.display());
+        return Ok(());
+    }
+    let binary = target().join("debug/headcount").display().to_string();
+    run(&python.display().to_string(), &["deploy/tests/check.py", "--headcount", &binary], &root())
 }
 
 fn deny() -> Result<(), String> {

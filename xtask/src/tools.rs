@@ -11,8 +11,9 @@ use std::{
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 /// The version that `deny.toml` is written for.
 const CARGO_DENY: &str = "0.20.2";
-/// What Python packages the suites use: those of the example, and published clients.
-const PYTHON_PACKAGES: [&str; 2] = ["clients/examples/python/requirements.txt", "clients/tests/requirements.txt"];
+/// What Python packages the suites use: those of the example, published clients, and what checks deploy/.
+const PYTHON_PACKAGES: [&str; 3] =
+    ["clients/examples/python/requirements.txt", "clients/tests/requirements.txt", "deploy/tests/requirements.txt"];
 
 /// etcd and Redis; and Node and Python packages, a browser, Redis's tools, and what a local cluster needs, if there are
 /// JavaScript tests.
@@ -33,9 +34,9 @@ pub(crate) fn prepare() -> Result<(), String> {
             Err(_) => require("Chromium", &BROWSERS, "chromium")?,
         }
         prepare_python()?;
-        // For deploy/local.
-        for (program, package) in [("prometheus", "prometheus"), ("curl", "curl"), ("jq", "jq"), ("shellcheck", "shellcheck")] {
-            require(program, &[program], package)?;
+        // For deploy/local, and for what checks the rest of deploy/.
+        for program in ["prometheus", "curl", "jq", "shellcheck", "docker-compose"] {
+            require(program, &[program], program)?;
         }
         require("redis-cli", &["redis-cli"], "redis-tools")?;
         require("redis-benchmark", &["redis-benchmark"], "redis-tools")?;
@@ -55,7 +56,7 @@ fn prepare_python() -> Result<(), String> {
     let installed = environment.join("installed.txt");
     let lists = PYTHON_PACKAGES.map(|list| root().join(list).display().to_string());
     let read = |file: &str| std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"));
-    let wanted = read(&lists[0])? + &read(&lists[1])?;
+    let wanted = lists.iter().map(|list| read(list)).collect::<Result<String, String>>()?;
     if std::fs::read_to_string(&installed).is_ok_and(|found| found == wanted) {
         return Ok(());
     }
@@ -66,7 +67,8 @@ fn prepare_python() -> Result<(), String> {
         install("Python's venv", "python3-venv")?;
         create()?;
     }
-    let pip = ["-m", "pip", "install", "--quiet", "--requirement", &lists[0], "--requirement", &lists[1]];
+    let requirements = lists.iter().flat_map(|list| ["--requirement", list]);
+    let pip: Vec<&str> = ["-m", "pip", "install", "--quiet"].into_iter().chain(requirements).collect();
     run(&python().display().to_string(), &pip, &root())?;
     std::fs::write(&installed, wanted).map_err(|error| format!("{}: {error}", installed.display()))
 }
