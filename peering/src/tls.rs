@@ -80,6 +80,12 @@ impl PeerTls {
         &self.own
     }
 
+    /// The settings of a connection that is dialed, for whoever only looks whether there can be one.
+    #[must_use]
+    pub fn dialing(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.dialing)
+    }
+
     /// Why other nodes with the same authority would refuse this one's certificate at `now`, whether they dial it at
     /// `address` or it dials them; `None`: they would not.
     #[must_use]

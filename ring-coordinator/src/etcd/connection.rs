@@ -168,7 +168,7 @@ pub(super) fn stream_error(op: &'static str, error: &etcd_client::Error) -> Call
     CallError { op, code: code(error), text: text(error) }
 }
 
-fn options(access: &Access) -> Result<ConnectOptions, ConfigError> {
+pub(super) fn options(access: &Access) -> Result<ConnectOptions, ConfigError> {
     if let Some((key, reason)) = access.flaws().pop() {
         return Err(ConfigError::Unfit(key, reason));
     }

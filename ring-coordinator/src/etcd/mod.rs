@@ -5,6 +5,7 @@
 pub mod access;
 pub mod connection;
 pub mod election;
+pub mod inspect;
 mod keyring;
 pub mod keys;
 pub mod lease;

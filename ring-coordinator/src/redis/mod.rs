@@ -15,6 +15,7 @@
 //! | `listeners` | which gateways listen at a node, whatever etcd knows of them |
 //! | `fence` | `min_epoch`: who may no longer publish |
 //! | `copy` | the ring document on each node |
+//! | `inspect` | a look at a node from outside |
 //! | `handover` | a channel's stream goes to the node that its slot has moved to |
 
 mod access;
@@ -27,6 +28,7 @@ mod fence;
 mod greeting;
 mod handover;
 mod hearing;
+pub mod inspect;
 mod keeping;
 mod life;
 mod link;
