@@ -5,10 +5,12 @@ use crate::{
     config::{Config, layers, secret::Secret},
     counter_commands::{self, CounterCommand},
     demo::{self, DemoCommand},
+    doctor::{self, DoctorCommand},
     etcd,
     failure::{EXIT_CODES, Failure},
     listeners::Listeners,
     plan_command::{self, PlanCommand},
+    probe::{self, ProbeCommand},
     ring_commands::{self, RingCommand},
     telemetry, token, wiring,
 };
@@ -33,6 +35,9 @@ Examples:
                                                   a connection token for alice
   headcount counter verify --data-dir backup      whether a node would start from this copy
   headcount ring drain redis-b --dry-run          what moves when all channels leave a Redis node
+  headcount doctor --config headcount.toml        what is wrong with this host, its disks and neighbours, and what to do
+  headcount probe --url http://127.0.0.1:8000 --once
+                                                  whether a customer can do what customers do
   headcount plan --help                           how many machines a load needs
   headcount demo                                  three regions in this process, and a page that cuts the links between them";
 
@@ -69,6 +74,18 @@ enum Command {
     /// planned for, and how many nodes may be dead, stands in the output under Policy. Nothing is connected to. Exit code 64 if the
     /// load makes no sense, or no region can be built for it.
     Plan(Box<PlanCommand>),
+    /// Look at everything that will hurt some day: this host, the data directory, addresses, etcd, Redis nodes, other nodes,
+    /// certificates, clocks. Says of each what was found, and what to do about it.
+    ///
+    /// Nothing is written but one file in node.data_dir, which is gone afterwards. Whatever is asked has two seconds to answer.
+    /// A node may run meanwhile. Exit code 1 if something fails; warnings do not count.
+    Doctor(DoctorCommand),
+    /// Be a customer: connect, subscribe, be seen, publish and hear it, like and read it, here and elsewhere, again and again.
+    ///
+    /// It knows nothing but the client protocol, and needs the rights of a client that may do all that. Each step has a deadline
+    /// and its own metrics (node/METRICS.md). Clients say goodbye after each round, so no roster keeps them. For TLS the
+    /// authorities of this host are believed, or those in the file that SSL_CERT_FILE names.
+    Probe(Box<ProbeCommand>),
     /// Try out several regions: all of them in this process, with links between them that a page cuts, delays and makes lossy.
     ///
     /// Each region is a node as `headcount` serves it, with a port for clients, one for Redis clients and one for operators, on
@@ -153,6 +170,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Counter(command) => counter_commands::run(command, &config()?),
         Command::Ring(command) => ring_commands::run(command, &config()?),
         Command::Plan(command) => plan_command::run(&command),
+        Command::Probe(command) => probe::run(*command),
+        Command::Doctor(command) => doctor::run(&command, config()),
         Command::Demo(command) => demo::run(&command, &variables()?),
     }
 }

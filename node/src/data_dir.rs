@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Locked while a process uses the directory; the lock ends with the process, however it ends.
-const LOCK_FILE: &str = "lock";
+pub(crate) const LOCK_FILE: &str = "lock";
 /// Holds the name that was made up for this node.
 const NAME_FILE: &str = "node-name";
 /// Holds the addresses that are listened on: `{"client":"127.0.0.1:8000","api":null,…}`.

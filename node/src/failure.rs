@@ -43,6 +43,9 @@ pub enum Failure {
     /// 74: writing the answer failed.
     #[error("cannot write to stdout: {0}")]
     Output(std::io::Error),
+    /// 1: what was looked at is not well. It was told on stdout, with what to do.
+    #[error("{0}")]
+    Unwell(String),
     /// 70: something that should not happen; whatever was acknowledged is on disk.
     #[error("internal error: {0:#}")]
     Internal(#[from] anyhow::Error),
@@ -53,6 +56,7 @@ impl Failure {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Failure::Unwell(_) => 1,
             Failure::Usage(_) | Failure::Config(_) => 64,
             Failure::BadLine { .. } | Failure::Counters(OpenError::Damaged { .. }) => 65,
             Failure::Unavailable(_)
@@ -82,6 +86,7 @@ impl From<ImportRefusal> for Failure {
 pub const EXIT_CODES: &str = "\
 Exit codes:
    0  ended as asked
+   1  `doctor`, or `probe --once`, has found something that fails; stdout tells what, and what to do
   64  bad configuration or arguments; nothing was started
   65  the counters on disk, or the lines to import, are damaged; nothing was changed
   69  an address is in use or cannot be listened on, or the running node or etcd cannot be reached or does not answer
