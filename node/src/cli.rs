@@ -11,8 +11,9 @@ use crate::{
     listeners::Listeners,
     plan_command::{self, PlanCommand},
     probe::{self, ProbeCommand},
+    reload::Process,
     ring_commands::{self, RingCommand},
-    telemetry, token, wiring,
+    signals, telemetry, token, wiring,
 };
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -21,6 +22,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 const EXAMPLES: &str = "\
@@ -55,6 +57,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve until a signal (this is what `headcount` alone does).
+    ///
+    /// SIGTERM or SIGINT: send the clients elsewhere and end; a second one ends at once. SIGHUP: read the configuration file again,
+    /// change what may change while it runs (in `config print --defaults` such keys say SIGHUP), and tell in one line of the log what
+    /// has changed and what needs a restart; a bad file is refused as a whole, and everything goes on as before.
     Serve,
     /// Look at the configuration.
     #[command(subcommand)]
@@ -153,12 +159,10 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     let config = || load(cli.config.as_deref());
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(config()?),
+        Command::Serve => serve(config()?, cli.config),
         Command::Config(ConfigCommand::Check) => {
             let config = config()?;
-            config.tls.as_ref().map(|tls| tls.open(|path| std::fs::read(path))).transpose()?;
-            config.client_tls.as_ref().map(|tls| tls.open(|path| std::fs::read(path))).transpose()?;
-            etcd::open(&config, &Registry::new())?;
+            open(&config)?;
             config.warnings.iter().try_for_each(|warning| print(&format!("warning: {warning}")))?;
             print("ok")
         }
@@ -176,12 +180,20 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-fn serve(config: Config) -> Result<(), Failure> {
-    telemetry::init(&config.log);
+fn serve(config: Config, path: Option<PathBuf>) -> Result<(), Failure> {
+    let level = telemetry::init(&config.log);
     // One provider for every use of TLS, before the first; it fails only if there is one already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(wiring::run(config, Listeners::bind))
+    let load = move || {
+        let config = load(path.as_deref())?;
+        open(&config)?;
+        Ok(config)
+    };
+    runtime.block_on(async {
+        let hangups = signals::hangups().context("catching SIGHUP")?;
+        wiring::run(config, Some(Process { load: Arc::new(load), hangups, level }), Listeners::bind).await
+    })
 }
 
 fn load(path: Option<&Path>) -> Result<Config, Failure> {
@@ -192,6 +204,14 @@ fn load(path: Option<&Path>) -> Result<Config, Failure> {
     };
     let file = path.map(read).transpose()?;
     Ok(Config::load(file.as_ref().map(|(path, text)| (path.as_str(), text.as_str())), &variables()?)?)
+}
+
+/// Reads the files that the configuration names, and checks them.
+fn open(config: &Config) -> Result<(), Failure> {
+    config.tls.as_ref().map(|tls| tls.open(|path| std::fs::read(path))).transpose()?;
+    config.client_tls.as_ref().map(|tls| tls.open(|path| std::fs::read(path))).transpose()?;
+    etcd::open(config, &Registry::new())?;
+    Ok(())
 }
 
 /// What the environment says of the configuration.

@@ -21,6 +21,7 @@ pub mod plan_command;
 pub mod probe;
 pub mod pulse;
 pub mod readiness;
+pub mod reload;
 pub mod ring;
 pub mod ring_asking;
 pub mod ring_commands;

@@ -1,4 +1,4 @@
-//! I/O: SIGTERM and SIGINT.
+//! I/O: SIGTERM, SIGINT and SIGHUP.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -22,4 +22,9 @@ impl Signals {
             _ = self.interrupt.recv() => "SIGINT",
         }
     }
+}
+
+/// SIGHUP from now on, which would end the process else: it asks to read the configuration again.
+pub fn hangups() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
 }

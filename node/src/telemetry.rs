@@ -2,19 +2,35 @@
 
 use crate::config::{Config, Listen, Log, LogFormat};
 use std::io::{IsTerminal, stderr};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
+
+/// Which lines are written; may be changed while the process runs.
+#[derive(Clone, Debug)]
+pub struct Level(reload::Handle<EnvFilter, Registry>);
+
+impl Level {
+    /// From here on `level` says which, a filter that parses.
+    pub fn set(&self, level: &str) {
+        if let Err(error) = self.0.reload(EnvFilter::new(level)) {
+            tracing::error!(%error, "log.level was not changed");
+        }
+    }
+}
 
 /// From here on `tracing` writes to stderr: pretty on a terminal, else one JSON object a line, unless configured.
-pub fn init(log: &Log) {
+pub fn init(log: &Log) -> Level {
     let pretty = match log.format {
         LogFormat::Auto => stderr().is_terminal(),
         LogFormat::Pretty => true,
         LogFormat::Json => false,
     };
     // The configuration was refused already if its filter does not parse.
-    let lines = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(&log.level)).with_writer(stderr);
+    let (filter, handle) = reload::Layer::new(EnvFilter::new(&log.level));
+    let lines = fmt::layer().with_writer(stderr);
+    let lines = if pretty { lines.with_ansi(stderr().is_terminal()).boxed() } else { lines.json().flatten_event(true).boxed() };
     // A subscriber that is there already (a test's) stays.
-    let _ = if pretty { lines.with_ansi(stderr().is_terminal()).try_init() } else { lines.json().flatten_event(true).try_init() };
+    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
+    Level(handle)
 }
 
 /// Says where the node listens and what to watch out for.

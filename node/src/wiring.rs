@@ -12,6 +12,7 @@ use crate::{
     parts::{self, checks, engine, gateway, party, regions, remote},
     pulse::Pulse,
     readiness::{Phase, Readiness},
+    reload::{Process, Reload},
     ring::{self, Ring},
     signals::Signals,
     telemetry,
@@ -38,8 +39,13 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How often a drain looks whether anybody is left.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
-/// Serves until a signal asks to end, on what `bind` gives of `listen`. Nothing is shared with other nodes of the same process.
-pub async fn run(config: Config, bind: impl FnOnce(&Listen) -> Result<Listeners, ListenError>) -> Result<(), Failure> {
+/// Serves until a signal asks to end, on what `bind` gives of `listen`. Nothing is shared with other nodes of the same process; a
+/// node that has one to itself is given that.
+pub async fn run(
+    config: Config,
+    process: Option<Process>,
+    bind: impl FnOnce(&Listen) -> Result<Listeners, ListenError>,
+) -> Result<(), Failure> {
     let mut signals = Signals::catch().context("catching signals")?;
 
     // Whom peers believe, and this node them; what clients are shown; how the Redis nodes are to be talked to.
@@ -109,6 +115,10 @@ pub async fn run(config: Config, bind: impl FnOnce(&Listen) -> Result<Listeners,
             pulse.beat(clock::now, &lag).await;
             ("pulse", Ok(()))
         });
+    }
+    if let Some(process) = process {
+        let reload = Reload::new(process, &config, &registry).context("registering metrics")?;
+        tasks.spawn(named("reload", reload.run()));
     }
     if let Some(listener) = listeners.admin {
         let admin = Admin { registry, readiness: readiness.clone(), pulse, metrics, counters: engine.clone(), gateway: gateway.clone() };

@@ -112,6 +112,16 @@ impl Node {
         self.signal("TERM").await;
     }
 
+    /// Asks it to read its configuration again (SIGHUP), without waiting.
+    pub async fn signal_hangup(&self) {
+        self.signal("HUP").await;
+    }
+
+    /// Writes another configuration file in place of the one that it was started with.
+    pub fn configure(&self, config_toml: &str) {
+        fs::write(self.scratch.path().join("config.toml"), config_toml).expect("writing the node's configuration");
+    }
+
     /// Stops the process as it stands (SIGSTOP): its connections stay open, and nothing answers.
     pub async fn freeze(&self) {
         self.signal("STOP").await;

@@ -14,8 +14,10 @@ mod sections;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod values;
 mod webhooks;
 
+pub use self::values::Values;
 use self::{
     layers::{Layers, Problem},
     reader::Reader,
@@ -55,6 +57,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// The effective configuration as it may be shown: secrets redacted.
     pub effective: toml::Table,
+    /// What every key is set to, for comparing; never shown.
+    pub values: Values,
     /// What is allowed and yet unwise.
     pub warnings: Vec<String>,
 }
@@ -208,8 +212,10 @@ impl Config {
     /// Merges the default file, the operator's `file` (path and text) and the environment, in this order, and checks
     /// every value by itself and in relation to the others.
     pub fn load(file: Option<(&str, &str)>, env: &[(String, String)]) -> Result<Config, BadConfig> {
-        let mut reader = Reader::new(Layers::merge(file, env));
-        let mut config = Config::read(&mut reader);
+        let layers = Layers::merge(file, env);
+        let values = Values::of(&layers);
+        let mut reader = Reader::new(layers);
+        let mut config = Config::read(&mut reader, values);
         debug_assert!(reader.unread().is_empty(), "keys of default.toml that nothing reads: {:?}", reader.unread());
         relations::check(&config, &mut reader);
         config.effective = reader.finish().map_err(BadConfig)?;

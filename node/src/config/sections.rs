@@ -1,7 +1,7 @@
 //! Pure: each section of the configuration, key by key, each value checked by itself.
 
 use super::{
-    Auth, Config, Counter, KeySet, Listen, Log, LogFormat, Node, Presence, Roles, Shutdown, etcd, limits, namespace,
+    Auth, Config, Counter, KeySet, Listen, Log, LogFormat, Node, Presence, Roles, Shutdown, Values, etcd, limits, namespace,
     reader::{Reader, choice, text},
     redis::Redis,
     regions::Regions,
@@ -22,7 +22,7 @@ const PEER_KEY_BYTES_MIN: usize = 16;
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 impl Config {
-    pub(super) fn read(reader: &mut Reader) -> Config {
+    pub(super) fn read(reader: &mut Reader, values: Values) -> Config {
         let node = node(reader);
         let counter = counter(reader);
         let regions = Regions::read(reader, &node.region);
@@ -52,6 +52,7 @@ impl Config {
             log: log(reader),
             shutdown: Shutdown { drain_ms: reader.seconds_as_ms("shutdown.drain_s", 0..=3600) },
             effective: toml::Table::new(),
+            values,
         }
     }
 }

@@ -14,8 +14,10 @@ pub(super) fn problems(toml: &str, env: &[(&str, &str)]) -> Vec<String> {
 
 #[test]
 fn every_key_of_the_default_file_is_read_and_its_value_is_good() {
-    let mut reader = Reader::new(Layers::merge(None, &[]));
-    Config::read(&mut reader);
+    let layers = Layers::merge(None, &[]);
+    let values = Values::of(&layers);
+    let mut reader = Reader::new(layers);
+    Config::read(&mut reader, values);
     assert_eq!(reader.unread(), [""; 0]);
     assert!(reader.finish().is_ok());
 }

@@ -68,7 +68,7 @@ async fn serve(command: &DemoCommand, directory: &Path, log: &[(String, String)]
         let config_toml = layout.config_toml(at, directory, &key, |to| links.dialed(at, to));
         let config = Config::load(Some(("the demo's configuration", &config_toml)), log)?;
         telemetry::init(&config.log);
-        nodes.spawn(wiring::run(config, |_| Ok(listeners)));
+        nodes.spawn(wiring::run(config, None, |_| Ok(listeners)));
     }
     let text = words::welcome(&layout);
     let control = tokio::spawn(control::serve(page, Control { layout, links }));
