@@ -1,7 +1,7 @@
 //! I/O: the admin listener: `/metrics` `/healthz` `/readyz` `/version`, the page of `operations.rs`, and the orders of
 //! `admin_orders.rs`.
 
-use crate::{admin_orders, clock, operations, pulse::Pulse, readiness::Readiness};
+use crate::{admin_orders, clock, failpoints::Failpoints, operations, pulse::Pulse, readiness::Readiness};
 use axum::{
     Json, Router,
     extract::State,
@@ -28,6 +28,8 @@ pub struct Admin {
     pub counters: Option<Engine>,
     /// `None`: this node has no clients.
     pub gateway: Option<Arc<Gateway>>,
+    /// What tests may order.
+    pub failpoints: Failpoints,
 }
 
 /// The metrics of the process itself; each is in `METRICS.md`.
@@ -75,7 +77,7 @@ fn routes(admin: Admin) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/version", get(version))
-        .merge(admin_orders::routes())
+        .merge(admin_orders::routes(admin.failpoints))
         .with_state(admin)
         .merge(operations)
 }
@@ -128,8 +130,15 @@ mod tests {
             snapshot_log_bytes: u64::MAX,
         };
         let counters = Engine::open(engine, &registry).unwrap();
-        let admin =
-            Admin { registry, readiness: readiness.clone(), pulse: Arc::default(), metrics, counters: Some(counters), gateway: None };
+        let admin = Admin {
+            registry,
+            readiness: readiness.clone(),
+            pulse: Arc::default(),
+            metrics,
+            counters: Some(counters),
+            gateway: None,
+            failpoints: Failpoints::default(),
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(serve(listener, admin));

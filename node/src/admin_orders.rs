@@ -1,7 +1,7 @@
 //! I/O: what an operator can order over the admin listener: `POST /counters/forget/{region}/{node}`. Errors are
 //! `{"error":{"code","message"}}`, as everywhere.
 
-use crate::admin::Admin;
+use crate::{admin::Admin, failpoints::Failpoints};
 use axum::{
     Json, Router,
     extract::{Path, Query, Request, State},
@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 
 /// The routes of orders.
-pub fn routes() -> Router<Admin> {
-    Router::new().route("/counters/forget/{region}/{node}", post(forget)).route_layer(middleware::from_fn(refuse_pages))
+pub fn routes(failpoints: Failpoints) -> Router<Admin> {
+    let orders = Router::new().route("/counters/forget/{region}/{node}", post(forget));
+    orders.merge(failpoints.routes()).route_layer(middleware::from_fn(refuse_pages))
 }
 
 /// Answers `{"heir":"eu/c1"}`; `?force=true` forgets a member that may still live.

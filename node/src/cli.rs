@@ -7,6 +7,7 @@ use crate::{
     demo::{self, DemoCommand},
     doctor::{self, DoctorCommand},
     etcd,
+    failpoints::Failpoints,
     failure::{EXIT_CODES, Failure},
     listeners::Listeners,
     plan_command::{self, PlanCommand},
@@ -192,7 +193,8 @@ fn serve(config: Config, path: Option<PathBuf>) -> Result<(), Failure> {
     };
     runtime.block_on(async {
         let hangups = signals::hangups().context("catching SIGHUP")?;
-        wiring::run(config, Some(Process { load: Arc::new(load), hangups, level }), Listeners::bind).await
+        let failpoints = Failpoints::of_environment()?;
+        wiring::run(config, Some(Process { load: Arc::new(load), hangups, level, failpoints }), Listeners::bind).await
     })
 }
 

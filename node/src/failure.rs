@@ -82,6 +82,9 @@ impl From<ImportRefusal> for Failure {
     }
 }
 
+/// 70, too: the runtime was stuck, and the watchdog has ended the process without anybody to return a [`Failure`] to.
+pub const EXIT_STUCK: u8 = 70;
+
 /// The table that `--help` shows.
 pub const EXIT_CODES: &str = "\
 Exit codes:
@@ -90,6 +93,6 @@ Exit codes:
   64  bad configuration or arguments; nothing was started
   65  the counters on disk, or the lines to import, are damaged; nothing was changed
   69  an address is in use or cannot be listened on, or the running node or etcd cannot be reached or does not answer
-  70  internal error
+  70  internal error, or a runtime that was stuck for node.watchdog_s; whatever was acknowledged is on disk
   74  the data directory is in use, or a file cannot be read or written
   77  refused, because something could be lost, counted twice, or more than was meant; nothing was changed";

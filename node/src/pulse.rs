@@ -32,7 +32,13 @@ impl Pulse {
     /// Whether a tick came recently.
     #[must_use]
     pub fn is_fresh(&self, now: Now) -> bool {
-        now.mono_ms.saturating_sub(self.last_ms.load(Ordering::Relaxed)) <= STALE_MS
+        now.mono_ms.saturating_sub(self.last_ms()) <= STALE_MS
+    }
+
+    /// When the last tick came, by the monotonic clock; 0 before the first.
+    #[must_use]
+    pub fn last_ms(&self) -> u64 {
+        self.last_ms.load(Ordering::Relaxed)
     }
 
     fn tick(&self, now: Now) {

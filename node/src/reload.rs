@@ -3,6 +3,7 @@
 use crate::{
     clock,
     config::{Config, Values},
+    failpoints::Failpoints,
     failure::Failure,
     telemetry::Level,
 };
@@ -21,6 +22,8 @@ pub struct Process {
     pub hangups: Signal,
     /// Which lines are logged.
     pub level: Level,
+    /// What tests may order.
+    pub failpoints: Failpoints,
 }
 
 /// Waits for SIGHUP, and does what it asks for.

@@ -7,6 +7,7 @@ use crate::{
     config::{Config, Listen},
     data_dir::DataDir,
     etcd,
+    failpoints::Failpoints,
     failure::Failure,
     listeners::{ListenError, Listeners},
     parts::{self, checks, engine, gateway, party, regions, remote},
@@ -16,6 +17,7 @@ use crate::{
     ring::{self, Ring},
     signals::Signals,
     telemetry,
+    watchdog::Watchdog,
 };
 use anyhow::{Context, anyhow};
 use counter::{
@@ -116,12 +118,17 @@ pub async fn run(
             ("pulse", Ok(()))
         });
     }
+    let mut watchdog = None;
+    let mut failpoints = Failpoints::default();
     if let Some(process) = process {
+        watchdog = Some(Watchdog::start(config.node.watchdog_ms, pulse.clone(), readiness.clone(), &registry)?);
+        failpoints = process.failpoints;
         let reload = Reload::new(process, &config, &registry).context("registering metrics")?;
         tasks.spawn(named("reload", reload.run()));
     }
     if let Some(listener) = listeners.admin {
-        let admin = Admin { registry, readiness: readiness.clone(), pulse, metrics, counters: engine.clone(), gateway: gateway.clone() };
+        let (readiness, counters, gateway) = (readiness.clone(), engine.clone(), gateway.clone());
+        let admin = Admin { registry, readiness, pulse, metrics, counters, gateway, failpoints };
         tasks.spawn(async move { ("admin", admin::serve(listener, admin).await.map_err(Into::into)) });
     }
 
@@ -221,6 +228,7 @@ pub async fn run(
     if let Some(Counters::Elsewhere(remote)) = &counters {
         remote.shutdown(SETTLE).await;
     }
+    drop(watchdog);
     tasks.shutdown().await;
     if let Some(tls) = &tls {
         tls.settle(SETTLE).await;

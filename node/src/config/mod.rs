@@ -84,6 +84,8 @@ pub struct Node {
     pub region: String,
     pub data_dir: PathBuf,
     pub io_uring: bool,
+    /// 0: a runtime that is stuck is left alone.
+    pub watchdog_ms: u64,
 }
 
 /// `[listen]`; `None` is not bound: `client` and `api` are for gateways only, `resp` for nodes with counters, `peer` for nodes

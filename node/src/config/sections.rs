@@ -70,7 +70,8 @@ fn node(reader: &mut Reader) -> Node {
     if data_dir.is_empty() {
         reader.refuse("node.data_dir", "must name a directory");
     }
-    Node { roles, name, region, data_dir: data_dir.into(), io_uring: reader.flag("node.io_uring") }
+    let (io_uring, watchdog_ms) = (reader.flag("node.io_uring"), reader.seconds_as_ms("node.watchdog_s", 0..=3600));
+    Node { roles, name, region, data_dir: data_dir.into(), io_uring, watchdog_ms }
 }
 
 fn roles(reader: &mut Reader) -> Roles {
