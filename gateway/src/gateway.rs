@@ -148,7 +148,7 @@ impl Gateway {
             }
         };
         let metrics = Metrics::register(registry, io_uring)?;
-        let budget = Arc::new(Budget::new(parts.limits.queued_bytes, metrics.queued.clone()));
+        let budget = Arc::new(Budget::new(parts.limits.queued_bytes, metrics.budget.clone(), metrics.queued.clone()));
         let keys = parts.settings.api_keys.len();
         Ok(Arc::new(Gateway {
             admission: Admission::new(parts.limits, keys, metrics.refused.clone(), budget, parts.random_u64),

@@ -9,7 +9,7 @@ use protocol::code::{Disconnect, ErrorCode};
 use std::sync::Arc;
 
 /// Every metric of this crate: name, help.
-pub const METRICS: [(&str, &str); 12] = [
+pub const METRICS: [(&str, &str); 13] = [
     ("headcount_connections", "Open client connections, by wire format"),
     ("headcount_commands_total", "Commands received from clients"),
     ("headcount_errors_total", "Error replies to clients, by error"),
@@ -20,6 +20,7 @@ pub const METRICS: [(&str, &str); 12] = [
     ("headcount_publications_total", "Publications accepted"),
     ("headcount_admission_refused_total", "What was not let in or not done because it came too fast, by reason"),
     ("headcount_queued_bytes", "Bytes that wait for clients"),
+    ("headcount_memory_budget_bytes", "Bytes that may wait for clients"),
     ("headcount_shed_connections_total", "Connections closed to keep what waits within its bound"),
     ("headcount_io_uring", "Whether many clients are written to by one system call: 1, or 0"),
 ];
@@ -35,14 +36,28 @@ pub struct Metrics {
     pub(crate) publications: IntCounter,
     pub(crate) refused: IntCounterVec,
     pub(crate) queued: IntGauge,
+    pub(crate) budget: IntGauge,
     pub(crate) shed: IntCounter,
 }
 
 impl Metrics {
     /// Registers all of them; an error means that a name is taken. `together`: whether many clients are written to at once.
     pub fn register(registry: &Registry, together: bool) -> Result<Metrics, prometheus::Error> {
-        let [connections, commands, errors, disconnects, bytes_in, bytes_out, messages_out, publications, refused, queued, shed, io_uring] =
-            METRICS.map(|(name, help)| Opts::new(name, help));
+        let [
+            connections,
+            commands,
+            errors,
+            disconnects,
+            bytes_in,
+            bytes_out,
+            messages_out,
+            publications,
+            refused,
+            queued,
+            budget,
+            shed,
+            io_uring,
+        ] = METRICS.map(|(name, help)| Opts::new(name, help));
         let counter = |opts| -> Result<IntCounter, prometheus::Error> {
             let counter = IntCounter::with_opts(opts)?;
             registry.register(Box::new(counter.clone()))?;
@@ -74,6 +89,7 @@ impl Metrics {
             publications: counter(publications)?,
             refused: counters(refused, "reason", &mut Reason::ALL.iter().map(|reason| reason.label()))?,
             queued: gauge(queued)?,
+            budget: gauge(budget)?,
             shed: counter(shed)?,
         })
     }

@@ -5,14 +5,28 @@ use crate::{
     config::{Config, Values},
     failpoints::Failpoints,
     failure::Failure,
+    parts,
     telemetry::Level,
 };
+use gateway::gateway::Gateway;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use std::sync::Arc;
 use tokio::signal::unix::Signal;
 
 /// The keys that change at once; their comments in `default.toml` say SIGHUP. All others need a restart.
-pub const RELOADABLE: &[&str] = &["log.level"];
+pub const RELOADABLE: &[&str] = &[
+    "limits.address_per_s",
+    "limits.commands_per_s",
+    "limits.connections",
+    "limits.connections_per_user",
+    "limits.newcomers_per_s",
+    "limits.outbox_bytes",
+    "limits.queued_bytes",
+    "limits.requests_per_s",
+    "limits.resumes_per_s",
+    "limits.trusted_proxies",
+    "log.level",
+];
 
 /// What the only node of a process has of it.
 pub struct Process {
@@ -29,6 +43,7 @@ pub struct Process {
 /// Waits for SIGHUP, and does what it asks for.
 pub struct Reload {
     process: Process,
+    gateway: Option<Arc<Gateway>>,
     in_force: Values,
     total: IntCounterVec,
     last: IntGauge,
@@ -36,7 +51,7 @@ pub struct Reload {
 
 impl Reload {
     /// Nothing has changed yet since `config`.
-    pub fn new(process: Process, config: &Config, registry: &Registry) -> prometheus::Result<Reload> {
+    pub fn new(process: Process, config: &Config, gateway: Option<Arc<Gateway>>, registry: &Registry) -> prometheus::Result<Reload> {
         let total = Opts::new("headcount_config_reloads_total", "Times that the configuration was read again, by result (ok, refused).");
         let total = IntCounterVec::new(total, &["result"])?;
         for result in ["ok", "refused"] {
@@ -46,7 +61,7 @@ impl Reload {
         let last = IntGauge::new(name, "When the configuration in force was read, in seconds since 1970.")?;
         registry.register(Box::new(total.clone()))?;
         registry.register(Box::new(last.clone()))?;
-        let reload = Reload { process, in_force: config.values.clone(), total, last };
+        let reload = Reload { process, gateway, in_force: config.values.clone(), total, last };
         reload.note_time();
         Ok(reload)
     }
@@ -78,6 +93,9 @@ impl Reload {
     /// Changes what [`RELOADABLE`] names; nothing here can fail.
     fn apply(&self, new: &Config) {
         self.process.level.set(&new.log.level);
+        if let Some(gateway) = &self.gateway {
+            gateway.set_limits(parts::limits(&new.limits));
+        }
     }
 
     fn refuse(&self, problems: &Failure) {

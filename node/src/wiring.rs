@@ -123,7 +123,7 @@ pub async fn run(
     if let Some(process) = process {
         watchdog = Some(Watchdog::start(config.node.watchdog_ms, pulse.clone(), readiness.clone(), &registry)?);
         failpoints = process.failpoints;
-        let reload = Reload::new(process, &config, &registry).context("registering metrics")?;
+        let reload = Reload::new(process, &config, gateway.clone(), &registry).context("registering metrics")?;
         tasks.spawn(named("reload", reload.run()));
     }
     if let Some(listener) = listeners.admin {

@@ -9,7 +9,7 @@ const ANY: Rate = Rate { per_s: 0, burst: 1 };
 fn admission(limits: Limits) -> (Admission, IntGauge, IntCounterVec) {
     let queued = IntGauge::new("queued", "queued").unwrap();
     let refused = IntCounterVec::new(Opts::new("refused", "refused"), &["reason"]).unwrap();
-    let budget = Arc::new(Budget::new(limits.queued_bytes, queued.clone()));
+    let budget = Arc::new(Budget::new(limits.queued_bytes, IntGauge::new("budget", "budget").unwrap(), queued.clone()));
     (Admission::new(limits, 2, refused.clone(), budget, || 7), queued, refused)
 }
 

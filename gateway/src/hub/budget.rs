@@ -8,10 +8,7 @@ use parking_lot::MutexGuard;
 use prometheus::IntGauge;
 use std::{
     ops::{Deref, DerefMut},
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::Arc,
 };
 use tokio::sync::Notify;
 
@@ -26,24 +23,24 @@ pub(super) const SPARE_BYTES: u32 = 16 * 1024;
 /// What all queues may take together.
 #[derive(Debug)]
 pub struct Budget {
-    bytes_max: AtomicI64,
+    bytes_max: IntGauge,
     /// Bytes that wait, in whole units of each queue.
     queued: IntGauge,
     tight: Notify,
 }
 
 impl Budget {
-    /// A budget of `bytes_max` bytes, counted in `queued`.
+    /// A budget of `bytes` bytes, as `bytes_max` shows; what waits is counted in `queued`.
     #[must_use]
-    pub fn new(bytes_max: usize, queued: IntGauge) -> Budget {
-        let budget = Budget { bytes_max: AtomicI64::new(0), queued, tight: Notify::new() };
-        budget.set(bytes_max);
+    pub fn new(bytes: usize, bytes_max: IntGauge, queued: IntGauge) -> Budget {
+        let budget = Budget { bytes_max, queued, tight: Notify::new() };
+        budget.set(bytes);
         budget
     }
 
     /// Changes the budget.
-    pub fn set(&self, bytes_max: usize) {
-        self.bytes_max.store(i64::try_from(bytes_max).unwrap_or(i64::MAX), Ordering::Relaxed);
+    pub fn set(&self, bytes: usize) {
+        self.bytes_max.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.tight.notify_one();
     }
 
@@ -71,7 +68,7 @@ impl Budget {
     }
 
     fn is_beyond(&self, tenths: i64, of: i64) -> bool {
-        self.queued.get() >= self.bytes_max.load(Ordering::Relaxed) / of * tenths
+        self.queued.get() >= self.bytes_max.get() / of * tenths
     }
 
     /// Waits until somebody has to go.
@@ -86,7 +83,7 @@ impl Budget {
 
     /// Closes those of `outboxes` that have most waiting, until what is left is no more than four fifths; says how many.
     pub fn shed(&self, outboxes: Vec<Arc<Outbox>>) -> usize {
-        let excess = self.queued.get() - self.bytes_max.load(Ordering::Relaxed) / 10 * 8;
+        let excess = self.queued.get() - self.bytes_max.get() / 10 * 8;
         let mut excess = usize::try_from(excess).unwrap_or_default();
         let mut waiting: Vec<(usize, Arc<Outbox>)> = outboxes.into_iter().map(|outbox| (outbox.room(), outbox)).collect();
         waiting.retain(|(bytes, _)| *bytes >= UNIT_BYTES);

@@ -20,7 +20,7 @@ fn push_bytes(outbox: &Outbox, bytes: usize) {
 #[test]
 fn a_budget_knows_what_waits_in_all_queues_whatever_becomes_of_it() {
     let queued = IntGauge::new("queued", "queued").unwrap();
-    let budget = Arc::new(Budget::new(10 << 20, queued.clone()));
+    let budget = Arc::new(Budget::new(10 << 20, IntGauge::new("budget", "budget").unwrap(), queued.clone()));
     let outboxes: Vec<_> = (0..3).map(|_| stuck(&budget)).collect();
     push_bytes(&outboxes[0], UNIT_BYTES - 1_000);
     assert_eq!(queued.get(), 0, "a little is not looked at");
@@ -42,7 +42,8 @@ fn a_budget_knows_what_waits_in_all_queues_whatever_becomes_of_it() {
 
 #[test]
 fn those_with_most_waiting_are_closed_first_and_no_more_of_them_than_it_takes() {
-    let budget = Arc::new(Budget::new(1_000 * UNIT_BYTES, IntGauge::new("queued", "queued").unwrap()));
+    let budget =
+        Arc::new(Budget::new(1_000 * UNIT_BYTES, IntGauge::new("budget", "budget").unwrap(), IntGauge::new("queued", "queued").unwrap()));
     let sizes = [10, 90, 5, 70, 60, 50, 0, 200, 150, 120, 100];
     let outboxes: Vec<_> = sizes.iter().map(|_| stuck(&budget)).collect();
     let fill = |at: usize| push_bytes(&outboxes[at], sizes[at] * UNIT_BYTES);
@@ -58,7 +59,7 @@ fn those_with_most_waiting_are_closed_first_and_no_more_of_them_than_it_takes() 
 
 #[test]
 fn while_nothing_is_left_only_those_with_little_waiting_may_wait_for_more() {
-    let budget = Arc::new(Budget::new(1 << 20, IntGauge::new("queued", "queued").unwrap()));
+    let budget = Arc::new(Budget::new(1 << 20, IntGauge::new("budget", "budget").unwrap(), IntGauge::new("queued", "queued").unwrap()));
     let (much, little, filler) = (stuck(&budget), stuck(&budget), stuck(&budget));
     push_bytes(&much, 100_000);
     push_bytes(&filler, 1_000_000);
