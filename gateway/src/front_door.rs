@@ -30,7 +30,7 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     io,
-    net::IpAddr,
+    net::SocketAddr,
     sync::Arc,
     task::{Poll, ready},
 };
@@ -76,7 +76,7 @@ enum Next {
 impl FrontDoor {
     /// Serves one connection, as long as it speaks HTTP. Thousands may be here at once, waiting for their clients' first words; what
     /// comes after is in boxes. `peer` is who has connected: with TLS the socket itself does not know.
-    pub(crate) async fn enter(self: Arc<FrontDoor>, socket: TcpStream, peer: IpAddr) {
+    pub(crate) async fn enter(self: Arc<FrontDoor>, socket: TcpStream, peer: SocketAddr) {
         let Some(silent) = self.gateway.admission.silent() else { return };
         // Whoever says nothing at all is let go; one who has begun is hyper's to wait for.
         let request = match timeout(self.gateway.settings.head_timeout, first_request(&socket)).await {

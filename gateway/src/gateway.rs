@@ -21,7 +21,7 @@ use crate::{
     webhooks::{self, Webhooks},
 };
 use presence::{Embedded, Presence, Shared};
-use protocol::{code::Disconnect, time::Clock};
+use protocol::{audit::Sink, code::Disconnect, time::Clock};
 use ring_coordinator::member::outlook::Outlook;
 use std::{
     future::Future,
@@ -61,6 +61,8 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// Many clients are written to by one system call, where the kernel lets us.
     pub io_uring: bool,
+    /// Where services' calls are recorded; `None`: nowhere.
+    pub audit: Option<Sink>,
 }
 
 /// The parts that a gateway is made of.

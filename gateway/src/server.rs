@@ -2,7 +2,7 @@
 
 use crate::{
     admission,
-    api::{self, Audience, cluster, extract::Query, operators, presence},
+    api::{self, Audience, audit, cluster, extract::Query, operators, presence},
     front_door::{FrontDoor, WEBSOCKET_PATH},
     gateway::Gateway,
     tls::{self, Terminator},
@@ -27,7 +27,7 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Header lines of a request; more is answered 431.
 const HEADERS_MAX: usize = 64;
 /// Bytes of a body on the service routes (a batch of counter operations is the largest).
-const SERVICE_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const SERVICE_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Pause after a failed accept, for instance when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -71,7 +71,7 @@ pub async fn serve(
             () = &mut shutdown => return,
         };
         let (socket, peer) = match accepted {
-            Ok((socket, peer)) => (socket, peer.ip()),
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -116,6 +116,10 @@ fn router(gateway: Arc<Gateway>, serves: Serves) -> Router {
         .layer(CompressionLayer::new())
         .layer(middleware::from_fn_with_state(gateway.clone(), api::service_only))
         .layer(DefaultBodyLimit::max(SERVICE_BODY_BYTES_MAX));
+    let services = match &gateway.settings.audit {
+        Some(_) => services.layer(middleware::from_fn_with_state(gateway.clone(), audit::record)),
+        None => services,
+    };
     let clients = clients.merge(sessions).layer(DefaultBodyLimit::max(gateway.settings.message_bytes_max));
     clients
         .merge(services)

@@ -9,9 +9,11 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
+use core::net::SocketAddr;
 use counter::Engine;
 use gateway::gateway::Gateway;
 use prometheus::{Gauge, IntGauge, Opts, Registry, TextEncoder};
+use protocol::audit::Sink;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -30,6 +32,8 @@ pub struct Admin {
     pub gateway: Option<Arc<Gateway>>,
     /// What tests may order.
     pub failpoints: Failpoints,
+    /// Where orders are recorded; `None`: nowhere.
+    pub audit: Option<Sink>,
 }
 
 /// The metrics of the process itself; each is in `METRICS.md`.
@@ -67,7 +71,7 @@ const GIT_SHA: Option<&str> = option_env!("HEADCOUNT_GIT_SHA");
 
 /// Serves the admin pages for ever.
 pub async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
-    axum::serve(listener, routes(admin)).await
+    axum::serve(listener, routes(admin).into_make_service_with_connect_info::<SocketAddr>()).await
 }
 
 fn routes(admin: Admin) -> Router {
@@ -77,7 +81,7 @@ fn routes(admin: Admin) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/version", get(version))
-        .merge(admin_orders::routes(admin.failpoints))
+        .merge(admin_orders::routes(&admin))
         .with_state(admin)
         .merge(operations)
 }
@@ -138,6 +142,7 @@ mod tests {
             counters: Some(counters),
             gateway: None,
             failpoints: Failpoints::default(),
+            audit: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

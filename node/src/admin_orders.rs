@@ -1,23 +1,26 @@
 //! I/O: what an operator can order over the admin listener: `POST /counters/forget/{region}/{node}`. Errors are
 //! `{"error":{"code","message"}}`, as everywhere.
 
-use crate::{admin::Admin, failpoints::Failpoints};
+use crate::{admin::Admin, clock};
 use axum::{
     Json, Router,
-    extract::{Path, Query, Request, State},
+    extract::{ConnectInfo, MatchedPath, Path, Query, RawPathParams, Request, State},
     http::{HeaderMap, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::post,
 };
+use core::net::SocketAddr;
 use counter::{ForgetError, ForgetRefusal};
+use protocol::audit::{self, Entry};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
 /// The routes of orders.
-pub fn routes(failpoints: Failpoints) -> Router<Admin> {
+pub fn routes(admin: &Admin) -> Router<Admin> {
     let orders = Router::new().route("/counters/forget/{region}/{node}", post(forget));
-    orders.merge(failpoints.routes()).route_layer(middleware::from_fn(refuse_pages))
+    let orders = orders.merge(admin.failpoints.routes()).route_layer(middleware::from_fn(refuse_pages));
+    orders.route_layer(middleware::from_fn_with_state(admin.clone(), record))
 }
 
 /// Answers `{"heir":"eu/c1"}`; `?force=true` forgets a member that may still live.
@@ -47,6 +50,30 @@ async fn forget(
             error(status, code, &refusal.to_string())
         }
     }
+}
+
+/// Records every order, those that were refused, too.
+async fn record(
+    State(admin): State<Admin>,
+    ConnectInfo(remote): ConnectInfo<SocketAddr>,
+    route: MatchedPath,
+    path: RawPathParams,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (method, trace) = (request.method().to_string(), request.headers().get("traceparent").and_then(|trace| trace.to_str().ok()));
+    let trace_id = trace.and_then(audit::trace_id).map(str::to_owned);
+    let response = next.run(request).await;
+    if let Some(sink) = &admin.audit {
+        let (time_ms, status, route) = (clock::now().wall_ms, response.status(), route.as_str().to_owned());
+        let error = (!status.is_success()).then(|| status.canonical_reason().unwrap_or_default().to_lowercase().replace(' ', "_"));
+        let (remote, status) = (Some(remote), Some(status.as_u16()));
+        let mut entry = Entry { time_ms, door: "admin", remote, method, route, status, error, trace_id, ..Entry::default() };
+        let member: Vec<&str> = path.iter().map(|(_, part)| part).collect();
+        entry.name("members", &member.join("/"));
+        (sink.record)(entry);
+    }
+    response
 }
 
 /// A page in an operator's browser must not give orders. Browsers name the page of every POST in `Origin`, and ask first

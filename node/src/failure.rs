@@ -22,6 +22,10 @@ pub enum Failure {
     /// 74, or 69 where no node runs on it: the data directory failed. Starting again helps once it is writable and free.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// 74: the audit log cannot be opened. Starting again helps once it can.
+    #[error("cannot open audit.path {path}: {source}")]
+    #[allow(missing_docs)]
+    Audit { path: String, source: std::io::Error },
     /// 65: a line to import is bad. Nothing was imported.
     #[error("{file}: line {line}: {reason}; nothing was imported")]
     #[allow(missing_docs)]
@@ -65,6 +69,7 @@ impl Failure {
             | Failure::DataDir(DataDirError::NotRunning(_)) => 69,
             Failure::Internal(_) | Failure::Counters(OpenError::Identity | OpenError::Metrics(_)) => 70,
             Failure::DataDir(_)
+            | Failure::Audit { .. }
             | Failure::Input { .. }
             | Failure::Output(_)
             | Failure::Counters(OpenError::Io { .. } | OpenError::Locked(_)) => 74,

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod admin_client;
 pub mod admin_orders;
+pub mod audit;
 pub mod certificates;
 pub mod cli;
 pub mod clock;

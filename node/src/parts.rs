@@ -26,6 +26,7 @@ use gateway::{
 use peering::{Certificate, Links, Party, PeerTls, Shown};
 use prometheus::Registry;
 use protocol::{
+    audit::Sink,
     namespace::{Grant, Namespace, Right},
     peer::Hello,
 };
@@ -163,7 +164,7 @@ pub(crate) fn gateway(
     node: &str,
     (hub, bus, ring, regions): (Arc<Hub>, Bus, Option<&Ring>, Regions),
     counters: Counters,
-    registry: &Registry,
+    (audit, registry): (Option<Sink>, &Registry),
 ) -> Result<Arc<Gateway>, Failure> {
     let Config { auth, limits, .. } = config;
     let secret = |secret: &config::secret::Secret| Secret::new(secret.expose().to_owned());
@@ -195,6 +196,7 @@ pub(crate) fn gateway(
             message_bytes_max: limits.message_bytes,
             head_timeout: Duration::from_millis(limits.handshake_timeout_ms),
             io_uring: config.node.io_uring,
+            audit,
         },
         rules: Rules {
             // A client without a token is heard where there is something that anyone may do.

@@ -1,6 +1,7 @@
 //! I/O: SIGHUP: the configuration is read again, all of it is checked, and what may change while the node runs is changed.
 
 use crate::{
+    audit::Audit,
     clock,
     config::{Config, Values},
     failpoints::Failpoints,
@@ -45,13 +46,20 @@ pub struct Reload {
     process: Process,
     gateway: Option<Arc<Gateway>>,
     in_force: Values,
+    audit: Option<Arc<Audit>>,
     total: IntCounterVec,
     last: IntGauge,
 }
 
 impl Reload {
     /// Nothing has changed yet since `config`.
-    pub fn new(process: Process, config: &Config, gateway: Option<Arc<Gateway>>, registry: &Registry) -> prometheus::Result<Reload> {
+    pub fn new(
+        process: Process,
+        config: &Config,
+        gateway: Option<Arc<Gateway>>,
+        audit: Option<Arc<Audit>>,
+        registry: &Registry,
+    ) -> prometheus::Result<Reload> {
         let total = Opts::new("headcount_config_reloads_total", "Times that the configuration was read again, by result (ok, refused).");
         let total = IntCounterVec::new(total, &["result"])?;
         for result in ["ok", "refused"] {
@@ -61,7 +69,7 @@ impl Reload {
         let last = IntGauge::new(name, "When the configuration in force was read, in seconds since 1970.")?;
         registry.register(Box::new(total.clone()))?;
         registry.register(Box::new(last.clone()))?;
-        let reload = Reload { process, gateway, in_force: config.values.clone(), total, last };
+        let reload = Reload { process, gateway, in_force: config.values.clone(), audit, total, last };
         reload.note_time();
         Ok(reload)
     }
@@ -69,6 +77,8 @@ impl Reload {
     /// Reads again at every SIGHUP, for ever. Several that come meanwhile are one.
     pub async fn run(mut self) {
         while self.process.hangups.recv().await.is_some() {
+            // Whatever the configuration says: somebody may have moved the file away.
+            self.audit.iter().for_each(|audit| audit.reopen());
             let load = self.process.load.clone();
             match tokio::task::spawn_blocking(move || load()).await {
                 Ok(Ok(new)) => self.take(&new),

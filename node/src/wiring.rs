@@ -3,6 +3,7 @@
 
 use crate::{
     admin::{self, Admin, NodeMetrics},
+    audit::Audit,
     clock,
     config::{Config, Listen},
     data_dir::DataDir,
@@ -86,6 +87,8 @@ pub async fn run(
         Some(etcd) if config.node.roles.coordinator => Some(ring::coordinator(&config, &node, etcd, access.clone(), &data_dir, &registry)?),
         _ => None,
     };
+    let audit = Audit::of(config.audit.path.as_ref(), config.audit.reads, &registry)?;
+    let sink = audit.as_ref().map(Audit::sink);
     let hub = Arc::new(Hub::new(config.namespaces.clone(), clock::now));
     let ring = match (&etcd, addresses.client) {
         (Some(etcd), Some(address)) => {
@@ -101,7 +104,7 @@ pub async fn run(
     let (regions, links) = regions(&config, &party, &hub, &registry)?;
     let gateway = match &counters {
         Some(counters) if config.node.roles.gateway => {
-            Some(gateway(&config, &node, (hub, bus, ring.as_ref(), regions), counters.clone(), &registry)?)
+            Some(gateway(&config, &node, (hub, bus, ring.as_ref(), regions), counters.clone(), (sink.clone(), &registry))?)
         }
         _ => None,
     };
@@ -123,12 +126,12 @@ pub async fn run(
     if let Some(process) = process {
         watchdog = Some(Watchdog::start(config.node.watchdog_ms, pulse.clone(), readiness.clone(), &registry)?);
         failpoints = process.failpoints;
-        let reload = Reload::new(process, &config, gateway.clone(), &registry).context("registering metrics")?;
+        let reload = Reload::new(process, &config, gateway.clone(), audit.clone(), &registry).context("registering metrics")?;
         tasks.spawn(named("reload", reload.run()));
     }
     if let Some(listener) = listeners.admin {
         let (readiness, counters, gateway) = (readiness.clone(), engine.clone(), gateway.clone());
-        let admin = Admin { registry, readiness, pulse, metrics, counters, gateway, failpoints };
+        let admin = Admin { registry, readiness, pulse, metrics, counters, gateway, failpoints, audit: sink.clone() };
         tasks.spawn(async move { ("admin", admin::serve(listener, admin).await.map_err(Into::into)) });
     }
 
@@ -192,6 +195,7 @@ pub async fn run(
             api_keys: config.auth.api_keys.iter().map(|key| ApiKey::new(key.expose().to_owned())).collect(),
             clients_max: resp::CLIENTS_MAX,
             write_timeout_ms: resp::WRITE_TIMEOUT_MS,
+            audit: sink.map(|sink| (sink, clock::now as _)),
         };
         tasks.spawn(named("resp", resp::serve(listener, engine.clone(), resp, until(ended))));
     }
@@ -235,6 +239,9 @@ pub async fn run(
     }
     if let Some(engine) = &engine {
         engine.shutdown().await;
+    }
+    if let Some(audit) = &audit {
+        audit.finish().await;
     }
     data_dir.remove_addresses();
     Ok(())

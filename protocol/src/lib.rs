@@ -1,6 +1,7 @@
 //! Pure: the words of Headcount. Every message, code, name rule and limit that crosses a process
 //! boundary is defined here and nowhere else; golden tests hold the bytes.
 
+pub mod audit;
 pub mod code;
 pub mod control;
 pub mod counting;

@@ -3,6 +3,7 @@
 
 use super::{
     RespConfig,
+    audit::Trail,
     batch::{Addition, Batch},
     handshake,
     reply::{OK, Reply, Version},
@@ -79,7 +80,7 @@ pub(super) const COMMANDS: &[Command] = &[
     other("ECHO", 2, |_, request, _| Ok(Reply::Bulk(Bytes::copy_from_slice(request.word(1))))),
     other("QUIT", -1, Client::quit),
     other("EXISTS", -2, Client::exists),
-    other("DEL", -2, Client::del),
+    other("DEL", -2, Client::recorded_del),
     other("SUBSCRIBE", -2, Client::subscribe),
     other("UNSUBSCRIBE", -1, Client::unsubscribe),
     other("MULTI", 1, |client, _, _| Err(client.begin())),
@@ -99,6 +100,7 @@ pub(crate) struct Client {
     pub(super) engine: Engine,
     pub(super) config: Arc<RespConfig>,
     pub(super) id: i64,
+    pub(super) trail: Trail,
     pub(super) name: Bytes,
     pub(super) subscriptions: BTreeSet<CounterKey>,
     /// It has sent MULTI, which is refused, and neither EXEC nor DISCARD yet.
@@ -106,10 +108,10 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(engine: Engine, config: Arc<RespConfig>, id: i64) -> Client {
+    pub(crate) fn new(engine: Engine, config: Arc<RespConfig>, id: i64, trail: Trail) -> Client {
         let trusted = config.api_keys.is_empty();
         let (version, interest, name, subscriptions) = (Version::Resp2, None, Bytes::new(), BTreeSet::new());
-        Client { version, trusted, interest, engine, config, id, name, subscriptions, refuses: false }
+        Client { version, trusted, interest, engine, config, id, trail, name, subscriptions, refuses: false }
     }
 
     /// Executes one command, or puts it to the additions that wait; its replies are the last ones of `batch`.
@@ -186,6 +188,12 @@ impl Client {
     fn exists(&mut self, request: Request<'_, '_>, _: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
         let keys = request.words_from(1).map(|key| self.key(key)).collect::<Result<Vec<_>, _>>()?;
         Ok(count(keys.iter().filter(|(key, _)| self.engine.contains(*key)).count()))
+    }
+
+    fn recorded_del(&mut self, request: Request<'_, '_>, batch: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
+        let reply = self.del(request, batch);
+        self.trail.del(request, reply.as_ref().err());
+        reply
     }
 
     fn del(&mut self, request: Request<'_, '_>, batch: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
@@ -375,8 +383,8 @@ mod tests {
             grants: Grants::all(Grant::Anyone),
         };
         let namespaces = Arc::new(Namespaces::new(namespace("", Ack::Fsync), [namespace("seen", Ack::Memory)]));
-        let config = Arc::new(RespConfig { namespaces, api_keys: Vec::new(), clients_max: 1, write_timeout_ms: 1 });
-        let client = Client::new(engine, config, 1);
+        let config = Arc::new(RespConfig { namespaces, api_keys: Vec::new(), clients_max: 1, write_timeout_ms: 1, audit: None });
+        let client = Client::new(engine, config, 1, Trail::new(None, None));
         let level = |key: &'static str| client.addition(key.as_bytes(), 1).map(|addition| addition.ack).map_err(|_| key);
         assert_eq!([level("likes"), level("seen:likes"), level("nowhere:likes")], [Ok(Ack::Fsync), Ok(Ack::Memory), Err("nowhere:likes")]);
     }

@@ -3,6 +3,7 @@
 
 use super::{
     RespConfig,
+    audit::Trail,
     batch::{Batch, Replies},
     command::Client,
     reply::Reply,
@@ -55,7 +56,8 @@ pub(super) async fn serve(socket: TcpStream, id: i64, engine: Engine, config: Ar
     // Replies are small and complete: nothing is gained by holding them back. An error only means slower replies.
     _ = socket.set_nodelay(true);
     let write_timeout = Duration::from_millis(config.write_timeout_ms);
-    let (client, parser) = (Client::new(engine.clone(), config, id), Parser::default());
+    let trail = Trail::new(config.audit.clone(), socket.peer_addr().ok());
+    let (client, parser) = (Client::new(engine.clone(), config, id, trail), Parser::default());
     let connection =
         Connection { socket, client, parser, engine: engine.clone(), write_timeout, input: Vec::new(), replies: Replies::default() };
     match connection.run(stopped).await {
@@ -170,9 +172,13 @@ impl Connection {
         if let Some((group, ack)) = self.replies.due() {
             match self.engine.settle(group, Some(ack)).await {
                 Ok(_) => self.replies.settled(),
-                Err(error) => self.replies.withdraw(&error),
+                Err(error) => {
+                    self.client.trail.withdraw();
+                    self.replies.withdraw(&error);
+                }
             }
         }
+        self.client.trail.send();
     }
 
     async fn send(&mut self) -> io::Result<Option<End>> {

@@ -82,8 +82,10 @@ impl Client {
         let fits = self.config.api_keys.iter().fold(false, |fits, key| fits | bool::from(key.0.as_bytes().ct_eq(password)));
         if user == b"default" && (fits || self.config.api_keys.is_empty()) {
             self.trusted = true;
+            self.trail.logged_in(password, fits);
             Ok(OK)
         } else {
+            self.trail.refused_auth();
             Err(Reply::error("WRONGPASS invalid username-password pair or user is disabled."))
         }
     }

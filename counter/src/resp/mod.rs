@@ -2,6 +2,7 @@
 //! request is read, executed and answered without crossing threads. All commands of one read are executed, settled and
 //! answered together. A subscriber is told a counter's newest value, at most ten times a second.
 
+mod audit;
 mod batch;
 mod command;
 mod connection;
@@ -11,7 +12,7 @@ mod request;
 mod thread;
 
 use crate::engine::Engine;
-use protocol::namespace::Namespaces;
+use protocol::{audit::Sink, namespace::Namespaces, time::Clock};
 use std::{io, sync::Arc, time::Duration};
 use thread::{Newcomer, Thread};
 use tokio::{
@@ -56,6 +57,8 @@ pub struct RespConfig {
     pub clients_max: usize,
     /// See [`WRITE_TIMEOUT_MS`].
     pub write_timeout_ms: u64,
+    /// Where `DEL` and refused `AUTH` are recorded, and the clock for it; additions are too many.
+    pub audit: Option<(Sink, Clock)>,
 }
 
 impl std::fmt::Debug for RespConfig {

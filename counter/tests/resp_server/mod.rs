@@ -59,7 +59,7 @@ pub(crate) async fn start_with(api_keys: &[&str], clients_max: usize, write_time
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let config = RespConfig { namespaces, api_keys, clients_max, write_timeout_ms };
+    let config = RespConfig { namespaces, api_keys, clients_max, write_timeout_ms, audit: None };
     let task = tokio::spawn(serve(listener, engine.clone(), config, async { _ = stopped.await }));
     Server { address, engine, registry, stop, task, _dir: dir }
 }

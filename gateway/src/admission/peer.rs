@@ -9,17 +9,20 @@ use axum::{
     middleware::Next,
     response::IntoResponse,
 };
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 /// Where a request's connection comes from: an extension of requests.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) IpAddr);
+pub(crate) struct Peer(pub(crate) SocketAddr);
 
 impl Peer {
     /// The client behind it.
     pub(crate) fn client(self, gateway: &Gateway, headers: &HeaderMap) -> IpAddr {
         let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok());
-        addresses::client(self.0, forwarded, &gateway.admission.limits().trusted_proxies)
+        addresses::client(self.0.ip(), forwarded, &gateway.admission.limits().trusted_proxies)
     }
 }
 

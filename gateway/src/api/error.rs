@@ -131,8 +131,9 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response<Body> {
-        let (status, ..) = self.parts();
+        let (status, code, _) = self.parts();
         let mut response = (status, Json(self.to_json())).into_response();
+        response.extensions_mut().insert(RefusedAs(code));
         let after_s = match self {
             ApiError::Refused(refused) => refused.after_s,
             _ => 1,
@@ -143,6 +144,10 @@ impl IntoResponse for ApiError {
         response
     }
 }
+
+/// An extension of responses that say no: the error's code.
+#[derive(Clone, Debug)]
+pub(super) struct RefusedAs(pub String);
 
 /// The status that fits an error of the client protocol.
 pub(super) fn status_of(code: ErrorCode) -> StatusCode {

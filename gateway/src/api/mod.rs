@@ -1,6 +1,7 @@
 //! I/O: the HTTP API: one table of routes, and who may use them. What the routes take and give is described in
 //! `openapi.json`, which a test compares with the table.
 
+pub(crate) mod audit;
 mod centrifugo;
 pub(crate) mod cluster;
 mod counters;

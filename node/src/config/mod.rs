@@ -54,6 +54,7 @@ pub struct Config {
     /// `None`: clients and services are served in the clear.
     pub client_tls: Option<Own>,
     pub log: Log,
+    pub audit: Audit,
     pub shutdown: Shutdown,
     /// The effective configuration as it may be shown: secrets redacted.
     pub effective: toml::Table,
@@ -188,6 +189,15 @@ pub enum LogFormat {
     Auto,
     Pretty,
     Json,
+}
+
+/// `[audit]`
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Audit {
+    /// `None`: nothing is recorded.
+    pub path: Option<PathBuf>,
+    pub reads: bool,
 }
 
 /// `[shutdown]`
