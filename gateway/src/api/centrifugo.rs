@@ -3,7 +3,7 @@
 //! caller asks for statuses with `X-Centrifugo-Error-Mode: transport`.
 
 use super::{
-    error::{ApiError, Refused, status_of},
+    error::{ApiError, RefusedAs, status_of},
     extract::{self, LenientJson},
     messages, pattern,
 };
@@ -251,7 +251,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ErrorMode {
 
 impl ErrorMode {
     fn answer<T: Serialize>(self, result: Result<T, ErrorCode>) -> Response<Body> {
-        let refused = result.as_ref().err().map(|code| Refused(code.parts().1.replace(' ', "_")));
+        let refused = result.as_ref().err().map(|code| RefusedAs(code.parts().1.replace(' ', "_")));
         let mut response = match (self, result) {
             (ErrorMode::Transport, Err(code)) => (status_of(code), Json(code.to_message())).into_response(),
             (_, result) => Json(Reply::from(result)).into_response(),
