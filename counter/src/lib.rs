@@ -31,6 +31,7 @@ pub mod export;
 pub mod fact;
 pub mod feed;
 pub mod group;
+mod handing_over;
 mod hot;
 pub mod import;
 pub mod inclusion;

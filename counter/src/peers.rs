@@ -30,6 +30,8 @@ use tokio::{
     time::{interval, sleep, timeout},
 };
 
+/// How long a node at its end waits until a peer has on its disk what was counted here; then it ends without, and says so.
+const HAND_OVER: Duration = Duration::from_secs(5);
 /// How often a peer counts as heard of while this node is slow.
 const PROGRESS: Duration = Duration::from_secs(1);
 /// Addresses that are dialed besides the configured ones; more are not.
@@ -70,7 +72,7 @@ struct Connected {
     busy: BTreeSet<String>,
 }
 
-/// Talks with peers until `shutdown` completes. From this call on, before the future is polled, the engine's own origin is in
+/// Talks with peers until `shutdown` completes, and then until one of them has what was counted here, for 5 s at most. From this call on, before the future is polled, the engine's own origin is in
 /// doubt, if it has peers, until they have spoken: call it before anybody may count, or an older disk goes on in positions
 /// of its stream that others know already.
 pub fn serve<Shutdown: Future<Output = ()>>(
@@ -108,6 +110,14 @@ impl Peers {
         self.leaving.send_replace(true);
         // Gateways get their last answers, in bounded time.
         self.leaving.closed().await;
+        let missing = self.engine.hand_over(HAND_OVER).await;
+        if missing > 0 {
+            let changes = missing;
+            tracing::warn!(
+                changes,
+                "peers: no other node has these changes on its disk; they are on this one's, and will be sent once it is back"
+            );
+        }
         accepted.shutdown().await;
         tasks.shutdown().await;
     }

@@ -285,5 +285,6 @@ proptest! {
             }
             prop_assert_eq!(keys.each_ref().map(|key| ledger.value(key.by_ref()).unwrap()), last);
         }
+        testkit::figure::count("counter-torn", "places in one log at which it was torn", written as u64);
     }
 }

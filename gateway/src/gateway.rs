@@ -5,6 +5,7 @@ use crate::{
     alarms::Alarms,
     auth::{Secret, Verifier},
     bus::Bus,
+    descriptors::Descriptors,
     hub::{
         Hub,
         broadcast::Wire,
@@ -127,6 +128,7 @@ pub struct Gateway {
     pub(crate) metrics: Metrics,
     pub(crate) admission: Admission,
     pub(crate) alarms: Alarms,
+    pub(crate) descriptors: Descriptors,
     connection_ids: AtomicU64,
 }
 
@@ -169,6 +171,7 @@ impl Gateway {
             random_u64: parts.random_u64,
             metrics,
             alarms: Alarms::default(),
+            descriptors: Descriptors::of_process(),
             connection_ids: AtomicU64::new(1),
         }))
     }
@@ -210,6 +213,12 @@ impl Gateway {
     pub(crate) fn outbox(&self, wire: Wire, line: Option<Line>) -> Arc<Outbox> {
         let outbox = Outbox::new(wire, self.admission.limits().outbox_bytes, line);
         Arc::new(outbox.within(self.admission.budget().clone()))
+    }
+
+    /// Why no client is accepted at the moment, if that is so.
+    #[must_use]
+    pub fn is_full(&self) -> Option<&'static str> {
+        self.descriptors.are_short().then_some("no file descriptors are left for clients (ulimit -n)")
     }
 
     /// An id that nobody can guess, in the form of a UUID.

@@ -7,6 +7,7 @@ pub mod api;
 pub mod auth;
 pub mod bus;
 mod connection;
+mod descriptors;
 mod front_door;
 pub mod gateway;
 pub mod hub;

@@ -78,6 +78,10 @@ pub async fn serve(
                 continue;
             }
         };
+        tokio::select! {
+            () = door.gateway.descriptors.room(&socket) => {}
+            () = &mut shutdown => return,
+        }
         match tls.clone().zip(room) {
             None => _ = tokio::spawn(door.clone().enter(socket, peer)),
             Some((tls, room)) => {

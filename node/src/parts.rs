@@ -52,6 +52,10 @@ pub(crate) fn checks(
         let trouble = move || gateway.webhooks.as_ref().and_then(|webhooks| webhooks.trouble(clock::now()));
         checks.push(("webhooks", Box::new(move || trouble().map_or(Health::Ok, Health::Degraded))));
     }
+    if let Some(gateway) = gateway.cloned() {
+        // Those that are connected go on; who comes now would wait for one of them to go.
+        checks.push(("clients", Box::new(move || gateway.is_full().map_or(Health::Ok, |why| Health::Failed(why.to_owned())))));
+    }
     checks
 }
 

@@ -138,6 +138,8 @@ pub async fn run(
     tasks.spawn(named("certificates", certificates.run()));
 
     let (ending, ended) = watch::channel(false);
+    // Peers stay until nobody counts here any more.
+    let (leaving, left) = watch::channel(false);
     if let Some(etcd) = &etcd {
         tasks.spawn(named("etcd", etcd.clone().run(until(ended.clone()))));
     }
@@ -172,9 +174,9 @@ pub async fn run(
                 links,
                 random_u64: rand::random,
             };
-            tasks.spawn(named("peers", peers::serve(listener, engine.clone(), peers, until(ended.clone()))));
+            tasks.spawn(named("peers", peers::serve(listener, engine.clone(), peers, until(left))));
         }
-        (Some(listener), None) => _ = tasks.spawn(named("peers", accepting::serve(listener, party, links, until(ended.clone())))),
+        (Some(listener), None) => _ = tasks.spawn(named("peers", accepting::serve(listener, party, links, until(left)))),
         (None, _) => {}
     }
     if let Some(gateway) = &gateway {
@@ -211,23 +213,26 @@ pub async fn run(
 
     // The end: say so, send the clients elsewhere, then stop what served them.
     readiness.set(Phase::Draining);
+    let mut at_once = false;
     tokio::select! {
         () = drain(gateway.as_deref(), config.shutdown.drain_ms) => tracing::info!("drained"),
         () = tokio::time::sleep(Duration::from_millis(config.shutdown.drain_ms)) => tracing::warn!("not drained within shutdown.drain_s"),
-        signal = signals.next() => tracing::warn!(signal, "second signal: ending at once"),
+        signal = signals.next() => {
+            at_once = true;
+            tracing::warn!(signal, "second signal: ending at once");
+        }
         ended = tasks.join_next() => return Err(ended_early(ended).into()),
     }
     let _ = ending.send(true);
-    // Redis clients and gateways get their last replies, and etcd its lease, in bounded time.
-    let mut replying: Vec<&str> = [("resp", serves_resp), ("peers", serves_peers), ("etcd", etcd.is_some())]
-        .into_iter()
-        .filter(|(_, is)| *is)
-        .map(|(task, _)| task)
-        .collect();
-    while !replying.is_empty()
-        && let Some(ended) = tasks.join_next().await
-    {
-        replying.retain(|task| ended.as_ref().is_ok_and(|(ended, _)| ended != task));
+    // In bounded time Redis clients get their last replies, and etcd its lease; then gateways theirs, and a peer what was counted here.
+    let farewell = async {
+        end_of(&mut tasks, &[("resp", serves_resp), ("etcd", etcd.is_some())]).await;
+        let _ = leaving.send(true);
+        end_of(&mut tasks, &[("peers", serves_peers && !at_once)]).await;
+    };
+    tokio::select! {
+        () = farewell => {}
+        signal = signals.next() => tracing::warn!(signal, "one more signal: ending at once"),
     }
     if let Some(Counters::Elsewhere(remote)) = &counters {
         remote.shutdown(SETTLE).await;
@@ -261,6 +266,16 @@ async fn drain(gateway: Option<&Gateway>, drain_ms: u64) {
 async fn named(task: &'static str, work: impl Future<Output = ()>) -> (&'static str, anyhow::Result<()>) {
     work.await;
     (task, Ok(()))
+}
+
+/// Returns when those of these tasks have ended that run.
+async fn end_of(tasks: &mut JoinSet<(&'static str, anyhow::Result<()>)>, these: &[(&str, bool)]) {
+    let mut running: Vec<&str> = these.iter().filter(|(_, runs)| *runs).map(|(task, _)| *task).collect();
+    while !running.is_empty()
+        && let Some(ended) = tasks.join_next().await
+    {
+        running.retain(|task| ended.as_ref().is_ok_and(|(ended, _)| ended != task));
+    }
 }
 
 /// Completes when the end was announced.

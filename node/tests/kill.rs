@@ -7,7 +7,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
-use testkit::{Node, NodeOptions};
+use testkit::{Node, NodeOptions, figure};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
@@ -63,8 +63,12 @@ async fn after_a_hundred_kills_no_acknowledged_increment_is_lost_and_none_is_cou
         for client in clients {
             client.await.unwrap();
         }
+        let since = tokio::time::Instant::now();
         node.restart().await;
+        figure::time("counter-killed", "ready again after", since.elapsed());
         let (value, sent, acknowledged) = (value(&node).await, sent.load(Ordering::SeqCst), acknowledged.load(Ordering::SeqCst));
         assert!((acknowledged..=sent).contains(&value), "round {round}: {acknowledged} acknowledged, {sent} sent, value {value}");
     }
+    figure::count("counter-killed", "kills", ROUNDS);
+    figure::count("counter-killed", "increments acknowledged, none lost", acknowledged.load(Ordering::SeqCst));
 }

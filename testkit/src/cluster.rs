@@ -2,7 +2,7 @@
 //! may happen to their disks.
 
 use crate::{
-    Direction, FaultyDisk, Node, NodeOptions, Proxy, SmallDisk, eventually, http,
+    Direction, FaultyDisk, Node, NodeOptions, Proxy, SkewedClock, SmallDisk, eventually, http,
     load::Target,
     node::binary,
     tally::{Expected, Tally},
@@ -34,6 +34,8 @@ pub struct ClusterOptions {
     pub disk_bytes: Option<u64>,
     /// Each has a disk that may stand still or fail.
     pub faulty_disks: bool,
+    /// Each has a wall clock that can be set; not together with the disks.
+    pub skewed_clocks: bool,
 }
 
 /// Replicas by number. One that was retired keeps its number.
@@ -45,6 +47,8 @@ pub struct Cluster {
     pub small_disks: Vec<Option<Arc<SmallDisk>>>,
     /// The faults of each disk, where there may be some.
     pub faulty_disks: Vec<Option<FaultyDisk>>,
+    /// The clock of each, where they have their own.
+    pub clocks: Vec<Option<SkewedClock>>,
     options: ClusterOptions,
     /// So that no node of another test is let in by mistake, on a port that was another's before.
     key: Uuid,
@@ -58,8 +62,8 @@ impl Cluster {
     pub async fn start(count: usize, options: ClusterOptions) -> Result<Cluster> {
         let pairs = (0..count).flat_map(|from| (0..count).map(move |to| (from, to))).filter(|(from, to)| from != to);
         let proxies = pairs.map(|pair| (pair, Proxy::start(NOWHERE))).collect();
-        let (nodes, small_disks, faulty_disks, retired) = (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
-        let mut cluster = Cluster { nodes, small_disks, faulty_disks, options, key: Uuid::new_v4(), retired, proxies };
+        let (nodes, small_disks, faulty_disks, clocks, retired) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
+        let mut cluster = Cluster { nodes, small_disks, faulty_disks, clocks, options, key: Uuid::new_v4(), retired, proxies };
         for _ in 0..count {
             cluster.add_node().await?;
         }
@@ -86,6 +90,7 @@ impl Cluster {
             None => None,
         };
         let faults = if self.options.faulty_disks { Some(FaultyDisk::build()?) } else { None };
+        let clock = if self.options.skewed_clocks { Some(SkewedClock::build()?) } else { None };
         let seeds: Vec<String> =
             self.proxies.iter().filter(|((from, _), _)| *from == at).map(|(_, proxy)| proxy.address.to_string()).collect();
         // Nobody is to learn a way around the proxies.
@@ -94,13 +99,15 @@ impl Cluster {
             json!(seeds),
             self.key
         );
-        let env = faults.as_ref().map(FaultyDisk::env).unwrap_or_default();
+        let mut env = faults.as_ref().map(FaultyDisk::env).unwrap_or_default();
+        env.extend(clock.iter().flat_map(SkewedClock::env));
         let node = Node::start(NodeOptions { config_toml, env, disk: disk.clone(), ..NodeOptions::default() }).await;
         let dialed = self.proxies.iter().filter(|((_, to), _)| *to == at);
         dialed.for_each(|(_, proxy)| proxy.retarget(node.peer.unwrap_or(NOWHERE)));
         self.nodes.push(node);
         self.small_disks.push(disk);
         self.faulty_disks.push(faults);
+        self.clocks.push(clock);
         Ok(())
     }
 
@@ -194,6 +201,11 @@ impl Cluster {
     /// What they say to each other takes so long.
     pub fn slow_down(&self, one: usize, other: usize, delay: Duration) {
         self.between(one, other).for_each(|(_, proxy)| proxy.delay(Direction::Both, delay));
+    }
+
+    /// What they say to each other is lost in part, and so comes late.
+    pub fn lose(&self, one: usize, other: usize, percent: u8, random_u64: fn() -> u64) {
+        self.between(one, other).for_each(|(_, proxy)| proxy.lose(Direction::Both, percent, random_u64));
     }
 
     /// All is well between two.

@@ -1,8 +1,9 @@
 //! I/O: a disk that stands still, is slow or fails, for a node that was started with its variables: a small library between
-//! the node and its system calls, built here by the system's C compiler.
+//! the node and its system calls.
 
-use anyhow::{Context, Result, bail};
-use std::{fs, path::PathBuf, process::Command};
+use crate::preloaded;
+use anyhow::Result;
+use std::fs;
 use tempfile::TempDir;
 
 const SOURCE: &str = include_str!("faulty_disk.c");
@@ -11,29 +12,20 @@ const SOURCE: &str = include_str!("faulty_disk.c");
 #[derive(Debug)]
 pub struct FaultyDisk {
     directory: TempDir,
+    preload: (String, String),
 }
 
 impl FaultyDisk {
     /// A disk without faults. Needs `cc`, and a node that is linked dynamically.
     pub fn build() -> Result<FaultyDisk> {
-        let directory = tempfile::tempdir()?;
-        let source = directory.path().join("faulty_disk.c");
-        fs::write(&source, SOURCE)?;
-        let mut compiler = Command::new("cc");
-        compiler.args(["-shared", "-fPIC", "-O1", "-Wall", "-o"]).arg(directory.path().join("faulty_disk.so")).arg(source);
-        let status = compiler.status().context("cc, which builds the library between a node and its disk")?;
-        if !status.success() {
-            bail!("cc: {status}");
-        }
-        Ok(FaultyDisk { directory })
+        let (directory, preload) = preloaded::build(SOURCE)?;
+        Ok(FaultyDisk { directory, preload })
     }
 
     /// The variables of a node with this disk.
     #[must_use]
     pub fn env(&self) -> Vec<(String, String)> {
-        let path = |path: PathBuf| path.to_string_lossy().into_owned();
-        let library = path(self.directory.path().join("faulty_disk.so"));
-        vec![("LD_PRELOAD".to_owned(), library), ("FAULTY_DISK".to_owned(), path(self.directory.path().to_owned()))]
+        vec![self.preload.clone(), ("FAULTY_DISK".to_owned(), self.directory.path().to_string_lossy().into_owned())]
     }
 
     /// No sync ends, until [`FaultyDisk::heal`].

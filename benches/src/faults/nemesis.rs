@@ -76,7 +76,8 @@ struct Nemesis {
 
 /// Runs for about so many minutes, and appends what came of it to the report.
 pub(super) async fn run(minutes: u64, seed: u64, text: &mut String) -> anyhow::Result<()> {
-    let cluster = Cluster::start(REPLICAS, ClusterOptions { disk_bytes: Some(DISK_BYTES), faulty_disks: true }).await?;
+    let cluster =
+        Cluster::start(REPLICAS, ClusterOptions { disk_bytes: Some(DISK_BYTES), faulty_disks: true, skewed_clocks: false }).await?;
     let options =
         |round: u64| LoadOptions { clients: 12, pause: Duration::from_millis(5), on_two_disks: true, seed: seed.wrapping_add(round) };
     let load = Load::start(cluster.targets(), options(0));

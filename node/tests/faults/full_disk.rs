@@ -4,7 +4,7 @@ use crate::{settle, until_counted};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use testkit::{
-    Cluster, ClusterOptions, Load, LoadOptions, Node, NodeOptions, SmallDisk, cluster::PATIENCE, eventually, http, load::Target,
+    Cluster, ClusterOptions, Load, LoadOptions, Node, NodeOptions, SmallDisk, cluster::PATIENCE, eventually, figure, http, load::Target,
     resp::Reply, resp::Resp,
 };
 use uuid::Uuid;
@@ -56,7 +56,9 @@ async fn a_node_with_a_full_disk_refuses_additions_reads_on_says_so_and_works_ag
         assert!(ready.json()["checks"]["counters"]["why"].as_str().unwrap().contains("No space left"), "{ready:?}");
 
         disk.free().unwrap();
+        let since = tokio::time::Instant::now();
         until_read_only(&node, 0.0).await;
+        figure::time("counter-disk-full", "counts again after there is room", since.elapsed());
         until_counted(&load, 200).await;
         let ready = http::get(node.admin, "/readyz").await.unwrap();
         assert_eq!((ready.status, &ready.json()["status"]), (200, &json!("ready")), "{ready:?}");
@@ -123,5 +125,5 @@ async fn of_three_replicas_those_with_room_count_on_and_the_full_one_catches_up(
     assert!((1..30).contains(&attempts), "once a second is often enough, and not {attempts} times");
     cluster.nodes[2].kill9().await;
     cluster.nodes[2].restart().await;
-    settle(&cluster, load).await;
+    settle("counter-disk-full", &cluster, load).await;
 }

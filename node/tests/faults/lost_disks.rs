@@ -25,7 +25,7 @@ async fn disks_lost_one_after_the_other_lose_nothing_that_was_on_two() {
         until_counted(&load, 100).await;
         lose_disk(&mut cluster, &load, round % 3, None).await;
     }
-    settle(&cluster, load).await;
+    settle("counter-disk-lost", &cluster, load).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,7 +39,7 @@ async fn an_older_disk_hides_nothing_that_was_counted_since() {
         until_counted(&load, 200).await;
         lose_disk(&mut cluster, &load, at, Some(&backup.path().join("counter"))).await;
     }
-    settle(&cluster, load).await;
+    settle("counter-disk-older", &cluster, load).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,5 +61,5 @@ async fn the_heir_of_a_retired_replica_may_lose_its_disk_too() {
         lose_disk(&mut cluster, &load, 0, None).await;
         until_counted(&load, 100).await;
     }
-    settle(&cluster, load).await;
+    settle("counter-disk-lost", &cluster, load).await;
 }

@@ -36,5 +36,5 @@ async fn replicas_are_added_and_retired_while_clients_count_through_all_of_them(
     load.retarget(cluster.targets());
     until_counted(&load, 200).await;
     assert_eq!(cluster.live(), [1, 2, last]);
-    settle(&cluster, load).await;
+    settle("counter-members", &cluster, load).await;
 }

@@ -2,7 +2,7 @@
 
 use crate::{crowd::Crowd, settle, until_counted};
 use std::sync::atomic::Ordering;
-use testkit::{Cluster, ClusterOptions, Load, LoadOptions, cluster::PATIENCE, eventually};
+use testkit::{Cluster, ClusterOptions, Load, LoadOptions, cluster::PATIENCE, eventually, figure};
 
 /// Counters, and the bytes of their keys: together many times what may wait for a disk (`PENDING_BYTES_MAX`, 2 MiB).
 const KEYS: usize = 100_000;
@@ -11,7 +11,7 @@ const KEY_BYTES: usize = 200;
 /// table of counters, with some air; a third of what it would take in otherwise.
 const GROWTH_BYTES_MAX: u64 = 20 << 20;
 
-const FAULTY: ClusterOptions = ClusterOptions { disk_bytes: None, faulty_disks: true };
+const FAULTY: ClusterOptions = ClusterOptions { disk_bytes: None, faulty_disks: true, skewed_clocks: false };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_whose_disk_stands_still_takes_in_no_more_than_its_bound_and_catches_up() {
@@ -35,11 +35,12 @@ async fn a_replica_whose_disk_stands_still_takes_in_no_more_than_its_bound_and_c
     let growth = cluster.nodes[1].resident_bytes().saturating_sub(before);
     println!("{shown} of 1000 taken in, {growth} bytes more");
     assert!(shown < 500, "it has taken in {shown} of 1000 counters, however much that is");
+    figure::count("counter-disk-stalls", "KiB by which it grew", growth / 1_024);
     assert!(growth < GROWTH_BYTES_MAX, "it grew by {growth} bytes");
     cluster.faulty_disks[1].as_ref().unwrap().heal().unwrap();
     crowd.end(&cluster).await;
     until_counted(&load, 200).await;
-    settle(&cluster, load).await;
+    settle("counter-disk-stalls", &cluster, load).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,7 +69,7 @@ async fn a_sync_that_fails_acknowledges_nothing_and_the_log_goes_on_in_another_s
     }
     cluster.nodes[0].kill9().await;
     cluster.nodes[0].restart().await;
-    settle(&cluster, load).await;
+    settle("counter-disk-fails", &cluster, load).await;
 }
 
 /// The files of the log.
@@ -89,5 +90,5 @@ async fn additions_wait_for_a_slow_disk_and_other_replicas_do_not() {
     assert!(crowd.counted.load(Ordering::Relaxed) >= 50_000);
     cluster.faulty_disks[1].as_ref().unwrap().heal().unwrap();
     crowd.end(&cluster).await;
-    settle(&cluster, load).await;
+    settle("counter-disk-stalls", &cluster, load).await;
 }

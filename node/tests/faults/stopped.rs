@@ -48,7 +48,7 @@ async fn a_replica_that_stands_still_holds_up_nobody_is_named_and_catches_up() {
     crowd.end(&cluster).await;
     load.retarget(cluster.targets());
     until_counted(&load, 200).await;
-    settle(&cluster, load).await;
+    settle("counter-stopped", &cluster, load).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,5 +71,5 @@ async fn clients_of_a_replica_that_stands_still_turn_to_others_and_nothing_count
     cluster.nodes[1].thaw().await;
     load.retarget(targets);
     until_counted(&load, 200).await;
-    settle(&cluster, load).await;
+    settle("counter-stopped", &cluster, load).await;
 }

@@ -95,6 +95,7 @@ async fn who_is_not_believed_is_refused_both_ways_and_nothing_of_its_counting_ar
         until_metric(&here, name, expected).await;
     }
     until_all_read(&bad, LIKES, 1).await;
+    testkit::figure("peer-certificates", "connections refused", metric(&here, "headcount_counter_refused_peers_total").await, "");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use crate::service::{Service, change, end, options, ring, traffic_in};
 use serde_json::Value;
 use std::time::Duration;
-use testkit::{Chance, Direction, EtcdWatch, Region, RegionOptions, Traffic, eventually, region::PREFIX};
+use testkit::{Chance, Direction, EtcdWatch, Region, RegionOptions, Traffic, eventually, figure, region::PREFIX};
 use tokio::time::{sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -80,6 +80,7 @@ async fn the_leader_is_killed(service: &mut Service, at: At, args: &[&str], lose
     told.expect("an answer").unwrap();
     let took = asked.elapsed();
     println!("the leader was killed at {at:?}, in epoch {}: {args:?} was done after {took:?}", killed["epoch"]);
+    figure::time("coordinator-killed", "the change is done after it was asked for", took);
     let ended = ring(region).await;
     assert_eq!(ended["phase"], "stable");
     assert_ne!(ended["nodes"], base["nodes"]);
@@ -92,7 +93,7 @@ async fn the_coordinator_dies_before_a_change_is_certain_and_a_successor_ends_it
     let mut service = Service::start(RegionOptions { coordinators: 2, ..options() }).await;
     the_leader_is_killed(&mut service, At::Prepare, &["drain", "redis-2"], "redis-2").await;
     the_leader_is_killed(&mut service, At::Fence, &["undrain", "redis-2"], "redis-0").await;
-    service.end_unharmed().await;
+    service.end_unharmed("coordinator-killed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +101,7 @@ async fn the_coordinator_dies_when_a_change_is_certain_and_a_successor_ends_it()
     let mut service = Service::start(RegionOptions { coordinators: 2, ..options() }).await;
     the_leader_is_killed(&mut service, At::Switch, &["drain", "redis-2"], "redis-2").await;
     the_leader_is_killed(&mut service, At::End, &["undrain", "redis-2"], "redis-0").await;
-    service.end_unharmed().await;
+    service.end_unharmed("coordinator-killed").await;
 }
 
 /// A coordinator alone knows of a newer ring only by others.
@@ -123,11 +124,11 @@ async fn a_coordinator_that_is_started_after_etcd_was_restored_changes_nothing_u
     assert_eq!(ring(&service.region).await["nodes"], newest["nodes"]);
     service.lookout.until_well().await;
     service.change(&["reweight", "redis-1", "3"]).await;
-    service.end_unharmed().await;
+    service.end_unharmed("etcd-restored").await;
 }
 
 /// A gateway that is not there for a whole change: `back` ends that.
-async fn a_change_goes_on_without_a_gateway(region: &Region, away: impl AsyncFnOnce(), back: impl AsyncFnOnce()) {
+async fn a_change_goes_on_without_a_gateway(row: &str, region: &Region, away: impl AsyncFnOnce(), back: impl AsyncFnOnce()) {
     let [here, there] = [0, 1].map(|at: usize| region.gateways[at].client);
     let kept = Traffic::start(&[here, there], &traffic_in("kept:both")).await.unwrap();
     // What is published where the gateway is away, as heard by others; and what others publish, as heard there.
@@ -147,13 +148,14 @@ async fn a_change_goes_on_without_a_gateway(region: &Region, away: impl AsyncFnO
         if is_back { Ok(()) } else { Err(format!("epochs {epochs:?}, registered {registered}")) }
     })
     .await;
-    println!("registered again, at the newest ring, {:?} later", returned.elapsed());
+    figure::time(row, "at the newest ring again after", returned.elapsed());
     // It counts again.
     change(region, &["undrain", "redis-2"]).await;
     for (what, traffic) in [("kept", kept), ("said there", said)] {
         println!("{what}:");
         let outcome = end(traffic).await;
         assert_eq!((outcome.lost, outcome.doubled, outcome.out_of_order), (0, 0, 0), "{what}");
+        figure::count(row, "lost, doubled or out of order", outcome.lost + outcome.doubled + outcome.out_of_order);
     }
     println!("heard there, in channels that keep nothing:");
     let outcome = end(heard).await;
@@ -164,14 +166,14 @@ async fn a_change_goes_on_without_a_gateway(region: &Region, away: impl AsyncFnO
 async fn a_gateway_sleeps_through_a_change_and_is_fenced_out_until_it_knows() {
     let region = Region::start(RegionOptions { coordinators: 1, ..options() }).await;
     let gateway = &region.gateways[1];
-    a_change_goes_on_without_a_gateway(&region, async || gateway.freeze().await, async || gateway.thaw().await).await;
+    a_change_goes_on_without_a_gateway("gateway-asleep", &region, async || gateway.freeze().await, async || gateway.thaw().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_is_cut_off_from_etcd_learns_of_a_change_from_redis() {
     let region = Region::start(RegionOptions { coordinators: 1, etcd_by_proxy: true, ..options() }).await;
     let way = &region.ways[1];
-    a_change_goes_on_without_a_gateway(&region, async || way.cut(), async || way.heal()).await;
+    a_change_goes_on_without_a_gateway("gateway-without-etcd", &region, async || way.cut(), async || way.heal()).await;
 }
 
 /// Each gateway learns of each step late, by another time.
@@ -185,5 +187,5 @@ async fn gateways_learn_late_of_every_step_and_nothing_is_lost_doubled_or_out_of
         }
         service.change(change).await;
     }
-    service.end_unharmed().await;
+    service.end_unharmed("etcd-late").await;
 }

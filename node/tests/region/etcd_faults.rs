@@ -6,7 +6,7 @@ use crate::{
     service::{Service, change, options, ring, traffic, unharmed},
 };
 use std::time::Duration;
-use testkit::{Node, Region, RegionOptions, Traffic, eventually, region::PREFIX};
+use testkit::{Node, Region, RegionOptions, Traffic, eventually, figure, region::PREFIX};
 use tokio::time::{sleep, sleep_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,8 +24,7 @@ async fn etcd_is_killed_and_comes_back_and_then_hangs_for_longer_than_leases_liv
     service.lookout.until_degraded("etcd", UNHEARD).await;
     sleep(Duration::from_secs(2)).await;
     service.region.etcd.restart().await;
-    println!("after a kill:");
-    service.change(&["drain", "redis-2"]).await;
+    figure::time("etcd-away", "a change after a kill", service.change(&["drain", "redis-2"]).await);
     service.lookout.until_well().await;
 
     let hung = tokio::time::Instant::now();
@@ -34,10 +33,9 @@ async fn etcd_is_killed_and_comes_back_and_then_hangs_for_longer_than_leases_liv
     service.lookout.until_degraded("ring", "does not stand in etcd").await;
     sleep_until(hung + HUNG).await;
     service.region.etcd.cont().await;
-    println!("after a hang:");
-    service.change(&["undrain", "redis-2"]).await;
+    figure::time("etcd-away", "a change after a hang of 15 s", service.change(&["undrain", "redis-2"]).await);
     service.lookout.until_well().await;
-    service.end_unharmed().await;
+    service.end_unharmed("etcd-away").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,13 +63,13 @@ async fn etcd_is_compacted_while_the_ring_changes_and_its_leader_is_lost() {
             lost = Some(member.client);
         }
     }
-    println!("after the loss of the leader, {}:", lost.expect("one of them leads"));
-    service.change(&["undrain", "redis-2"]).await;
+    assert!(lost.is_some(), "one of them leads");
+    figure::time("etcd-leader", "a change after the loss", service.change(&["undrain", "redis-2"]).await);
     service.lookout.until_well().await;
     for member in service.region.etcds().filter(|member| Some(member.client) == lost) {
         member.restart().await;
     }
-    service.end_unharmed().await;
+    service.end_unharmed("etcd-leader").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,12 +88,12 @@ async fn after_a_restore_from_an_older_backup_nothing_is_changed_until_the_ring_
     assert_eq!(ring(&service.region).await, old);
     let asked = tokio::time::Instant::now();
     service.region.ring(&["publish"]).await.unwrap();
-    println!("published again in {:?}", asked.elapsed());
+    figure::time("etcd-restored", "published again in", asked.elapsed());
     assert_eq!(ring(&service.region).await["nodes"], newest["nodes"]);
     service.lookout.until_well().await;
     println!("after a restore:");
     service.change(&["reweight", "redis-1", "3"]).await;
-    service.end_unharmed().await;
+    service.end_unharmed("etcd-restored").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,7 +106,7 @@ async fn etcd_lets_nobody_in_who_has_no_password_and_then_does_again() {
     println!("after passwords were asked for:");
     service.change(&["drain", "redis-2"]).await;
     service.lookout.until_well().await;
-    service.end_unharmed().await;
+    service.end_unharmed("etcd-rights").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +119,7 @@ async fn the_region_has_no_rights_in_etcd_any_more_and_then_has_them_again() {
     println!("after rights were taken away:");
     service.change(&["drain", "redis-2"]).await;
     service.lookout.until_well().await;
-    service.end_unharmed().await;
+    service.end_unharmed("etcd-rights").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,8 +159,7 @@ async fn a_gateway_that_is_started_without_etcd_goes_by_the_newest_copy_and_one_
         (status, told) => Err(format!("{status} {told}")),
     })
     .await;
-    println!("after a start without etcd:");
-    change(&region, &["undrain", "redis-2"]).await;
+    figure::time("etcd-absent", "a change after its return", change(&region, &["undrain", "redis-2"]).await);
     lookout.finish();
     unharmed(&traffic.finish(Duration::from_secs(15)).await.unwrap(), 2);
 }

@@ -40,7 +40,7 @@ pub(crate) struct Lobby {
 }
 
 /// The configuration of the gateways.
-fn config_toml(more: &str) -> String {
+pub(crate) fn config_toml(more: &str) -> String {
     let limits = "[limits]\nstale_timeout_s = 60\nhandshake_timeout_s = 60\nping_interval_s = 60\npong_timeout_s = 50\n";
     // Without history a subscription waits for nothing but presence.
     let plain = "[namespace_default]\nhistory_size = 0\nrecover = false\n";
@@ -78,7 +78,7 @@ impl Lobby {
         Lobby::watch(region, channels).await
     }
 
-    async fn watch(region: Region, channels: usize) -> Lobby {
+    pub(crate) async fn watch(region: Region, channels: usize) -> Lobby {
         let channels: Vec<String> = (0..channels).map(|at| format!("hall{at}")).collect();
         let mut lobby = Lobby { region, channels, watchers: Vec::new(), began: Instant::now(), users: AtomicUsize::new(0) };
         for at in 0..lobby.region.gateways.len() {

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use testkit::{
     Guest, RedisServer,
     crowd::{self, Wish},
+    figure,
     resp::Reply,
 };
 use tokio::time::{Instant, sleep};
@@ -99,6 +100,8 @@ async fn is_killed(mut lobby: Lobby, guests: Vec<Guest>, size: &Size) {
     lobby.assert_no_false_leaves("killed").await;
     let reaped = lobby.sum("headcount_presence_ghosts_reaped_total").await;
     println!("{} members told gone, the last {last:?} after the crash (bound: {GONE:?}); {reaped} rows reaped of {rows}", went.len());
+    figure::time("gateway-killed", "last leave after the crash", last);
+    figure("gateway-killed", "false leaves", lobby.sum("headcount_presence_false_leaves_total").await, "");
     assert!(last <= GONE, "the last leave came {last:?} after the crash");
     assert_eq!(reaped, rows as f64);
     assert_stalls(&lobby, rows, size).await;
@@ -127,6 +130,7 @@ async fn is_killed_and_started_again(mut lobby: Lobby, guests: Vec<Guest>) {
     here.extend(back);
     lobby.until_told("started again", &[], &wishes(&lost), PATIENCE).await;
     println!("the lost ones are told gone {:?} after the crash (bound: {GONE:?})", killed.elapsed());
+    figure::time("gateway-killed", "last leave, started again at once", killed.elapsed());
     assert!(killed.elapsed() <= GONE);
     lobby.watch_at(1).await;
     lobby.until_exact("started again", &here, PATIENCE).await;

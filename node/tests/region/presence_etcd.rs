@@ -2,7 +2,7 @@
 
 use crate::lobby::{EXACT_AGAIN, Lobby, PATIENCE, wishes};
 use std::time::Duration;
-use testkit::{Guest, Watcher, crowd::Wish};
+use testkit::{Guest, Watcher, crowd::Wish, figure};
 use tokio::time::{Instant, sleep};
 
 /// Who is here before the fault.
@@ -67,7 +67,7 @@ async fn clients_of_a_gateway_that_stands_still_are_told_gone_and_here_again_whe
     let mut went = wishes(guests.iter().filter(|guest| guest.wish.gateway == door));
     went.extend(still.iter().map(seat));
     lobby.until_told("frozen", &[], &went, PATIENCE).await;
-    println!("told gone {:?} after it was frozen", frozen.elapsed());
+    figure::time("gateway-stopped", "clients told gone after", frozen.elapsed());
     let (away, here): (Vec<Guest>, Vec<Guest>) = guests.into_iter().partition(|guest| guest.wish.gateway == door);
     lobby.until_exact("frozen", &here, PATIENCE).await;
 
@@ -76,14 +76,17 @@ async fn clients_of_a_gateway_that_stands_still_are_told_gone_and_here_again_whe
     guests.extend(here);
     lobby.forget();
     lobby.region.gateways[2].thaw().await;
+    let thawed = Instant::now();
     let elsewhere = lobby.watchers.len();
     lobby.watchers.extend(still);
     lobby.until_exact("thawed", &guests, EXACT_AGAIN).await;
+    figure::time("gateway-stopped", "rosters exact after it goes on", thawed.elapsed());
     let still = lobby.watchers.split_off(elsewhere);
     lobby.until_told("thawed", &went, &[], PATIENCE).await;
     lobby.watchers.extend(still);
     let ended: Vec<String> = guests.iter().filter_map(Guest::ended).collect();
     assert_eq!(ended, [""; 0], "no connection was closed by that");
+    figure::count("gateway-stopped", "connections closed", ended.len() as u64);
     let fenced = lobby.region.gateways[2].metric("headcount_presence_fenced_total").await;
     assert!(fenced >= 1.0, "it was not found out that it had been taken for dead");
     lobby.assert_sound("thawed");
@@ -130,10 +133,13 @@ async fn away(lobby: &mut Lobby, guests: &mut Vec<Guest>, what: &str, time: Dura
 }
 
 async fn back(lobby: &mut Lobby, guests: &mut Vec<Guest>, what: &str) {
+    let since = Instant::now();
     lobby.until_exact(what, guests, EXACT_AGAIN).await;
+    figure::time("etcd-away-presence", "rosters exact after its return", since.elapsed());
     sleep(JUDGED).await;
     lobby.assert_nothing_was_told(what);
     moving(lobby, guests, &format!("after etcd was {what}")).await;
     lobby.assert_sound(what);
     lobby.assert_no_false_leaves(what).await;
+    figure("etcd-away-presence", "false leaves", lobby.sum("headcount_presence_false_leaves_total").await, "");
 }

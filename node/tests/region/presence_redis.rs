@@ -3,7 +3,7 @@
 
 use crate::lobby::{EXACT_AGAIN, Lobby, PATIENCE, wishes};
 use std::time::Duration;
-use testkit::{Disk, Guest, crowd};
+use testkit::{Disk, Guest, crowd, figure};
 use tokio::time::{Instant, sleep};
 
 const AT: &str = "redis-1";
@@ -22,6 +22,7 @@ async fn whatever_befalls_a_redis_node_nobody_is_told_gone_who_is_here() {
         amid(&mut lobby, &mut guests, fault).await;
     }
     lobby.assert_no_false_leaves("in the end").await;
+    figure("redis-presence", "false leaves", lobby.sum("headcount_presence_false_leaves_total").await, "");
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +90,7 @@ async fn amid(lobby: &mut Lobby, guests: &mut Vec<Guest>, fault: Fault) {
     println!("{what}: newcomers are in {:?} after the end of it", healed.elapsed());
     lobby.until_exact(&what, guests, EXACT_AGAIN.saturating_sub(healed.elapsed())).await;
     lobby.until_redis_has(&what, guests, EXACT_AGAIN.saturating_sub(healed.elapsed())).await;
+    figure::time("redis-presence", "rosters exact after the end of it", healed.elapsed());
     // What is told falsely comes late.
     sleep(Duration::from_secs(2)).await;
     lobby.until_told(&what, &came, &went, PATIENCE).await;

@@ -9,6 +9,7 @@ use std::{
 use testkit::{
     Guest,
     crowd::{self, Wish},
+    figure,
 };
 use tokio::time::{Instant, sleep};
 
@@ -53,7 +54,8 @@ async fn slots_move_while_members_come_and_go() {
             }
         };
         let (began, (told, ())) = (Instant::now(), tokio::join!(changing, churning));
-        println!("{told}\n{what}: {:?}", began.elapsed());
+        println!("{told}");
+        figure::time("ring-moves", &format!("a change with members coming and going ({what})").replace(" redis-", " "), began.elapsed());
         is_settled(&lobby, &churn, &what).await;
     }
 
@@ -65,7 +67,7 @@ async fn slots_move_while_members_come_and_go() {
         round(&lobby, &mut churn).await;
         assert!(since.elapsed() < PATIENCE, "the lost node is not removed");
     }
-    println!("removed after {:?}", since.elapsed());
+    figure::time("ring-moves", "a lost node is out of the ring after", since.elapsed());
     is_settled(&lobby, &churn, "a node lost").await;
     lobby.assert_no_false_leaves("in the end").await;
 }

@@ -28,6 +28,7 @@ async fn redis_nodes_in_trouble_lose_nothing_without_a_word() {
     loses_all_connections(&scene).await;
     cuts_our_output_buffer(&scene).await;
     hangs_for_two_seconds(&scene).await;
+    is_paused_for_two_seconds(&scene).await;
     runs_out_of_memory(&scene).await;
     scene.until_settled().await;
     two_of_three_freeze_the_ring_and_it_heals(&mut scene).await;
@@ -116,6 +117,19 @@ async fn hangs_for_two_seconds(scene: &Scene) {
     scene.region.redis[AT].freeze().await;
     sleep(Duration::from_secs(2)).await;
     scene.region.redis[AT].thaw().await;
+    act.until_it_flows(Duration::from_secs(30)).await;
+    scene.until_well(&[AT]).await;
+    scene.assert_they_tell(&act, false, false).await;
+    let sight = scene.end(act).await;
+    sight.assert_nothing_is_silently_lost(HUNG_MS);
+    sight.assert_nobody_was_told();
+    sight.assert_nothing_was_refused();
+}
+
+async fn is_paused_for_two_seconds(scene: &Scene) {
+    let act = scene.act("paused", &[AT]).await;
+    assert_eq!(cli(&scene.region, AT, &["CLIENT", "PAUSE", "2000", "ALL"]).await, Reply::Text("OK".to_owned()));
+    sleep(Duration::from_secs(2)).await;
     act.until_it_flows(Duration::from_secs(30)).await;
     scene.until_well(&[AT]).await;
     scene.assert_they_tell(&act, false, false).await;

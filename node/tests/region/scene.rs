@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use testkit::{Flow, Outcome, Region, RegionOptions, Traffic, TrafficOptions, eventually, http, resp::Reply};
+use testkit::{Flow, Outcome, Region, RegionOptions, Traffic, TrafficOptions, eventually, figure, http, resp::Reply};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Channels, half of them with history, each with a publisher of its own, so that none is held up by another.
@@ -306,6 +306,7 @@ impl Sight {
             flow.slowest_answer_ms,
             outcome.acknowledged,
         );
+        self.note(pause);
         assert_eq!(outcome.lost_kept(), 0, "{what}: a silent gap in a channel with history: {outcome:?}");
         assert_eq!((outcome.doubled, outcome.out_of_order, outcome.cut_off), (0, 0, 0), "{what}: {outcome:?}");
         assert!(pause <= pause_ms, "{what}: paused {pause} ms");
@@ -324,6 +325,16 @@ impl Sight {
         for channel in flow.told.keys() {
             assert!(affected.contains(channel), "{what}: {channel} is not concerned, and its subscribers were told of a loss");
         }
+    }
+
+    /// For the page of guarantees: each act is a row there.
+    fn note(&self, pause_ms: u64) {
+        let row = format!("redis-{}", self.act.0);
+        let outcome = &self.outcome;
+        figure::time(&row, "longest pause", Duration::from_millis(pause_ms));
+        figure::count(&row, "lost in channels with history, and told", outcome.lost_and_told);
+        figure::count(&row, "lost in channels without", outcome.lost_plain.len() as u64);
+        figure::count(&row, "refused", outcome.refused.values().sum());
     }
 
     /// Nothing was lost where history is kept, so that nobody had to be told.

@@ -4,7 +4,7 @@
 use crate::lookout::Lookout;
 use serde_json::Value;
 use std::time::Duration;
-use testkit::{Outcome, Region, RegionOptions, Traffic, TrafficOptions, region::PREFIX};
+use testkit::{Outcome, Region, RegionOptions, Traffic, TrafficOptions, figure, region::PREFIX};
 
 /// Channels without history, and with it; a gateway that is stopped for a while loses no client.
 pub(crate) const CONFIG: &str = "[limits]\nstale_timeout_s = 60\n[[namespace]]\nname = \"plain\"\nhistory_size = 0\npresence = false\njoin_leave = false\n\
@@ -57,13 +57,16 @@ impl Service {
         change(&self.region, args).await
     }
 
-    /// No client has noticed anything.
-    pub(crate) async fn end_unharmed(self) {
+    /// No client has noticed anything; noted in this row of the fault matrix.
+    pub(crate) async fn end_unharmed(self, row: &str) {
         let gateways = self.region.gateways.len() as u64;
         let outcome = self.traffic.finish(ARRIVAL).await.unwrap();
         self.lookout.finish();
         self.region.assert_nothing_was_refused().await;
         unharmed(&outcome, gateways);
+        let Outcome { lost, doubled, out_of_order, told, longest_pause_ms, .. } = outcome;
+        figure::count(row, "lost, doubled, out of order or told", lost + doubled + out_of_order + told);
+        figure::time(row, "longest pause of a channel", Duration::from_millis(longest_pause_ms));
     }
 }
 

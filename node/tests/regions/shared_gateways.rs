@@ -3,11 +3,11 @@
 
 use crate::shared::{PATIENCE, Pair, PairOptions, far, traffic, until_it_flows, until_roster};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use testkit::{
     Guest, Outcome, Proxy, Traffic, Watcher,
     crowd::{self, Wish},
-    eventually,
+    eventually, figure,
 };
 
 const ROOMS: [&str; 2] = ["room:blue", "room:green"];
@@ -89,6 +89,7 @@ impl Stage {
     async fn goes_on_without(&self, what: &str, since_ms: u64) {
         let flow = until_it_flows(&self.others, since_ms).await;
         let pause_ms = flow.pauses_ms.values().max().copied().unwrap_or_default();
+        figure::time("gateway-with-links", "longest wait at other gateways", Duration::from_millis(pause_ms));
         eprintln!(
             "{what}: clients of other gateways waited {pause_ms} ms at most, {} ms after it all flows",
             self.others.now_ms() - since_ms
@@ -159,6 +160,7 @@ impl Stage {
             let Outcome { acknowledged, delivered, longest_pause_ms, cut_off, .. } = outcome;
             assert!(acknowledged > 500 && cut_off <= cut_off_max, "{outcome:?}");
             assert_eq!(outcome, Outcome { acknowledged, delivered, longest_pause_ms, cut_off, ..Outcome::default() });
+            figure::count("gateway-with-links", "lost, doubled or out of order", outcome.lost + outcome.doubled + outcome.out_of_order);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use testkit::{
     Disk, Guest, Proxy, Watcher,
     crowd::{self, Wish},
-    eventually, http,
+    eventually, figure, http,
     resp::{Reply, Resp},
 };
 use tokio::time::{Instant, timeout};
@@ -152,7 +152,7 @@ async fn clients_and_services_of_a_lost_region_carry_on_in_the_other_one_and_eve
     for door in &right {
         until_roster(*door, ROOM, &truth, Some(true)).await;
     }
-    eprintln!("a lost region: everybody who is left is seen, and nobody else, after {:?}", died.elapsed());
+    figure::time("region-lost", "who is left is seen, and nobody else, after", died.elapsed());
     let noted = watcher.noted();
     assert_eq!((noted.leaves(), &noted.wrong), (vec![], &vec![]));
 
@@ -170,7 +170,9 @@ async fn clients_and_services_of_a_lost_region_carry_on_in_the_other_one_and_eve
 
     // The region is back with what it knew: what was counted twice meanwhile is taken back.
     is_back(&mut pair).await;
+    let back = Instant::now();
     until_counted(&pair, &[0, 1], 753).await;
+    figure::time("region-lost", "counters equal after its return", back.elapsed());
     for door in pair.doors() {
         until_roster(door, ROOM, &truth, None).await;
     }

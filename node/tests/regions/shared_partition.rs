@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use testkit::{
     Guest, Outcome, Traffic, TrafficOptions, Watcher,
     crowd::{self, Wish},
-    eventually, http,
+    eventually, figure, http,
 };
 
 const ROOM: &str = "room:hall";
@@ -126,7 +126,7 @@ impl Stage {
         for at in [0, 1] {
             self.until_seen(at, &[at], Some(true)).await;
         }
-        self.is_over().await;
+        self.is_over("regions-cut").await;
     }
 
     /// What the first side says gets lost on the way, and nobody is told.
@@ -136,7 +136,7 @@ impl Stage {
         self.until_seen(1, &[0, 1], Some(true)).await;
         self.like(self.size.likes / 4).await;
         self.until_seen(1, &[1], Some(true)).await;
-        self.is_over().await;
+        self.is_over("regions-deaf").await;
     }
 
     /// Links come and go.
@@ -152,14 +152,17 @@ impl Stage {
             }
         };
         tokio::join!(self.likes.add(&left, each), self.likes.add(&right, each), flap);
-        self.is_over().await;
+        self.is_over("regions-flapping").await;
     }
 
-    async fn is_over(&self) {
+    async fn is_over(&self, row: &str) {
         self.pair.heal();
+        let since = tokio::time::Instant::now();
         self.pair.until_linked().await;
         self.likes.until_equal(&self.pair).await;
+        figure::time(row, "counters equal after the end of it", since.elapsed());
         self.until_exact().await;
+        figure::time(row, "rosters exact after the end of it", since.elapsed());
     }
 }
 
@@ -207,4 +210,8 @@ async fn is_partitioned(size: Size) {
     let Outcome { acknowledged, delivered, longest_pause_ms, lost_and_told, told, .. } = outcome;
     assert!(told > 0 && lost_and_told > 0, "{outcome:?}");
     assert_eq!(outcome, Outcome { acknowledged, delivered, longest_pause_ms, lost_and_told, told, ..Outcome::default() });
+    for row in ["regions-cut", "regions-deaf", "regions-flapping"] {
+        figure::count(row, "likes acknowledged, each counted once", u64::try_from(counted).unwrap());
+        figure::count(row, "messages lost untold", outcome.lost);
+    }
 }

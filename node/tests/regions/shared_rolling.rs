@@ -16,7 +16,7 @@ use std::{
 use testkit::{
     Disk, Guest, Outcome, Traffic, Watcher,
     crowd::{self, Wish},
-    eventually,
+    eventually, figure,
 };
 use tokio::{
     task::JoinHandle,
@@ -87,7 +87,7 @@ impl Stage {
     }
 
     /// Something was restarted: everything goes on, and nobody has come or gone.
-    async fn goes_on(&self, what: &str, since: Instant) {
+    async fn goes_on(&self, row: &str, what: &str, since: Instant) {
         let (since_ms, rounds) = (self.traffic.now_ms(), self.rounds.load(Ordering::Relaxed));
         until_it_flows(&self.traffic, since_ms).await;
         eventually(PATIENCE, async || match self.rounds.load(Ordering::Relaxed) {
@@ -106,6 +106,8 @@ impl Stage {
         let pauses_ms = self.traffic.flow(began_ms).pauses_ms;
         let pause_ms = pauses_ms.iter().max_by_key(|(_, pause_ms)| **pause_ms);
         eprintln!("{what}: over after {took:?}; the longest that a subscriber waited: {pause_ms:?} ms");
+        figure::time(row, "all as before after", took);
+        figure::time(row, "longest wait of a subscriber", Duration::from_millis(pause_ms.map_or(0, |(_, pause_ms)| *pause_ms)));
     }
 
     /// Its clients are sent away, and come to the other one.
@@ -128,7 +130,7 @@ impl Stage {
         let gateway = &mut self.pair.sides[0].region.gateways[at];
         assert_eq!(gateway.wait().await.code(), Some(0));
         gateway.restart().await;
-        self.goes_on(&format!("gateway {at}"), since).await;
+        self.goes_on("restart-gateway", &format!("gateway {at}"), since).await;
         let noted = neighbour.noted();
         assert_eq!((noted.left, noted.wrong), (vec![], vec![]), "at the other gateway");
     }
@@ -138,13 +140,13 @@ impl Stage {
         let counter = &mut self.pair.sides[0].counters[at];
         assert_eq!(counter.terminate().await.code(), Some(0));
         counter.restart().await;
-        self.goes_on(&format!("counter node {at}"), since).await;
+        self.goes_on("restart-counter", &format!("counter node {at}"), since).await;
     }
 
     async fn etcd_restarts(&mut self) {
         let since = Instant::now();
         self.pair.sides[0].region.etcd.restart().await;
-        self.goes_on("etcd", since).await;
+        self.goes_on("restart-etcd", "etcd", since).await;
     }
 
     /// It keeps nothing on disk: so its channels are moved away before, and back then.
@@ -161,52 +163,116 @@ impl Stage {
         })
         .await;
         region.ring(&["undrain", name, "--force"]).await.unwrap();
-        self.goes_on(name, since).await;
+        self.goes_on("restart-redis", name, since).await;
     }
 
-    async fn ends(mut self) {
+    /// So many restarts of a kind are over.
+    async fn ends(mut self, restarted: &[(&str, u64)]) {
         self.ends.store(true, Ordering::Relaxed);
         for liking in self.liking.drain(..) {
             liking.await.unwrap();
         }
         self.likes.assert_nothing_was_refused();
         self.likes.until_equal(&self.pair).await;
-        for side in &self.pair.sides {
-            for gateway in &side.region.gateways {
-                assert_eq!(gateway.metric("headcount_presence_false_leaves_total").await, 0.0);
-            }
+        let mut false_leaves = 0.0;
+        for gateway in self.pair.sides.iter().flat_map(|side| &side.region.gateways) {
+            false_leaves += gateway.metric("headcount_presence_false_leaves_total").await;
         }
+        let likes = u64::try_from(self.likes.counted().values().sum::<i64>()).unwrap();
         let outcome = self.traffic.finish(PATIENCE).await.unwrap();
         eprintln!("{outcome:?}; requests of services without an answer: {}", self.likes.unanswered.load(Ordering::Relaxed));
         // A publisher whose gateway ends comes back, and knows nothing of what was under way.
         let Outcome { acknowledged, delivered, longest_pause_ms, cut_off, .. } = outcome;
         assert!(acknowledged > 500, "{outcome:?}");
+        for (row, count) in restarted {
+            figure::count(row, "restarts", *count);
+            figure::count(row, "likes acknowledged, each counted once", likes);
+            figure::count(row, "messages lost, doubled or out of order", outcome.lost + outcome.doubled + outcome.out_of_order);
+            figure(row, "false leaves", false_leaves, "");
+        }
+        assert_eq!(false_leaves, 0.0);
         assert_eq!(outcome, Outcome { acknowledged, delivered, longest_pause_ms, cut_off, ..Outcome::default() });
+    }
+}
+
+/// What is restarted.
+#[derive(Clone, Copy)]
+enum Kind {
+    Gateways,
+    Counters,
+    Etcd,
+    RedisNodes,
+}
+
+impl Kind {
+    fn row(self) -> &'static str {
+        match self {
+            Kind::Gateways => "restart-gateway",
+            Kind::Counters => "restart-counter",
+            Kind::Etcd => "restart-etcd",
+            Kind::RedisNodes => "restart-redis",
+        }
+    }
+
+    /// Restarts one of its processes, in turn.
+    async fn restarts(self, stage: &mut Stage, turn: u64) {
+        let at = usize::from(!turn.is_multiple_of(2));
+        match self {
+            Kind::Gateways => stage.gateway_restarts(at).await,
+            Kind::Counters => stage.counter_restarts(at).await,
+            Kind::Etcd => stage.etcd_restarts().await,
+            Kind::RedisNodes => stage.redis_restarts(["redis-0", "redis-1"][at]).await,
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_of_a_region_loses_no_like_and_no_message_and_shows_nobody_gone() {
-    rolls(&[]).await;
+    rolls(&[(Kind::Gateways, 2), (Kind::Counters, 2), (Kind::Etcd, 1)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes: cargo xtask faults"]
 async fn a_rolling_restart_of_a_region_with_its_redis_nodes_loses_nothing_either() {
-    rolls(&["redis-0", "redis-1"]).await;
+    rolls(&[(Kind::Gateways, 2), (Kind::Counters, 2), (Kind::Etcd, 1), (Kind::RedisNodes, 2)]).await;
 }
 
-async fn rolls(redis_nodes: &[&str]) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes: cargo xtask faults"]
+async fn gateways_are_restarted_again_and_again() {
+    rolls(&[(Kind::Gateways, rounds())]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes: cargo xtask faults"]
+async fn counter_nodes_are_restarted_again_and_again() {
+    rolls(&[(Kind::Counters, rounds())]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes: cargo xtask faults"]
+async fn etcd_is_restarted_again_and_again() {
+    rolls(&[(Kind::Etcd, rounds())]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes: cargo xtask faults"]
+async fn redis_nodes_are_restarted_again_and_again() {
+    rolls(&[(Kind::RedisNodes, rounds())]).await;
+}
+
+/// How often something is restarted by the tests for which there is time: `HEADCOUNT_ROUNDS`.
+fn rounds() -> u64 {
+    std::env::var("HEADCOUNT_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20)
+}
+
+async fn rolls(kinds: &[(Kind, u64)]) {
     let mut stage = Stage::start().await;
-    for at in [0, 1] {
-        stage.gateway_restarts(at).await;
+    for (kind, count) in kinds {
+        for turn in 0..*count {
+            kind.restarts(&mut stage, turn).await;
+        }
     }
-    for at in [0, 1] {
-        stage.counter_restarts(at).await;
-    }
-    stage.etcd_restarts().await;
-    for name in redis_nodes {
-        stage.redis_restarts(name).await;
-    }
-    stage.ends().await;
+    let restarted: Vec<_> = kinds.iter().map(|(kind, count)| (kind.row(), *count)).collect();
+    stage.ends(&restarted).await;
 }

@@ -14,7 +14,7 @@ use std::{
     },
     time::Duration,
 };
-use testkit::{Node, eventually};
+use testkit::{Node, eventually, figure};
 use tokio::{io::AsyncReadExt, net::TcpStream, sync::RwLock};
 use uuid::Uuid;
 
@@ -92,7 +92,11 @@ async fn the_sum_is_exact_after_kills_cuts_silences_and_retries_elsewhere() {
         client.await.unwrap();
     }
     let cluster = cluster.read().await;
+    let since = tokio::time::Instant::now();
     cluster.until_all_read("likes", counted.load(Ordering::Relaxed)).await;
+    figure::time("counter-links", "replicas equal after the end of it", since.elapsed());
+    let counted = u64::try_from(counted.load(Ordering::Relaxed)).unwrap();
+    figure::count("counter-links", "additions acknowledged, each counted once", counted);
     for (name, expected) in [
         ("headcount_counter_law_violations_total", 0.0),
         ("headcount_counter_poisoned_chunks_total", 0.0),
@@ -200,6 +204,7 @@ async fn a_stranger_is_not_let_in() {
     assert!((cluster.metric(0, "headcount_counter_origins").await - 3.0).abs() < 0.5);
 
     let peer = cluster.nodes[0].peer.unwrap();
+    figure("counter-strangers", "connections refused", cluster.metric(0, "headcount_counter_refused_peers_total").await, "");
     assert_ne!(greeting(peer).await, greeting(peer).await, "a proof that was overheard is good for no other connection");
 }
 

@@ -2,7 +2,7 @@
 
 use crate::station::{PATIENCE, Station, json};
 use ring_coordinator::etcd::record::{CounterNode, Gateway, Vote};
-use testkit::{Direction, EtcdServer, Proxy, eventually};
+use testkit::{Direction, EtcdServer, Proxy, eventually, figure};
 
 const RING: &str = "/headcount/eu/ring";
 
@@ -79,7 +79,9 @@ async fn a_connection_that_loses_everything_without_a_word_is_noticed() {
     let station = Station::start(format!("http://{}", proxy.address));
     station.is_steady(true).await;
     proxy.black_hole(Direction::FromTarget);
+    let since = tokio::time::Instant::now();
     station.is_steady(false).await;
+    figure::time("etcd-silent", "noticed after", since.elapsed());
     proxy.heal();
     etcd.ctl(&["put", RING, &json(3)]).await.unwrap();
     station.sees_epoch(3).await;
