@@ -14,7 +14,10 @@ cargo xtask bench [BENCHMARK …]
 cargo xtask faults [--minutes N] [--seed S] [--lost-disks N]
                        replicas of the released binary under whatever may go wrong; without arguments for ten minutes, and
                        a thousand lost disks, then changes of the ring under heavy traffic, into benches/reports/, and
-                       the long tests of a region, fifty random runs of presence among them
+                       the fault matrix, and the long tests of a region, fifty random runs of presence among them
+cargo xtask faults --matrix [--release] [--noted]
+                       the tests of testkit/FAULTS.md, one after the other, with what each fault was seen to cost written into
+                       docs/guarantees.md; with --noted only that, of the tests that ran last
 cargo xtask soak       long runs
 
 Steps of `test`:

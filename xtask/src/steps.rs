@@ -82,19 +82,28 @@ pub(crate) fn bench(options: &[&str]) -> Result<(), String> {
     }
 }
 
-/// The same with the nemesis of `headcount-bench faults`; without options, also with changes of the ring under heavy traffic,
-/// the faults of a region and of two for which the tests have no time, and fifty random runs of its presence.
+/// The same with the nemesis of `headcount-bench faults`; without options, also with changes of the ring under heavy traffic, the fault
+/// matrix with its figures, what else the tests have no time for, and fifty random runs of presence.
 pub(crate) fn faults(options: &[&str]) -> Result<(), String> {
+    if let ["--matrix", more @ ..] = options {
+        return matrix(more);
+    }
     if !options.is_empty() {
         return bench(&[&["faults"][..], options].concat());
     }
     bench(&["faults", "--minutes", "10", "--lost-disks", "1000", "--report", "benches/reports/faults.md"])?;
     bench(&["moves", "--report", "benches/reports/ring-moves.md"])?;
+    matrix(&["--release"])?;
     let region = ["--package", "headcount-node", "--test", "region"];
     cargo(&[&["test"], &region[..], &["--", "--ignored", "--skip", "presence_random"]].concat())?;
-    cargo(&["test", "--package", "headcount-node", "--test", "regions", "--", "--ignored"])?;
+    cargo(&["test", "--package", "headcount-node", "--test", "regions", "--", "--ignored", "--skip", "again_and_again"])?;
     // One line for each run.
     cargo(&[&["test", "--release"], &region[..], &["presence_random", "--", "--ignored", "--nocapture"]].concat())
+}
+
+/// The tests of testkit/FAULTS.md, and what they have measured into docs/guarantees.md; a row without a figure is an error.
+fn matrix(options: &[&str]) -> Result<(), String> {
+    cargo(&[&["run", "--package", "headcount-testkit", "--bin", "fault-matrix", "--"], options].concat())
 }
 
 fn cargo(arguments: &[&str]) -> Result<(), String> {

@@ -40,7 +40,7 @@ async fn a_damaged_disk_is_refused_and_without_it_the_others_give_everything_bac
         node.restart_unready().await;
         assert!(!node.wait().await.success(), "it has started from a damaged {}", path.display());
         let log = node.log();
-        assert!(log.contains("Restore the counter directory from a backup"), "{log}");
+        assert!(log.to_lowercase().contains("restore the counter directory from a backup"), "{log}");
         assert_eq!(fs::read(&path).unwrap(), bytes, "and left as it was");
         let since = Instant::now();
         cluster.replace_disk(0, None).await.unwrap();

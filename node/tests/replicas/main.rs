@@ -147,6 +147,12 @@ async fn a_region_that_is_silent_is_named_and_counts_on_by_itself() {
     let session = cluster.counted(0, "likes", json!({ "by": 1 })).await["session"].as_str().unwrap().to_owned();
     assert_eq!(cluster.get(1, &format!("likes?min={session}")).await.0, 412, "rather no answer than an old one");
     assert_eq!(cluster.value(1, "likes").await, 3);
+    // Who wants it no older than this is told that it cannot be had.
+    eventually(PATIENCE, async || match cluster.get(1, "likes?max_staleness_ms=1000").await {
+        (412, answer) if answer["error"]["code"] == "precondition_failed" => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
     cluster.heal();
     cluster.until_all_read("likes", 8).await;
     eventually(PATIENCE, async || {

@@ -163,9 +163,11 @@ async fn a_node_that_does_not_deliver_is_noticed_by_the_canary() {
     let server = RedisServer::start(&["user app on >pw ~* &* +@all -publish"]).await;
     let access = Access { username: Some("app".to_owned()), password: Some(Secret::new("pw")), tls: None };
     let mut gateway = Gateway::new(access, &[]);
+    let since = tokio::time::Instant::now();
     gateway.nodes.apply(&document(&[("redis-a", &server.url(), 1)]));
     assert_eq!(gateway.vote(Vote::Down).await, "its canary is not heard");
     assert_eq!(down(&mut gateway).await, "its canary is silent");
+    testkit::figure::time("redis-silent", "noticed after the first connection", since.elapsed());
     server.cli(&["ACL", "SETUSER", "app", "+publish"]).await.unwrap();
     gateway.vote(Vote::Up).await;
     let heard_ms = || gateway.nodes.health("redis-a").and_then(|health| health.canary_heard_ms.filter(|_| health.canary_lag_ms.is_some()));
