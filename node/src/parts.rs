@@ -54,7 +54,7 @@ pub(crate) fn checks(
     }
     if let Some(gateway) = gateway.cloned() {
         // Those that are connected go on; who comes now would wait for one of them to go.
-        checks.push(("clients", Box::new(move || gateway.is_full().map_or(Health::Ok, |why| Health::Failed(why.to_owned())))));
+        checks.push(("descriptors", Box::new(move || gateway.is_full().map_or(Health::Ok, |why| Health::Failed(why.to_owned())))));
     }
     checks
 }

@@ -43,7 +43,7 @@ async fn without_descriptors_nobody_is_accepted_which_is_told_and_those_who_are_
     });
     let told = told.await;
     figure::time("descriptors", "told by /readyz after", since.elapsed());
-    assert!(told["checks"]["clients"]["why"].as_str().unwrap().contains("file descriptors"), "{told}");
+    assert!(told["checks"]["descriptors"]["why"].as_str().unwrap().contains("file descriptors"), "{told}");
     let newcomer = Guest::enter(wish(GUESTS));
     assert!(timeout(Duration::from_secs(1), newcomer).await.is_err(), "somebody was let in");
     // Who is here is served as ever.
