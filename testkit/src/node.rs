@@ -123,8 +123,18 @@ impl Node {
     }
 
     /// Stops the process as it stands (SIGSTOP): its connections stay open, and nothing answers.
+    /// Returns when every thread stands: on a busy machine one may go on for a moment.
     pub async fn freeze(&self) {
         self.signal("STOP").await;
+        let tasks = format!("/proc/{}/task", self.child.id().expect("the node runs"));
+        eventually(PATIENCE, async || {
+            for task in fs::read_dir(&tasks)? {
+                let status = fs::read_to_string(task?.path().join("status"))?;
+                anyhow::ensure!(status.contains("State:\tT"), "a thread runs on: {status}");
+            }
+            anyhow::Ok(())
+        })
+        .await;
     }
 
     /// Lets a frozen process go on.
