@@ -77,7 +77,11 @@ pub fn page_table(rows: &[(Row<'_>, Vec<Figure>)], about: &str) -> String {
 
 /// `longest pause 2.1 s (most of 3)`.
 fn shown(Figure { name, value, unit, runs }: &Figure) -> String {
-    let number = if unit.is_empty() { format!("{value:.0}") } else { format!("{value:.1} {unit}") };
+    let number = match (unit.as_str(), *value < 1.0) {
+        ("", _) => format!("{value:.0}"),
+        (unit, true) => format!("{value:.2} {unit}"),
+        (unit, false) => format!("{value:.1} {unit}"),
+    };
     let most = if *runs > 1 && *value > 0.0 { format!(" (most of {runs})") } else { String::new() };
     format!("{name} {number}{most}")
 }

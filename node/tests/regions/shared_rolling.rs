@@ -107,7 +107,11 @@ impl Stage {
         let pause_ms = pauses_ms.iter().max_by_key(|(_, pause_ms)| **pause_ms);
         eprintln!("{what}: over after {took:?}; the longest that a subscriber waited: {pause_ms:?} ms");
         figure::time(row, "all as before after", took);
-        figure::time(row, "longest wait of a subscriber", Duration::from_millis(pause_ms.map_or(0, |(_, pause_ms)| *pause_ms)));
+        figure::time(
+            row,
+            "longest wait of a subscriber, who comes back to the same place",
+            Duration::from_millis(pause_ms.map_or(0, |(_, pause_ms)| *pause_ms)),
+        );
     }
 
     /// Its clients are sent away, and come to the other one.
