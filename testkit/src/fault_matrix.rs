@@ -124,9 +124,9 @@ mod tests {
         let figures = vec![figure("pause", 2.13, "s", 3), figure("lost", 0.0, "", 3), figure("kills", 7.0, "", 1)];
         let table = page_table(&[(rows(SMALL).remove(0), figures)], "On a machine.");
         assert!(table.contains("| 3 s | pause 2.1 s (most of 3); lost 0; kills 7 | [it holds](../node/tests/x/y.rs); "), "{table}");
-        let page = format!("before {} old {} after", MARKS[0], MARKS[1]);
+        let page = format!("before {} previous {} after", MARKS[0], MARKS[1]);
         let page = with_table(&page, &table).unwrap();
-        assert!(page.starts_with("before ") && page.ends_with(" after") && !page.contains("old"), "{page}");
+        assert!(page.starts_with("before ") && page.ends_with(" after") && !page.contains("previous"), "{page}");
         assert_eq!(table_of(&page).unwrap().trim(), table.trim());
         assert_eq!(with_table("nothing", &table), None);
     }
