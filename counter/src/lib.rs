@@ -17,6 +17,7 @@
 //! | `counters` | either of the two, as a gateway uses them |
 //! | `interest`, `hot` | who wants to hear of changes; what changes most often |
 //! | `resp` | the server for Redis clients |
+//! | `fuzzing` | the decoders that are private, for the fuzz targets |
 
 mod absorb;
 mod apply;
@@ -30,6 +31,8 @@ pub mod engine;
 pub mod export;
 pub mod fact;
 pub mod feed;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod group;
 mod handing_over;
 mod hot;

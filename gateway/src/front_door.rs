@@ -162,7 +162,7 @@ async fn first_request(socket: &TcpStream) -> io::Result<Option<Box<Request<Body
 }
 
 /// The request that `bytes` begin with, and how long it is: one whose answer takes the socket, if it is not refused.
-fn request(bytes: &[u8]) -> Option<(Request<Body>, usize)> {
+pub(crate) fn request(bytes: &[u8]) -> Option<(Request<Body>, usize)> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Request::new(&mut headers);
     let httparse::Status::Complete(length) = head.parse(bytes).ok()? else { return None };

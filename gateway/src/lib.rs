@@ -9,6 +9,8 @@ pub mod bus;
 mod connection;
 mod descriptors;
 mod front_door;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gateway;
 pub mod hub;
 mod live;

@@ -37,6 +37,8 @@ mod diff;
 mod embedded;
 mod event;
 mod failure;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hook;
 #[cfg(test)]
 mod hook_laws;

@@ -8,7 +8,7 @@ mod command;
 mod connection;
 mod handshake;
 mod reply;
-mod request;
+pub(crate) mod request;
 mod thread;
 
 use crate::engine::Engine;

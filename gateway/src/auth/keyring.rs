@@ -91,7 +91,7 @@ impl Keyring {
 }
 
 /// The usable keys of a JWKS document (RFC 7517, section 5); others in it are passed over, as the RFC asks.
-pub(super) fn parse(document: &[u8]) -> Result<Vec<Key>, &'static str> {
+pub(crate) fn parse(document: &[u8]) -> Result<Vec<Key>, &'static str> {
     #[derive(Deserialize)]
     struct Document {
         keys: Vec<serde_json::Value>,

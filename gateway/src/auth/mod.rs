@@ -3,7 +3,7 @@
 
 mod claims;
 mod jwks;
-mod keyring;
+pub(crate) mod keyring;
 mod secret;
 mod token;
 mod visibility;

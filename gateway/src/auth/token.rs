@@ -84,7 +84,7 @@ impl<'a> Token<'a> {
 
 /// A key and the algorithms it may be used with.
 #[derive(Debug)]
-pub(super) struct Key {
+pub(crate) struct Key {
     algorithms: &'static [Algorithm],
     kid: Option<String>,
     key: DecodingKey,

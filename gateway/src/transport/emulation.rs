@@ -92,7 +92,7 @@ fn unidirectional(gateway: Arc<Gateway>, connect: &[u8]) -> Response<Body> {
 }
 
 /// In JSON the commands are the text of a string.
-fn from_json(body: &[u8]) -> Option<EmulationRequest> {
+pub(crate) fn from_json(body: &[u8]) -> Option<EmulationRequest> {
     let request: EmulationRequest = serde_json::from_slice(body).ok()?;
     let commands: String = serde_json::from_slice(&request.data).ok()?;
     Some(EmulationRequest { data: commands.into(), ..request })

@@ -108,7 +108,7 @@ fn last_event_id(query: &[(String, String)], headers: &HeaderMap) -> String {
 }
 
 /// `epoch.offset`
-fn place(text: &str) -> Option<(String, u64)> {
+pub(crate) fn place(text: &str) -> Option<(String, u64)> {
     let (epoch, offset) = text.trim().rsplit_once('.')?;
     Some((epoch.to_owned(), offset.parse().ok()?))
 }

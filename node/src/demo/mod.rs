@@ -41,6 +41,13 @@ pub struct DemoCommand {
     port: u16,
 }
 
+/// For the fuzz targets alone: an order about a link, as the pages send it; the delay and the loss after it.
+#[doc(hidden)]
+pub fn setting(order: &[u8]) -> Result<(u64, u64), String> {
+    let order = serde_json::from_slice::<setting::Order>(order).map_err(|error| error.to_string())?;
+    order.applied(setting::Setting::default()).map(|setting| (setting.delay_ms, setting.loss_percent))
+}
+
 /// Runs until a signal asks to end. `variables` are those of the environment that begin with `HEADCOUNT_`.
 pub fn run(command: &DemoCommand, variables: &[(String, String)]) -> Result<(), Failure> {
     let log: Vec<_> = variables.iter().filter(|(name, _)| name.starts_with(LOG_PREFIX)).cloned().collect();

@@ -19,7 +19,7 @@ const HEADER_BYTES_MAX: usize = 14;
 
 /// What the client has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(crate) enum Said {
     /// A whole message, text or binary.
     Message(Bytes),
     /// To be answered with the same bytes.
@@ -32,7 +32,7 @@ pub(super) enum Said {
 
 /// Why the connection is to be closed, with the code and the words for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Violation {
+pub(crate) enum Violation {
     /// A frame that no client may send.
     Protocol(&'static str),
     /// Text that is none.
@@ -43,7 +43,7 @@ pub(super) enum Violation {
 
 impl Violation {
     /// The code (RFC 6455, section 7.4.1) and the reason of the close frame.
-    pub(super) fn parts(self) -> (u16, &'static str) {
+    pub(crate) fn parts(self) -> (u16, &'static str) {
         match self {
             Violation::Protocol(_) => (1002, "protocol error"),
             Violation::Text => (1007, "invalid UTF-8"),
@@ -54,7 +54,7 @@ impl Violation {
 
 /// Reads frames.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     /// Bytes in one message.
     most: usize,
     /// The beginning of a frame whose rest has not come; at most `most` and a header.
@@ -72,12 +72,12 @@ struct Fragments {
 
 impl Reader {
     /// Of a connection on which nothing was read. A message of more than `most` bytes is a violation.
-    pub(super) fn new(most: usize) -> Reader {
+    pub(crate) fn new(most: usize) -> Reader {
         Reader { most, rest: BytesMut::new(), message: None }
     }
 
     /// Takes in what was read, and appends what it says. After a violation nothing more is to be read.
-    pub(super) fn read(&mut self, input: &[u8], said: &mut VecDeque<Said>) -> Result<(), Violation> {
+    pub(crate) fn read(&mut self, input: &[u8], said: &mut VecDeque<Said>) -> Result<(), Violation> {
         if self.rest.is_empty() {
             let used = self.frames(input, said)?;
             self.rest.extend_from_slice(&input[used..]);
