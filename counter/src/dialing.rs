@@ -103,6 +103,9 @@ impl Inner {
                     said.clear();
                     let end = self.converse(link, stream, sender, messages).await;
                     tracing::warn!(address, node = member, link, %end, "counter node: disconnected");
+                    if let End::Poison(why) = &end {
+                        self.config.party.offended(&member, why);
+                    }
                     self.down(address, link, end.to_string());
                     end
                 }

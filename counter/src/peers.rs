@@ -4,17 +4,22 @@
 
 use crate::{
     engine::Engine,
-    links::{FLUSH_MS, LinkId, Links},
+    links::{FLUSH_MS, LinkId, Links, Output},
     producing,
 };
+use bytes::Bytes;
 use parking_lot::Mutex;
 use peering::{
     End, Links as RegionLinks, Party, Stream,
     accepting::{Host, accept},
+    member,
     party::{HANDSHAKE, REDIAL, WRITE},
     stream::{Reader, Writer, read_frame, write_frame},
 };
-use protocol::peer::{FRAME_BYTES_MAX, Hello, Message};
+use protocol::{
+    excerpt::excerpt,
+    peer::{FRAME_BYTES_MAX, Hello, Message},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -169,7 +174,13 @@ impl Peers {
         let greeted = timeout(HANDSHAKE, self.config.party.dial(&address)).await;
         let ended = match greeted.unwrap_or(Err(End::Late)) {
             Ok((_, hello)) if hello.producer => End::Refused("it is a gateway, and no counter node".to_owned()),
-            Ok((stream, hello)) => self.converse(stream, &hello, Some(seed)).await,
+            Ok((stream, hello)) => {
+                let ended = self.converse(stream, &hello, Some(seed)).await;
+                if let End::Poison(why) = &ended {
+                    self.config.party.offended(&member(&hello), why);
+                }
+                ended
+            }
             Err(end) => end,
         };
         if matches!(ended, End::Myself) {
@@ -188,7 +199,7 @@ impl Peers {
 
     /// Talks until the connection ends. `dialed`: by us, and as which configured peer.
     async fn converse(&self, stream: Stream, hello: &Hello, dialed: Option<Option<usize>>) -> End {
-        let member = format!("{}/{}", hello.region, hello.node);
+        let member = member(hello);
         let link = self.next_link.fetch_add(1, Ordering::Relaxed);
         let me = self.config.party.me();
         let dialer_first = dialed.is_some() == ((&me.region, &me.node) < (&hello.region, &hello.node));
@@ -231,11 +242,28 @@ impl Peers {
                     while timeout(PROGRESS, self.engine.room()).await.is_err() {
                         heard();
                     }
-                    self.engine.shared().converse(|links, ledger, group, now, out| links.received(link, message, ledger, group, now, out));
+                    if let Some(why) = self.received(link, message) {
+                        return End::Poison(why);
+                    }
                 }
                 Err(unfit) => return unfit.into(),
             }
         }
+    }
+
+    /// Hands on what a peer says; why it breaks the rules, if it does.
+    fn received(&self, link: LinkId, message: Message) -> Option<String> {
+        let facts = if let Message::Chunk(chunk) = &message { chunk.facts.clone() } else { Bytes::new() };
+        let mut poison = None;
+        self.engine.shared().converse(|links, ledger, group, now, out| {
+            let from = out.len();
+            links.received(link, message, ledger, group, now, out);
+            poison = out[from..].iter().find_map(|order| match order {
+                Output::Close(closed, why) if *closed == link => Some(*why),
+                _ => None,
+            });
+        });
+        Some(format!("{}: {}", poison?, excerpt(&facts)))
     }
 
     async fn speak(&self, link: LinkId, mut writer: Writer, mut messages: mpsc::Receiver<Message>) -> End {

@@ -60,6 +60,8 @@ pub struct Settings {
     pub message_bytes_max: usize,
     /// How long a client may take to send a request's head.
     pub head_timeout: Duration,
+    /// How long a request's body may take to come.
+    pub body_timeout: Duration,
     /// Many clients are written to by one system call, where the kernel lets us.
     pub io_uring: bool,
     /// Where services' calls are recorded; `None`: nowhere.

@@ -9,7 +9,7 @@ use protocol::code::{Disconnect, ErrorCode};
 use std::sync::Arc;
 
 /// Every metric of this crate: name, help.
-pub const METRICS: [(&str, &str); 13] = [
+pub const METRICS: [(&str, &str); 14] = [
     ("headcount_connections", "Open client connections, by wire format"),
     ("headcount_commands_total", "Commands received from clients"),
     ("headcount_errors_total", "Error replies to clients, by error"),
@@ -22,8 +22,16 @@ pub const METRICS: [(&str, &str); 13] = [
     ("headcount_queued_bytes", "Bytes that wait for clients"),
     ("headcount_memory_budget_bytes", "Bytes that may wait for clients"),
     ("headcount_shed_connections_total", "Connections closed to keep what waits within its bound"),
+    (
+        "headcount_refused_inputs_total",
+        "Inputs of clients that were ended for their form or slowness, by reason: WebSocket frames (frame, text, size, fragments, \
+         controls), bodies that came too slowly (body)",
+    ),
     ("headcount_io_uring", "Whether many clients are written to by one system call: 1, or 0"),
 ];
+
+/// Why an input is ended.
+pub(crate) const REFUSED_INPUTS: [&str; 6] = ["frame", "text", "size", "fragments", "controls", "body"];
 
 /// The gateway's metrics.
 pub struct Metrics {
@@ -38,6 +46,7 @@ pub struct Metrics {
     pub(crate) queued: IntGauge,
     pub(crate) budget: IntGauge,
     pub(crate) shed: IntCounter,
+    pub(crate) refused_inputs: IntCounterVec,
 }
 
 impl Metrics {
@@ -56,6 +65,7 @@ impl Metrics {
             queued,
             budget,
             shed,
+            refused_inputs,
             io_uring,
         ] = METRICS.map(|(name, help)| Opts::new(name, help));
         let counter = |opts| -> Result<IntCounter, prometheus::Error> {
@@ -91,6 +101,7 @@ impl Metrics {
             queued: gauge(queued)?,
             budget: gauge(budget)?,
             shed: counter(shed)?,
+            refused_inputs: counters(refused_inputs, "reason", &mut REFUSED_INPUTS.into_iter())?,
         })
     }
 }

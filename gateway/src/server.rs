@@ -6,7 +6,7 @@ use crate::{
     front_door::{FrontDoor, WEBSOCKET_PATH},
     gateway::Gateway,
     tls::{self, Terminator},
-    transport::{emulation, guard, websocket},
+    transport::{bodies, emulation, guard, websocket},
 };
 use axum::{
     Json, Router,
@@ -129,6 +129,7 @@ fn router(gateway: Arc<Gateway>, serves: Serves) -> Router {
         .merge(services)
         .fallback(api::not_found)
         .method_not_allowed_fallback(api::method_not_allowed)
+        .layer(middleware::from_fn_with_state(gateway.clone(), bodies::watch))
         .layer(middleware::from_fn_with_state(gateway.clone(), guard::guard))
         .with_state(gateway)
 }

@@ -199,6 +199,7 @@ pub(crate) fn gateway(
             api_keys: auth.api_keys.iter().map(secret).collect(),
             message_bytes_max: limits.message_bytes,
             head_timeout: Duration::from_millis(limits.handshake_timeout_ms),
+            body_timeout: Duration::from_millis(limits.body_timeout_ms),
             io_uring: config.node.io_uring,
             audit,
         },

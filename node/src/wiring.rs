@@ -69,6 +69,7 @@ pub async fn run(
     // Who this node is to others of its cluster.
     let peer_address = config.counter.address.clone().or(addresses.peer.map(|address| address.to_string())).unwrap_or_default();
     let party = Arc::new(party(&config, &node, peer_tls.clone()));
+    party.register(&registry).context("registering metrics")?;
     if let Some(doubt) = peer_tls.as_ref().filter(|_| addresses.peer.is_some()).and_then(|tls| tls.doubt(&peer_address, clock::now())) {
         // It goes on alone meanwhile, as without any peer.
         tracing::warn!(doubt, address = peer_address, "peer: others will refuse the certificate in tls.cert");

@@ -2,7 +2,7 @@
 
 use crate::{
     link::Link,
-    party::{End, HANDSHAKE, Party, REDIAL},
+    party::{End, HANDSHAKE, Party, REDIAL, member},
     stream::Stream,
 };
 use parking_lot::Mutex;
@@ -84,10 +84,17 @@ impl<Served: Host> Door<Served> {
                 Some(Err(_)) => stream.refuse("this node is busy with other region links, or shutting down: dial again").await,
                 None => stream.refuse("this node takes no region links yet").await,
             },
-            Ok((stream, hello)) => Arc::clone(&self.host).serve(stream, hello).await,
+            Ok((stream, hello)) => {
+                let member = member(&hello);
+                let ended = Arc::clone(&self.host).serve(stream, hello).await;
+                if let End::Poison(why) = &ended {
+                    self.party.offended(&member, why);
+                }
+                ended
+            }
             Err(end) => end,
         };
-        if matches!(ended, End::Refused(_)) {
+        if matches!(ended, End::Refused(_) | End::Quarantined) {
             self.refused_stranger(&from, &ended);
         }
         tracing::debug!(%ended, "peer: accepted connection ended");

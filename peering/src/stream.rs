@@ -6,7 +6,10 @@ use crate::{
     tls::{PeerTls, host},
 };
 use bytes::Bytes;
-use protocol::peer::{Message, Refused};
+use protocol::{
+    excerpt::excerpt,
+    peer::{Message, Refused},
+};
 use rustls::{AlertDescription, CertificateError, ConnectionCommon, Error};
 use std::{io, time::Duration};
 use tokio::{
@@ -44,6 +47,8 @@ pub enum Unfit {
     Io(io::Error),
     /// One side does not take what the other offers; the text says what to look at.
     Refused(String),
+    /// What came is no message, or larger than one may be.
+    Poison(String),
 }
 
 impl From<io::Error> for Unfit {
@@ -122,7 +127,7 @@ pub async fn read_frame(reader: &mut Reader, most: usize, progress: impl Fn()) -
     }
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     if length > most {
-        return Err(Unfit::Refused(format!("a message of {length} bytes, where {most} are the most")));
+        return Err(Unfit::Poison(format!("a message of {length} bytes, where {most} are the most")));
     }
     let mut bytes = vec![0; length];
     for (at, slice) in bytes.chunks_mut(SLICE_BYTES).enumerate() {
@@ -131,7 +136,8 @@ pub async fn read_frame(reader: &mut Reader, most: usize, progress: impl Fn()) -
         }
         reader.read_exact(slice).await?;
     }
-    Message::from_frame(Bytes::from(bytes)).map_err(|malformed| Unfit::Refused(malformed.to_string()))
+    let bytes = Bytes::from(bytes);
+    Message::from_frame(bytes.clone()).map_err(|malformed| Unfit::Poison(format!("{malformed}: {}", excerpt(&bytes))))
 }
 
 fn channel<Side>(connection: &ConnectionCommon<Side>) -> Result<Vec<u8>, Unfit> {

@@ -6,6 +6,7 @@ pub mod code;
 pub mod control;
 pub mod counting;
 pub mod envelope;
+pub mod excerpt;
 pub mod frame;
 pub mod limits;
 pub mod message;

@@ -7,23 +7,10 @@ const CHANGES_MAX: u64 = 4;
 /// Bytes that a change adds at most.
 const ADDED_BYTES_MAX: u64 = 4096;
 /// Lengths and numbers at which decoders go wrong.
-const NUMBERS: [u64; 12] =
-    [0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fff_ffff, 0xffff_ffff, i64::MAX as u64, 1 << 63, u64::MAX];
+const NUMBERS: [u64; 12] = [0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fff_ffff, 0xffff_ffff, i64::MAX as u64, 1 << 63, u64::MAX];
 /// The same for decoders of text.
-const WORDS: [&str; 12] = [
-    "-1",
-    "0",
-    "4294967296",
-    "9223372036854775808",
-    "18446744073709551615",
-    "1e308",
-    "null",
-    "\"",
-    "{",
-    "[[[[[[[[",
-    "\u{0}",
-    "\u{1f600}",
-];
+const WORDS: [&str; 12] =
+    ["-1", "0", "4294967296", "9223372036854775808", "18446744073709551615", "1e308", "null", "\"", "{", "[[[[[[[[", "\u{0}", "\u{1f600}"];
 
 /// One of `seeds`, which are not none, damaged a few times: bits turned over, bytes left out, repeated or put in, lengths that lie,
 /// the end cut off, or the beginning of one with the end of another.

@@ -38,6 +38,8 @@ pub enum ApiError {
     NotAcceptable(&'static str),
     /// The body is not JSON by its own account.
     UnsupportedMediaType,
+    /// The body did not come to its end in time.
+    Late,
     /// The body or a list in it is too large.
     TooLarge(String),
     /// The same token came with another operation.
@@ -82,6 +84,7 @@ impl ApiError {
             ApiError::UnsupportedMediaType => {
                 of(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "send `Content-Type: application/json`")
             }
+            ApiError::Late => of(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the body did not come to its end in time"),
             ApiError::TooLarge(message) => of(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message),
             ApiError::Conflict(message) => of(StatusCode::CONFLICT, "conflict", message),
             ApiError::TokenInvalid(error) => of(StatusCode::BAD_REQUEST, "token_invalid", &error.to_string()),

@@ -8,12 +8,15 @@ use super::{
     state::State,
 };
 use crate::gateway::Gateway;
+use bytes::Bytes;
 use peering::{
-    Link, Party,
+    End, Link, Party,
     link::{Receiver, Sender},
+    member,
 };
 use protocol::{
     envelope,
+    excerpt::excerpt,
     message::StreamPosition,
     name::{Channel, Name},
     region::{FollowStream, LeaveStream, RegionMessage, StreamCurrent, StreamEnded, StreamFrom, StreamNext, UsersRefused},
@@ -70,7 +73,7 @@ impl Follower {
                 link = self.dial(address) => link,
                 () = self.without_link(&mut work, &mut wants) => return,
             };
-            let Some(Link { sender, mut receiver }) = link else {
+            let Some((Link { sender, mut receiver }, member)) = link else {
                 tokio::select! {
                     () = sleep(REDIAL / 2 + REDIAL.mul_f64(((self.gateway.random_u64)() % 1000) as f64 / 1000.0)) => continue,
                     () = self.without_link(&mut work, &mut wants) => return,
@@ -83,7 +86,8 @@ impl Follower {
                 shared.rooms.up(&self.region, &sender);
             }
             self.feed(&mut work, Some(&sender), Input::Up).await;
-            self.converse(&mut work, &sender, &mut receiver, &mut wants).await;
+            let poison = self.converse(&mut work, &sender, &mut receiver, &mut wants).await;
+            offended(&self.party, &member, poison, &receiver);
             tracing::warn!(region = %self.region, address, end = %receiver.end(), "the link to another region has ended");
             self.state.down((self.gateway.clock)(), receiver.end().to_string());
             self.metrics.up.set(0);
@@ -95,11 +99,11 @@ impl Follower {
         }
     }
 
-    async fn dial(&self, address: &str) -> Option<Link> {
+    async fn dial(&self, address: &str) -> Option<(Link, String)> {
         match Link::dial(&self.party, address).await {
             Ok((link, hello)) if *hello.region == *self.region => {
                 tracing::info!(region = %self.region, address, node = hello.node, "the link to another region is there");
-                Some(link)
+                Some((link, member(&hello)))
             }
             Ok((_, hello)) => self.refused(&format!("{address} is of the region {:?}", hello.region)),
             Err(end) => self.refused(&format!("{address}: {end}")),
@@ -107,7 +111,7 @@ impl Follower {
     }
 
     /// Said once for each reason, for a gateway is dialed twice a second.
-    fn refused(&self, trouble: &str) -> Option<Link> {
+    fn refused(&self, trouble: &str) -> Option<(Link, String)> {
         if self.state.refused(trouble) {
             tracing::warn!(region = %self.region, trouble, "another region is not reached");
         }
@@ -127,17 +131,23 @@ impl Follower {
         }
     }
 
-    async fn converse(&self, work: &mut Work, sender: &Sender, receiver: &mut Receiver, wants: &mut mpsc::Receiver<Want>) {
+    /// Talks until the link ends, or is to end because of what came, which is told.
+    async fn converse(
+        &self,
+        work: &mut Work,
+        sender: &Sender,
+        receiver: &mut Receiver,
+        wants: &mut mpsc::Receiver<Want>,
+    ) -> Option<String> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = 0;
         loop {
             tokio::select! {
-                message = receiver.recv() => match message.map(RegionMessage::from_bytes) {
-                    Some(Ok(None)) => {}
-                    Some(Ok(Some(message))) => self.received(work, sender, message).await,
-                    Some(Err(error)) => return tracing::warn!(region = %self.region, %error, "another region has sent what cannot be read"),
-                    None => return,
+                message = receiver.recv() => match read(message?) {
+                    Ok(None) => {}
+                    Ok(Some(message)) => self.received(work, sender, message).await,
+                    Err(poison) => return Some(poison),
                 },
                 Some(want) = wants.recv() => self.want(work, Some(sender), want).await,
                 inputs = work.lanes.results() => self.feed_all(work, Some(sender), inputs).await,
@@ -227,6 +237,20 @@ impl Follower {
             };
             work.lanes.put(job).await;
         }
+    }
+}
+
+/// Reads what came over a link; or says what it is instead.
+pub(super) fn read(message: Bytes) -> Result<Option<RegionMessage>, String> {
+    RegionMessage::from_bytes(message.clone()).map_err(|error| format!("{error}: {}", excerpt(&message)))
+}
+
+/// Tells if a link has ended because of what came over it.
+pub(super) fn offended(party: &Party, member: &str, poison: Option<String>, receiver: &Receiver) {
+    if let Some(why) = poison {
+        party.offended(member, &why);
+    } else if let End::Poison(why) = receiver.end() {
+        party.offended(member, why);
     }
 }
 

@@ -33,7 +33,7 @@ use follower::{Follower, Want};
 pub use metrics::METRICS;
 use metrics::Metrics;
 use parking_lot::Mutex;
-use peering::{Link, Links, Party};
+use peering::{Link, Links, Party, member};
 use presence::{Diff, UserPresence};
 use protocol::{
     name::Channel,
@@ -257,7 +257,7 @@ pub(crate) async fn run(gateway: &Arc<Gateway>) {
             Some((link, hello)) = arriving.recv(), if serving.len() < SERVED_MAX => {
                 tracing::info!(region = hello.region, node = hello.node, "a gateway of another region follows this one");
                 metrics.served.inc();
-                serving.spawn(source::serve(gateway.clone(), link));
+                serving.spawn(source::serve(gateway.clone(), party.clone(), link, member(&hello)));
             }
             Some(_) = serving.join_next() => metrics.served.dec(),
             _ = ticks.tick() => {

@@ -1,6 +1,9 @@
 //! I/O: what a gateway of another region follows here, over one link: a subscriber like any client, but of whole regions.
 
-use super::source_rooms;
+use super::{
+    follower::{offended, read},
+    source_rooms,
+};
 use crate::{
     bus::import::Own,
     gateway::Gateway,
@@ -12,7 +15,7 @@ use crate::{
 };
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use peering::{
-    Link,
+    Link, Party,
     link::{NotSent, Receiver, Sender},
 };
 use presence::UserPresence;
@@ -71,7 +74,7 @@ struct Source {
 }
 
 /// Serves a link to its end.
-pub(super) async fn serve(gateway: Arc<Gateway>, link: Link) {
+pub(super) async fn serve(gateway: Arc<Gateway>, party: Arc<Party>, link: Link, member: String) {
     let Link { sender, mut receiver } = link;
     // What a wire would make of it is not asked for.
     let outbox = Arc::new(Outbox::new(Wire::Protobuf, OUTBOX_BYTES_MAX, None));
@@ -80,6 +83,7 @@ pub(super) async fn serve(gateway: Arc<Gateway>, link: Link) {
         Source { gateway, id, outbox, sender, followed: HashMap::new(), pages: FuturesUnordered::new(), answers: FuturesUnordered::new() };
     let ended = source.run(&mut receiver).await;
     tracing::debug!(?ended, end = ?receiver.end(), "a link of another region has ended");
+    offended(&party, &member, ended.unwrap_or_default(), &receiver);
     let followed: Vec<Channel> = source.followed.keys().cloned().collect();
     followed.iter().for_each(|channel| source.leave(channel));
     if let Some(shared) = source.gateway.regions.shared() {
@@ -88,7 +92,8 @@ pub(super) async fn serve(gateway: Arc<Gateway>, link: Link) {
 }
 
 impl Source {
-    async fn run(&mut self, receiver: &mut Receiver) -> Result<(), NotSent> {
+    /// Talks until the link ends, or is to end because of what came, which is told.
+    async fn run(&mut self, receiver: &mut Receiver) -> Result<Option<String>, NotSent> {
         let mut totals = self.gateway.regions.totals.subscribe();
         loop {
             let outbox = self.outbox.clone();
@@ -101,15 +106,12 @@ impl Source {
                 }
                 Some(page) = self.pages.next() => self.page(page)?,
                 Some(()) = self.answers.next() => {}
-                message = receiver.recv(), if self.pages.len() + self.answers.len() < BEGINNINGS_MAX => match message.map(RegionMessage::from_bytes) {
-                    None => return Ok(()),
+                message = receiver.recv(), if self.pages.len() + self.answers.len() < BEGINNINGS_MAX => match message.map(read) {
+                    None => return Ok(None),
                     Some(Ok(Some(message))) => self.received(message)?,
                     // Of a newer version.
                     Some(Ok(None)) => {}
-                    Some(Err(error)) => {
-                        tracing::warn!(%error, "another region has sent what cannot be read; its link ends");
-                        return Ok(());
-                    }
+                    Some(Err(poison)) => return Ok(Some(poison)),
                 },
             }
         }

@@ -1,5 +1,6 @@
 //! I/O: the ways in and out of a connection.
 
+pub(crate) mod bodies;
 pub mod emulation;
 pub mod events;
 pub mod guard;

@@ -76,6 +76,7 @@ impl Served {
                 api_keys: Vec::new(),
                 message_bytes_max: 64 * 1024,
                 head_timeout: Duration::from_secs(10),
+                body_timeout: Duration::from_secs(30),
                 io_uring: true,
             },
             rules,

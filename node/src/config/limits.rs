@@ -28,6 +28,7 @@ pub(super) fn read(reader: &mut Reader) -> Limits {
         outbox_bytes: reader.count("limits.outbox_bytes", 1024..=1 << 30),
         connections: reader.count("limits.connections", 1..=10_000_000),
         handshake_timeout_ms: reader.seconds_as_ms("limits.handshake_timeout_s", 1..=300),
+        body_timeout_ms: reader.seconds_as_ms("limits.body_timeout_s", 1..=600),
         stale_timeout_ms: reader.seconds_as_ms("limits.stale_timeout_s", 1..=300),
         ping_interval_ms: reader.seconds_as_ms("limits.ping_interval_s", 1..=3600),
         pong_timeout_ms: reader.seconds_as_ms("limits.pong_timeout_s", 1..=3599),

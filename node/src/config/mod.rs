@@ -166,6 +166,8 @@ pub struct Limits {
     /// Networks; a single address is one of its own.
     pub trusted_proxies: Vec<IpNet>,
     pub handshake_timeout_ms: u64,
+    /// How long a request's body may take to come.
+    pub body_timeout_ms: u64,
     pub stale_timeout_ms: u64,
     pub ping_interval_ms: u64,
     pub pong_timeout_ms: u64,

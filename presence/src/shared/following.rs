@@ -14,7 +14,7 @@ use crate::{
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
-use protocol::time::Now;
+use protocol::{excerpt::excerpt, time::Now};
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -151,7 +151,7 @@ impl Shared {
         let change = match Change::decode(Bytes::copy_from_slice(payload)) {
             Ok(change) => change,
             Err(error) => {
-                tracing::warn!(node, channel, %error, "a change was dropped");
+                tracing::warn!(node, channel, %error, payload = excerpt(payload), "a change was dropped");
                 self.metrics.undecoded.inc();
                 let now = self.now();
                 self.with(&room, |followed, out| followed.replica.handle(Input::Listening, now, out));

@@ -14,7 +14,7 @@ use crate::{
 use bytes::Bytes;
 use futures_util::future::{join_all, try_join_all};
 use parking_lot::Mutex;
-use protocol::name::Channel;
+use protocol::{excerpt::excerpt, name::Channel};
 use ring_coordinator::view::View;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -90,7 +90,8 @@ impl Shared {
             Some(ListChange::Replaced(me)) => watched.replaced(&me),
             Some(ListChange::Erased(user)) => watched.erased(&user),
             None => {
-                tracing::warn!(node, "a change of a list of contacts cannot be read; all lists are read again");
+                tracing::warn!(node, payload = excerpt(payload), "a change of a list of contacts cannot be read; all lists are read again");
+                self.metrics.undecoded.inc();
                 watched.doubt_all();
             }
         }

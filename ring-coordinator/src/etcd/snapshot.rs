@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{document::Document, validate::DOCUMENT_BYTES_MAX};
 use bytes::Bytes;
+use protocol::excerpt::excerpt;
 use serde::de::DeserializeOwned;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,6 +16,9 @@ pub const ENTRIES_MAX: usize = 65_536;
 /// Bytes of what a node says of itself or of another one; more is left out. The ring, and what is wanted, may be as large as
 /// a document can be.
 pub const RECORD_BYTES_MAX: usize = 2048;
+
+/// Characters of what is said of an entry that was left out: it may quote the entry.
+const DETAIL_CHARS_MAX: usize = 200;
 
 /// A key with its value, or with none where it was deleted, as etcd tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +130,7 @@ impl Snapshot {
         let mut omissions = Vec::new();
         for entry in entries.into_iter().filter(|entry| !keys.is_election(&entry.name)) {
             if let Err((why, detail)) = self.take_one(keys, &entry) {
-                let name = String::from_utf8_lossy(&entry.name).chars().take(200).collect();
+                let (name, detail) = (excerpt(&entry.name), printable(&detail));
                 omissions.push(Omission { name, why, detail });
             }
         }
@@ -190,6 +194,11 @@ fn put<K: Ord, T: DeserializeOwned>(
         map.insert(key, held);
     }
     Ok(())
+}
+
+/// As much of a detail as is said, without what breaks a line.
+fn printable(detail: &str) -> String {
+    detail.chars().take(DETAIL_CHARS_MAX).map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
 fn read<T>(entry: &Entry, bytes_max: usize, parse: impl Fn(&[u8]) -> Result<T, String>) -> Result<Option<Arc<Held<T>>>, (Skipped, String)> {

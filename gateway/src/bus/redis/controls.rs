@@ -6,7 +6,10 @@ use crate::bus::BusError;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use protocol::control::{CONTROL_BYTES_MAX, CONTROL_CHANNEL, Control, Order, control_channel};
+use protocol::{
+    control::{CONTROL_BYTES_MAX, CONTROL_CHANNEL, Control, Order, control_channel},
+    excerpt::excerpt,
+};
 use ring_coordinator::{redis::CallError, slot::Slot, view::View};
 use std::{collections::VecDeque, sync::Arc};
 use tokio::sync::mpsc;
@@ -55,10 +58,10 @@ impl Controls {
 
     /// A message came.
     pub(super) fn heard(&self, routes: &Routes, node: &Arc<str>, payload: Bytes) {
-        let message = match Control::from_bytes(payload) {
+        let message = match Control::from_bytes(payload.clone()) {
             Ok(message) => message,
             Err(error) => {
-                tracing::warn!(%node, %error, "a message of another gateway was dropped");
+                tracing::warn!(%node, %error, payload = excerpt(&payload), "a message of another gateway was dropped");
                 return routes.metrics.dropped(node, "decode");
             }
         };

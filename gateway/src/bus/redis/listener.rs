@@ -12,7 +12,7 @@ use crate::{
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
-use protocol::{envelope::Envelope, message::StreamPosition, name::Channel};
+use protocol::{envelope::Envelope, excerpt::excerpt, message::StreamPosition, name::Channel};
 use ring_coordinator::{key::publications, slot::Slot};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -179,10 +179,10 @@ impl Listener {
 
     /// A message was heard.
     pub(super) fn heard(&self, node: &str, name: &str, payload: Bytes) {
-        let envelope = match Envelope::decode(payload) {
+        let envelope = match Envelope::decode(payload.clone()) {
             Ok(envelope) => envelope,
             Err(error) => {
-                tracing::warn!(node, channel = name, %error, "a message was dropped");
+                tracing::warn!(node, channel = name, %error, payload = excerpt(&payload), "a message was dropped");
                 return self.routes.metrics.dropped(node, "decode");
             }
         };

@@ -14,6 +14,8 @@ use tokio_tungstenite::tungstenite::{
 
 /// A control frame's payload (RFC 6455, section 5.5).
 const CONTROL_BYTES_MAX: usize = 125;
+/// Frames of one message; one more is a violation: whoever needs more sends larger ones.
+pub(crate) const FRAGMENTS_MAX: usize = 32;
 /// The longest header that a client can send: two bytes, eight of length, four of mask.
 const HEADER_BYTES_MAX: usize = 14;
 
@@ -39,15 +41,32 @@ pub(crate) enum Violation {
     Text,
     /// More than the limit.
     TooLarge,
+    /// A message in more than [`FRAGMENTS_MAX`] frames.
+    Fragments,
+    /// More control frames than are taken in a second; see [`super::Controls`].
+    Controls,
 }
 
 impl Violation {
+    /// As the metric names it, one of [`crate::metrics::REFUSED_INPUTS`].
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Violation::Protocol(_) => "frame",
+            Violation::Text => "text",
+            Violation::TooLarge => "size",
+            Violation::Fragments => "fragments",
+            Violation::Controls => "controls",
+        }
+    }
+
     /// The code (RFC 6455, section 7.4.1) and the reason of the close frame.
     pub(crate) fn parts(self) -> (u16, &'static str) {
         match self {
             Violation::Protocol(_) => (1002, "protocol error"),
             Violation::Text => (1007, "invalid UTF-8"),
             Violation::TooLarge => (1009, "message size limit"),
+            Violation::Fragments => (1008, "too many fragments"),
+            Violation::Controls => (1008, "too many control frames"),
         }
     }
 }
@@ -66,6 +85,7 @@ pub(crate) struct Reader {
 #[derive(Debug)]
 struct Fragments {
     bytes: BytesMut,
+    frames: usize,
     /// Up to where it is known to be text; `None`: it need not be.
     text_to: Option<usize>,
 }
@@ -148,7 +168,11 @@ impl Reader {
             OpCode::Data(Data::Binary) if header.is_final => Ok(Some(Said::Message(payload))),
             OpCode::Data(kind) => {
                 let text_to = (kind == Data::Text).then_some(0);
-                let message = self.message.get_or_insert_with(|| Box::new(Fragments { bytes: BytesMut::new(), text_to }));
+                let message = self.message.get_or_insert_with(|| Box::new(Fragments { bytes: BytesMut::new(), frames: 0, text_to }));
+                message.frames += 1;
+                if message.frames > FRAGMENTS_MAX {
+                    return Err(Violation::Fragments);
+                }
                 message.bytes.extend_from_slice(&payload);
                 message.check_text(header.is_final)?;
                 let whole = self.message.take_if(|_| header.is_final);

@@ -43,7 +43,7 @@ pub(crate) struct Accepted {
 impl Accepted {
     /// Begins the connection, in a task of its own: one that has spoken HTTP would keep the room for that.
     pub(crate) fn connect(self, gateway: Arc<Gateway>, socket: TcpStream, read_already: &[u8]) {
-        let transport = WebSocket::new(&gateway, socket, read_already, self.format);
+        let transport = WebSocket::new(gateway.clone(), socket, read_already, self.format);
         tokio::spawn(connection::run(gateway, transport, Opening { native_ping: self.native_ping, ..Opening::default() }));
     }
 }

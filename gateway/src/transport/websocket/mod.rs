@@ -26,11 +26,15 @@ use std::{
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
+/// Pings and pongs of one client in one second; one more ends the connection with 1008. A client has one pong in each ping interval to
+/// say, and as many pings as it likes up to this.
+pub(crate) const CONTROLS_PER_SECOND_MAX: u32 = 10;
+
 /// A connection over WebSocket. Between two messages it holds nothing.
 struct WebSocket {
     socket: Socket,
-    /// Bytes in one message.
-    message_bytes_max: usize,
+    gateway: Arc<Gateway>,
+    controls: Controls,
     /// While there is more than whole messages that were received.
     input: Option<Box<Input>>,
 }
@@ -42,6 +46,25 @@ struct Input {
     said: VecDeque<Said>,
     /// What comes after that.
     end: Option<End>,
+}
+
+/// How many control frames came in the present second.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Controls {
+    second: u32,
+    count: u32,
+}
+
+impl Controls {
+    /// One more came at `now_ms`; false if it is one too many.
+    fn one_more(&mut self, now_ms: u64) -> bool {
+        let second = u32::try_from(now_ms / 1000).unwrap_or(u32::MAX);
+        if second != self.second {
+            *self = Controls { second, count: 0 };
+        }
+        self.count += 1;
+        self.count <= CONTROLS_PER_SECOND_MAX
+    }
 }
 
 /// Why nothing more is received.
@@ -71,21 +94,21 @@ impl Input {
 }
 
 impl WebSocket {
-    fn new(gateway: &Gateway, socket: TcpStream, read_already: &[u8], format: Format) -> WebSocket {
+    fn new(gateway: Arc<Gateway>, socket: TcpStream, read_already: &[u8], format: Format) -> WebSocket {
         let wire = if format == Format::Protobuf { Wire::ProtobufFrames } else { Wire::JsonFrames };
         let line = Line { socket, shared: Some(wire), sent: gateway.metrics.sent.clone() };
         let outbox = gateway.outbox(wire, Some(line));
-        let mut transport = WebSocket { socket: Socket::new(outbox), message_bytes_max: gateway.settings.message_bytes_max, input: None };
+        let mut transport = WebSocket { socket: Socket::new(outbox), gateway, controls: Controls::default(), input: None };
         if !read_already.is_empty() {
-            Input::read(&mut transport.input, transport.message_bytes_max, read_already);
+            Input::read(&mut transport.input, transport.gateway.settings.message_bytes_max, read_already);
         }
         transport
     }
 
     /// Reads what is there, or waits; false at the end of the connection.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<bool> {
-        let WebSocket { socket, message_bytes_max, input } = self;
-        socket.poll_read(context, |bytes| Input::read(input, *message_bytes_max, bytes))
+        let WebSocket { socket, gateway, input, .. } = self;
+        socket.poll_read(context, |bytes| Input::read(input, gateway.settings.message_bytes_max, bytes))
     }
 
     /// Sends a close frame and reads until the client's answer.
@@ -107,7 +130,14 @@ impl Transport for WebSocket {
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Received> {
         loop {
             if let Some(input) = &mut self.input {
-                match input.said.pop_front() {
+                let said = input.said.pop_front();
+                let is_control = matches!(said, Some(Said::Ping(_) | Said::Pong));
+                if is_control && !self.controls.one_more((self.gateway.clock)().mono_ms) {
+                    input.said.clear();
+                    input.end = Some(End::Violation(Violation::Controls));
+                    continue;
+                }
+                match said {
                     Some(Said::Message(message)) => return Poll::Ready(Received::Frame(message)),
                     Some(Said::Ping(payload)) => return Poll::Ready(Received::Asked(frames::pong(&payload))),
                     Some(Said::Pong) => return Poll::Ready(Received::Pong),
@@ -134,6 +164,7 @@ impl Transport for WebSocket {
             }
             Some(End::Violation(violation)) => {
                 let (code, reason) = violation.parts();
+                self.gateway.metrics.refused_inputs.with_label_values(&[violation.label()]).inc();
                 self.close_with(code, reason).await;
             }
             None => {}

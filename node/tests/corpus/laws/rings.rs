@@ -31,19 +31,15 @@ pub(crate) fn etcd_entry(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(&name[keys.prefix().len()..]) {
         assert!(key::slot_of(text).is_none_or(|slot| slot.number() < 16_384));
     }
-    let entry = Entry {
-        name: name.clone().into(),
-        value: value.map(Bytes::copy_from_slice),
-        mod_revision: 5,
-        create_revision: 5,
-        lease: 0,
-    };
+    let entry =
+        Entry { name: name.clone().into(), value: value.map(Bytes::copy_from_slice), mod_revision: 5, create_revision: 5, lease: 0 };
     let (snapshot, omissions) = Snapshot::listed(&keys, 1, 5, vec![entry]);
     let is_nothing = value.is_none() || keys.is_election(&name);
     assert!(snapshot.entries() + omissions.len() <= 1);
     assert!(is_nothing || snapshot.entries() + omissions.len() == 1, "neither there nor left out");
     for omission in omissions {
-        assert!(omission.name.chars().count() <= 200 && !omission.detail.is_empty());
+        assert!(omission.name.len() <= 300 && omission.name.is_ascii());
+        assert!((1..=200).contains(&omission.detail.chars().count()));
     }
     let records = snapshot.gateways.len() + snapshot.votes.len() + snapshot.counters.len();
     assert!(records == 0 || value.is_some_and(|value| value.len() <= RECORD_BYTES_MAX));
