@@ -36,7 +36,7 @@ async fn a_minute_of_malformed_traffic_on_every_listener_costs_nobody_anything()
 
 async fn hold_for(time: Duration, seed: u64) {
     let node = node(&format!(
-        "{}[listen]\napi = \"127.0.0.1:0\"\n[regions]\npeers = [\"us=127.0.0.1:9\"]\n[counter]\nkey = \"{KEY}\"\nseeds = [\"127.0.0.1:9\"]\n",
+        "{}[node]\nname = \"n1\"\n[listen]\napi = \"127.0.0.1:0\"\n[regions]\npeers = [\"us=127.0.0.1:9\"]\n[counter]\nkey = \"{KEY}\"\nseeds = [\"127.0.0.1:9\"]\n",
         crowd::auth_toml()
     ))
     .await;

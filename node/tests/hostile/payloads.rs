@@ -65,7 +65,7 @@ async fn what_a_redis_node_tells_that_is_not_ours_is_counted_and_dropped() {
     let publications: Vec<&String> = all.iter().filter(|name| name.ends_with(&format!(":{ROOM}")) && name.contains(":pub:")).collect();
     assert_eq!(publications.len(), 1, "{all:?}");
     for channel in [publications[0].as_str(), "hc:ctl"] {
-        for payload in ["", "\u{1}", "{\"data\":1}", &huge] {
+        for payload in ["", "\u{1}\u{7f}", "{\"data\":1}", &huge] {
             let before = metric(node, line).await;
             assert!(publish(&region, channel, payload).await > 0, "{channel} is listened to: {all:?}");
             until_more(node, line, before).await;
