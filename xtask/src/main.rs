@@ -1,6 +1,7 @@
-//! I/O: `cargo xtask test | bench | faults | soak`: everything that checks the repository, in one place.
+//! I/O: `cargo xtask test | bench | faults | fuzz | soak`: everything that checks the repository, in one place.
 //! It depends on nothing, so that it builds in a second and runs before anything else does.
 
+mod fuzzing;
 mod steps;
 mod tools;
 
@@ -18,6 +19,8 @@ cargo xtask faults [--minutes N] [--seed S] [--lost-disks N]
 cargo xtask faults --matrix [--release] [--noted]
                        the tests of testkit/FAULTS.md, one after the other, with what each fault was seen to cost written into
                        docs/guarantees.md; with --noted only that, of the tests that ran last
+cargo xtask fuzz [--seconds N] [TARGET]
+                       every fuzz target, or one, for 60 seconds each; needs a nightly toolchain and cargo-fuzz
 cargo xtask soak       long runs
 
 Steps of `test`:
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         },
         ["bench", options @ ..] => exit_code(&steps::bench(options)),
         ["faults", options @ ..] => exit_code(&steps::faults(options)),
+        ["fuzz", options @ ..] => exit_code(&fuzzing::fuzz(options)),
         ["soak"] => exists_not_yet("soak", "the short runs are in `cargo xtask bench`"),
         ["help" | "--help" | "-h"] => {
             println!("{}", help());
