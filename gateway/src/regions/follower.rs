@@ -144,7 +144,7 @@ impl Follower {
         let mut heard = 0;
         loop {
             tokio::select! {
-                message = receiver.recv() => match read(message?) {
+                message = receiver.recv() => match read(&message?) {
                     Ok(None) => {}
                     Ok(Some(message)) => self.received(work, sender, message).await,
                     Err(poison) => return Some(poison),
@@ -241,8 +241,8 @@ impl Follower {
 }
 
 /// Reads what came over a link; or says what it is instead.
-pub(super) fn read(message: Bytes) -> Result<Option<RegionMessage>, String> {
-    RegionMessage::from_bytes(message.clone()).map_err(|error| format!("{error}: {}", excerpt(&message)))
+pub(super) fn read(message: &Bytes) -> Result<Option<RegionMessage>, String> {
+    RegionMessage::from_bytes(message.clone()).map_err(|error| format!("{error}: {}", excerpt(message)))
 }
 
 /// Tells if a link has ended because of what came over it.

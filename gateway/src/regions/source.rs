@@ -106,7 +106,7 @@ impl Source {
                 }
                 Some(page) = self.pages.next() => self.page(page)?,
                 Some(()) = self.answers.next() => {}
-                message = receiver.recv(), if self.pages.len() + self.answers.len() < BEGINNINGS_MAX => match message.map(read) {
+                message = receiver.recv(), if self.pages.len() + self.answers.len() < BEGINNINGS_MAX => match message.as_ref().map(read) {
                     None => return Ok(None),
                     Some(Ok(Some(message))) => self.received(message)?,
                     // Of a newer version.

@@ -57,11 +57,11 @@ impl Controls {
     }
 
     /// A message came.
-    pub(super) fn heard(&self, routes: &Routes, node: &Arc<str>, payload: Bytes) {
+    pub(super) fn heard(&self, routes: &Routes, node: &Arc<str>, payload: &Bytes) {
         let message = match Control::from_bytes(payload.clone()) {
             Ok(message) => message,
             Err(error) => {
-                tracing::warn!(%node, %error, payload = excerpt(&payload), "a message of another gateway was dropped");
+                tracing::warn!(%node, %error, payload = excerpt(payload), "a message of another gateway was dropped");
                 return routes.metrics.dropped(node, "decode");
             }
         };

@@ -178,11 +178,11 @@ impl Listener {
     }
 
     /// A message was heard.
-    pub(super) fn heard(&self, node: &str, name: &str, payload: Bytes) {
+    pub(super) fn heard(&self, node: &str, name: &str, payload: &Bytes) {
         let envelope = match Envelope::decode(payload.clone()) {
             Ok(envelope) => envelope,
             Err(error) => {
-                tracing::warn!(node, channel = name, %error, payload = excerpt(&payload), "a message was dropped");
+                tracing::warn!(node, channel = name, %error, payload = excerpt(payload), "a message was dropped");
                 return self.routes.metrics.dropped(node, "decode");
             }
         };

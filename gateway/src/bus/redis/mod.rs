@@ -300,9 +300,9 @@ impl RedisBus {
             What::Up { life } => tracing::debug!(node = %heard.node, %life, "listening"),
             What::Confirmed(name) => self.listener.confirmed(&heard.node, &name),
             What::Message { channel, payload } if self.controls.is_ours(&channel) => {
-                self.controls.heard(&self.routes, &heard.node, payload);
+                self.controls.heard(&self.routes, &heard.node, &payload);
             }
-            What::Message { channel, payload } => self.listener.heard(&heard.node, &channel, payload),
+            What::Message { channel, payload } => self.listener.heard(&heard.node, &channel, &payload),
             What::Down { reason } => {
                 tracing::warn!(node = %heard.node, reason, "not listening");
                 self.listener.down(&heard.node);
