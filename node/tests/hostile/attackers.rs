@@ -129,7 +129,7 @@ async fn raw(address: SocketAddr, input: &[u8]) -> std::io::Result<()> {
 /// messages.
 async fn websocket(targets: &Targets, input: &[u8], first: u8) -> std::io::Result<()> {
     let mut client = Client::open_at(targets.client).await?;
-    if input.len() % 2 == 0 {
+    if input.len().is_multiple_of(2) {
         client.send(input).await;
     } else {
         let length = u16::try_from(input.len().min(60_000)).unwrap_or(u16::MAX);

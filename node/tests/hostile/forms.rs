@@ -17,7 +17,7 @@ fn head(node: &Node, line: &str, more: &str) -> String {
 
 async fn status(address: SocketAddr, request: &str) -> u16 {
     let answer = talk(address, request.as_bytes()).await;
-    statuses(&answer).first().copied().unwrap_or_else(|| panic!("no answer to {:.100}: {answer:?}", request))
+    statuses(&answer).first().copied().unwrap_or_else(|| panic!("no answer to {request:.100}: {answer:?}"))
 }
 
 #[tokio::test]

@@ -144,7 +144,7 @@ async fn a_gateway_of_another_region_that_sends_poison_is_cut_off_and_then_shut_
         while timeout(PATIENCE, link.receiver.recv()).await.expect("the link ends").is_some() {}
     }
     until(&node, "headcount_peer_quarantines_total", 1.0).await;
-    let end = Link::dial(&bad, &address).await.err().expect("no link");
+    let end = Link::dial(&bad, &address).await.expect_err("no link");
     assert!(end.to_string().contains("it is in quarantine, because of what it has sent"), "{end}");
     let (_link, _) = Link::dial(&party("good"), &address).await.expect("another one is let in");
 }
