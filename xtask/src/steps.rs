@@ -96,7 +96,19 @@ pub(crate) fn faults(options: &[&str]) -> Result<(), String> {
     matrix(&["--release"])?;
     let region = ["--package", "headcount-node", "--test", "region"];
     cargo(&[&["test"], &region[..], &["--", "--ignored", "--skip", "presence_random"]].concat())?;
-    cargo(&["test", "--package", "headcount-node", "--test", "regions", "--test", "hostile", "--", "--ignored", "--skip", "again_and_again"])?;
+    cargo(&[
+        "test",
+        "--package",
+        "headcount-node",
+        "--test",
+        "regions",
+        "--test",
+        "hostile",
+        "--",
+        "--ignored",
+        "--skip",
+        "again_and_again",
+    ])?;
     // One line for each run.
     cargo(&[&["test", "--release"], &region[..], &["presence_random", "--", "--ignored", "--nocapture"]].concat())
 }

@@ -38,6 +38,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::Unavailable(""),
         ApiError::Storage("".into()),
         ApiError::Refused(Refused { reason: Reason::Requests, after_s: 1 }),
+        ApiError::Late,
     ];
     let kind = |error: &ApiError| match error {
         ApiError::Code(_) => 0,
@@ -59,6 +60,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::Unavailable(_) => 16,
         ApiError::Storage(_) => 17,
         ApiError::Refused(_) => 18,
+        ApiError::Late => 19,
     };
     assert!(own.iter().map(kind).eq(1..=own.len()), "one of each variant, in order");
     own.into_iter().chain(ErrorCode::ALL.map(ApiError::Code)).collect()

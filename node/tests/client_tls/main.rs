@@ -96,9 +96,8 @@ async fn answer(address: SocketAddr, words: &[u8]) -> Vec<u8> {
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(words).await.unwrap();
     let mut answer = Vec::new();
-    match timeout(PATIENCE, socket.read_to_end(&mut answer)).await.expect("an end") {
-        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
-        Ok(_) => {}
+    if let Err(error) = timeout(PATIENCE, socket.read_to_end(&mut answer)).await.expect("an end") {
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
     answer
 }
