@@ -13,7 +13,7 @@ const TEXT: u8 = 1;
 const MORE: u8 = 0;
 const PING: u8 = 9;
 /// Frames of one message, as the gateway has it.
-const FRAGMENTS_MAX: usize = 32;
+const FRAGMENTS_MAX: usize = 32 + 65_536 / 64;
 /// Control frames in one second, likewise.
 const CONTROLS_PER_SECOND_MAX: usize = 10;
 const CONNECT: &[u8] = b"{\"id\":1,\"connect\":{}}";

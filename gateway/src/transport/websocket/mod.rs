@@ -2,23 +2,25 @@
 
 pub(crate) mod frames;
 pub(crate) mod handshake;
+mod input;
 
 use super::{
     Gone, Received, Transport,
     socket::{CLOSE_TIMEOUT, Socket, joined},
 };
 use crate::{
+    admission::pace::{Pace, Rate},
     gateway::Gateway,
     hub::{
         broadcast::Wire,
         outbox::{Item, Line, Outbox},
     },
 };
-use frames::{Reader, Said, Violation};
+use frames::{Said, Violation};
+use input::{End, Input};
 use presence::Departure;
 use protocol::{code::Disconnect, frame::Format};
 use std::{
-    collections::VecDeque,
     future::poll_fn,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -28,69 +30,15 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 /// Pings and pongs of one client in one second; one more ends the connection with 1008. A client has one pong in each ping interval to
 /// say, and as many pings as it likes up to this.
-pub(crate) const CONTROLS_PER_SECOND_MAX: u32 = 10;
+const CONTROLS: Rate = Rate { per_s: 10, burst: 10 };
 
 /// A connection over WebSocket. Between two messages it holds nothing.
 struct WebSocket {
     socket: Socket,
     gateway: Arc<Gateway>,
-    controls: Controls,
+    controls: Pace,
     /// While there is more than whole messages that were received.
     input: Option<Box<Input>>,
-}
-
-/// What the client sent.
-struct Input {
-    reader: Reader,
-    /// Read and not received yet.
-    said: VecDeque<Said>,
-    /// What comes after that.
-    end: Option<End>,
-}
-
-/// How many control frames came in the present second.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Controls {
-    second: u32,
-    count: u32,
-}
-
-impl Controls {
-    /// One more came at `now_ms`; false if it is one too many.
-    fn one_more(&mut self, now_ms: u64) -> bool {
-        let second = u32::try_from(now_ms / 1000).unwrap_or(u32::MAX);
-        if second != self.second {
-            *self = Controls { second, count: 0 };
-        }
-        self.count += 1;
-        self.count <= CONTROLS_PER_SECOND_MAX
-    }
-}
-
-/// Why nothing more is received.
-#[derive(Clone, Copy)]
-enum End {
-    /// The client said so, with this code.
-    Farewell(Option<u16>),
-    Violation(Violation),
-}
-
-impl Input {
-    /// Reads on, or begins to.
-    fn read(input: &mut Option<Box<Input>>, message_bytes_max: usize, bytes: &[u8]) {
-        let fresh = || Box::new(Input { reader: Reader::new(message_bytes_max), said: VecDeque::new(), end: None });
-        let Input { reader, said, end } = &mut **input.get_or_insert_with(fresh);
-        if let Err(violation) = reader.read(bytes, said) {
-            *end = Some(End::Violation(violation));
-        }
-    }
-
-    /// Whether what the client says last has come; forgets what it said before.
-    fn is_over(&mut self) -> bool {
-        let is_over = self.end.is_some() || self.said.iter().any(|said| matches!(said, Said::Close(_)));
-        self.said.clear();
-        is_over
-    }
 }
 
 impl WebSocket {
@@ -98,7 +46,7 @@ impl WebSocket {
         let wire = if format == Format::Protobuf { Wire::ProtobufFrames } else { Wire::JsonFrames };
         let line = Line { socket, shared: Some(wire), sent: gateway.metrics.sent.clone() };
         let outbox = gateway.outbox(wire, Some(line));
-        let mut transport = WebSocket { socket: Socket::new(outbox), gateway, controls: Controls::default(), input: None };
+        let mut transport = WebSocket { socket: Socket::new(outbox), gateway, controls: Pace::default(), input: None };
         if !read_already.is_empty() {
             Input::read(&mut transport.input, transport.gateway.settings.message_bytes_max, read_already);
         }
@@ -132,7 +80,7 @@ impl Transport for WebSocket {
             if let Some(input) = &mut self.input {
                 let said = input.said.pop_front();
                 let is_control = matches!(said, Some(Said::Ping(_) | Said::Pong));
-                if is_control && !self.controls.one_more((self.gateway.clock)().mono_ms) {
+                if is_control && self.controls.take(CONTROLS, (self.gateway.clock)()).is_err() {
                     input.said.clear();
                     input.end = Some(End::Violation(Violation::Controls));
                     continue;
