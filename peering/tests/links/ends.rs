@@ -102,7 +102,7 @@ async fn what_is_no_message_ends_a_link() {
     let (mut link, mut stream) = linked_to_a_puppet().await;
     tokio::io::AsyncWriteExt::write_all(&mut stream.writer, &[0, 0, 0, 1, 7]).await.unwrap();
     assert_eq!(within(link.receiver.recv()).await, None);
-    assert!(matches!(link.receiver.end(), End::Refused(_)), "{}", link.receiver.end());
+    assert!(matches!(link.receiver.end(), End::Poison(_)), "{}", link.receiver.end());
     let (mut link, mut stream) = linked_to_a_puppet().await;
     stream.write(Message::Refused(Refused::default())).await.unwrap();
     assert_eq!(within(link.receiver.recv()).await, None);
