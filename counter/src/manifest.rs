@@ -90,7 +90,9 @@ impl Manifest {
     /// Size of the snapshot.
     #[must_use]
     pub fn byte_count(&self) -> u64 {
-        (HEADER_BYTES + self.origins.len()) as u64 + self.parts.iter().map(|part| part.bytes).sum::<u64>()
+        // A damaged one may say anything.
+        let own = (HEADER_BYTES + self.origins.len()) as u64;
+        self.parts.iter().fold(own, |sum, part| sum.saturating_add(part.bytes))
     }
 
     /// A ledger that knows the origins, and nothing of what they say of counters.

@@ -29,6 +29,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::MethodNotAllowed,
         ApiError::NotAcceptable(""),
         ApiError::UnsupportedMediaType,
+        ApiError::Late,
         ApiError::TooLarge(String::new()),
         ApiError::Conflict(""),
         ApiError::TokenInvalid(Token::parse("").unwrap_err()),
@@ -38,7 +39,6 @@ fn every_error() -> Vec<ApiError> {
         ApiError::Unavailable(""),
         ApiError::Storage("".into()),
         ApiError::Refused(Refused { reason: Reason::Requests, after_s: 1 }),
-        ApiError::Late,
     ];
     let kind = |error: &ApiError| match error {
         ApiError::Code(_) => 0,
@@ -51,16 +51,16 @@ fn every_error() -> Vec<ApiError> {
         ApiError::MethodNotAllowed => 7,
         ApiError::NotAcceptable(_) => 8,
         ApiError::UnsupportedMediaType => 9,
-        ApiError::TooLarge(_) => 10,
-        ApiError::Conflict(_) => 11,
-        ApiError::TokenInvalid(_) => 12,
-        ApiError::TokenRequired => 13,
-        ApiError::TokenExpired { .. } => 14,
-        ApiError::PreconditionFailed(_) => 15,
-        ApiError::Unavailable(_) => 16,
-        ApiError::Storage(_) => 17,
-        ApiError::Refused(_) => 18,
-        ApiError::Late => 19,
+        ApiError::Late => 10,
+        ApiError::TooLarge(_) => 11,
+        ApiError::Conflict(_) => 12,
+        ApiError::TokenInvalid(_) => 13,
+        ApiError::TokenRequired => 14,
+        ApiError::TokenExpired { .. } => 15,
+        ApiError::PreconditionFailed(_) => 16,
+        ApiError::Unavailable(_) => 17,
+        ApiError::Storage(_) => 18,
+        ApiError::Refused(_) => 19,
     };
     assert!(own.iter().map(kind).eq(1..=own.len()), "one of each variant, in order");
     own.into_iter().chain(ErrorCode::ALL.map(ApiError::Code)).collect()
