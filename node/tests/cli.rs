@@ -109,7 +109,7 @@ fn bad_certificates_end_with_64_before_anything_is_bound_and_are_found_by_a_chec
         _ = fs::remove_file(&key);
         assert_eq!(run(), (64, String::new(), expected("cannot be read: No such file or directory (os error 2)")));
         fs::write(&key, other.signing_key.serialize_pem()).unwrap();
-        assert_eq!(run(), (64, String::new(), expected("does not fit the certificate in tls.cert")));
+        assert_eq!(run(), (64, String::new(), expected("does not fit the certificate")));
     }
     fs::write(&key, own.signing_key.serialize_pem()).unwrap();
     assert_eq!(headcount(&toml, &[], &[&["config", "check"], &CONFIG[..]].concat()), (0, "ok\n".to_owned(), String::new()));

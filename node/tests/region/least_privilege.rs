@@ -36,6 +36,8 @@ fn used() -> BTreeSet<String> {
                     continue;
                 }
                 Some("lua") => &["call('"],
+                // `headcount doctor` asks more, and takes a refusal for an answer.
+                Some("rs") if path.ends_with("redis/inspect.rs") => continue,
                 Some("rs") => &["cmd(\"", "b\"EVAL"],
                 Some(_) => continue,
             };
