@@ -77,9 +77,9 @@ struct Connected {
     busy: BTreeSet<String>,
 }
 
-/// Talks with peers until `shutdown` completes, and then until one of them has what was counted here, for 5 s at most. From this call on, before the future is polled, the engine's own origin is in
-/// doubt, if it has peers, until they have spoken: call it before anybody may count, or an older disk goes on in positions
-/// of its stream that others know already.
+/// Talks with peers until `shutdown` completes, and then until one of them has what was counted here, for 5 s at most. From this call
+/// on, before the future is polled, the engine's own origin is in doubt, if it has peers, until they have spoken: call it before
+/// anybody may count, or an older disk goes on in positions of its stream that others know already.
 pub fn serve<Shutdown: Future<Output = ()>>(
     listener: TcpListener,
     engine: Engine,
