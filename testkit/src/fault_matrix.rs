@@ -55,11 +55,14 @@ pub fn rows(table: &str) -> Vec<Row<'_>> {
 fn row(line: &str) -> Option<Row<'_>> {
     let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
     let [id, fault, injected, stated, bound, tests] = cells[..] else { return None };
-    let tests = tests.split("<br>").filter_map(|test| {
-        let (file, name) = test.strip_prefix('`')?.split_once("` ")?;
-        Some(Test { file, name })
-    });
-    Some(Row { id, fault, injected, stated, bound, tests: tests.collect() })
+    Some(Row { id, fault, injected, stated, bound, tests: tests_of(tests) })
+}
+
+/// The tests that a cell names: each its file in backticks and its name, with `<br>` between them.
+#[must_use]
+pub fn tests_of(cell: &str) -> Vec<Test<'_>> {
+    let named = cell.split("<br>").filter_map(|test| test.strip_prefix('`')?.split_once("` "));
+    named.map(|(file, name)| Test { file, name }).collect()
 }
 
 /// The table of the page, of each row with its figures. `about`: what it was measured on.

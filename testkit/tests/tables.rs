@@ -1,9 +1,12 @@
-//! The fault matrix is complete: each row is shown by tests that are there, and the page has what they measured.
+//! The fault matrix and the security list are complete: each row is shown by tests that are there, and the page of faults has what they
+//! measured.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says where
 
 use std::{collections::BTreeSet, fs, path::Path};
-use testkit::fault_matrix::{TABLE, rows, table_of};
+use testkit::fault_matrix::{TABLE, Test, rows, table_of, tests_of};
+
+const DEFENCES: &str = include_str!("../DEFENCES.md");
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(path);
@@ -21,13 +24,38 @@ fn every_row_is_whole_and_its_tests_are_there() {
         assert!(!row.tests.is_empty(), "{} is shown by no test", row.id);
         for test in &row.tests {
             assert!(test.addressed().is_some(), "{}: {} is no test of cargo's", row.id, test.file);
-            let text = read(test.file);
-            let is_test =
-                |at: usize| text[..at].rsplit("\n\n").next().unwrap().contains("#[tokio::test") || text[..at].ends_with("#[test]\n    ");
-            let found = text.find(&format!("fn {}(", test.name)).is_some_and(is_test);
-            assert!(found, "{}: there is no test {} in {}", row.id, test.name, test.file);
+            assert!(is_there(test), "{}: there is no test {} in {}", row.id, test.name, test.file);
         }
     }
+}
+
+#[test]
+fn every_line_of_the_security_list_is_shown_by_tests_that_are_there() {
+    let lines: Vec<&str> = DEFENCES.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| line |")).collect();
+    assert!(lines.len() > 35, "{} lines", lines.len());
+    let mut names = BTreeSet::new();
+    for line in lines {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [name, tried, holds, tests] = cells[..] else { panic!("{line}: four cells") };
+        assert!(names.insert(name) && !tried.is_empty() && !holds.is_empty(), "{name}");
+        let found = tests_of(tests);
+        assert_eq!(found.len(), tests.split("<br>").count(), "{name}: each as `file` name");
+        for test in found {
+            assert!(is_there(&test), "{name}: there is no test {} in {}", test.name, test.file);
+        }
+    }
+}
+
+fn is_there(test: &Test<'_>) -> bool {
+    let text = read(test.file);
+    if test.file.ends_with(".mjs") {
+        return text.contains(&format!("test('{}'", test.name));
+    }
+    let begins = |at: usize| {
+        let head = text[..at].rsplit("\n\n").next().unwrap();
+        head.contains("#[test]") || head.contains("#[tokio::test")
+    };
+    text.find(&format!("fn {}(", test.name)).is_some_and(begins)
 }
 
 #[test]
