@@ -9,7 +9,8 @@ use std::{
     },
     time::Duration,
 };
-use testkit::{Node, NodeOptions, eventually, http};
+use testkit::{Node, NodeOptions, eventually, figure, http};
+use tokio::time::Instant;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const STALLS: &str = "headcount_runtime_stalls_total";
@@ -29,7 +30,9 @@ fn stall(node: &Node, ms: u64) {
 async fn a_runtime_that_is_stuck_is_described_and_ended_with_70() {
     let mut node = Node::start(options(2)).await;
     stall(&node, 3_600_000);
+    let stuck = Instant::now();
     assert_eq!(node.wait().await.code(), Some(70));
+    figure::time("runtime-stuck", "ended after", stuck.elapsed());
     let log = node.log();
     assert!(log.contains("headcount: the runtime has not ticked for 2") && log.contains("phase ready"), "{log}");
     for thread in ["tokio-rt-worker: state ", "watchdog: state "] {

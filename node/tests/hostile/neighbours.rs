@@ -9,7 +9,7 @@ use counter::{
 use peering::{Link, Party, Stream};
 use protocol::peer::{Beat, Chunk, FRAME_BYTES_MAX, Have, Hello, Message, OriginName, Stream as Known};
 use std::{sync::Arc, time::Duration};
-use testkit::{Node, eventually, http};
+use testkit::{Node, eventually, figure, http};
 use tokio::{
     io::AsyncWriteExt,
     net::TcpListener,
@@ -86,6 +86,7 @@ async fn a_counter_node_that_sends_poison_is_cut_off_and_then_shut_out_and_its_p
         assert_eq!(until_ended(&mut stream).await.as_deref(), Some("it is in quarantine, because of what it has sent"));
     }
     assert_eq!(metric(&one, "headcount_peer_poison_total").await, OFFENCES_MAX as f64);
+    figure::count("peer-poison", "offences until it was shut out", OFFENCES_MAX as u64);
     // The others go on, and nothing of it has reached anybody.
     count(&two, "likes", 2).await;
     for node in [&one, &two] {

@@ -3,7 +3,7 @@
 use super::{NEWCOMER, node};
 use futures_util::future::join_all;
 use serde_json::json;
-use testkit::{Visitor, http};
+use testkit::{Visitor, figure, http};
 
 const STALLED: usize = 40;
 const BUDGET_BYTES: usize = 4 << 20;
@@ -40,6 +40,7 @@ async fn what_waits_for_those_who_do_not_read_stays_within_its_bound_and_others_
     assert_eq!(reading.await.unwrap(), (0..MESSAGES as u64).collect::<Vec<_>>());
     // At the whole of it each may have a little, and the message at hand.
     let most = BUDGET_BYTES + STALLED * (16 * 1024 + 2 * MESSAGE_BYTES);
+    figure("stalled-readers", "most that waited", most_queued / f64::from(1 << 20), "MiB");
     assert!(most_queued <= most as f64, "{most_queued} of {most}");
     assert!(node.metric("headcount_shed_connections_total").await > 0.0, "at most {most_queued} bytes have waited");
     assert!(node.metric("headcount_disconnects_total{reason=\"slow\"}").await > 0.0);
