@@ -12,8 +12,9 @@ use crate::{
     session,
     token::Token,
 };
-use protocol::{name::CounterKey, producer::Read};
+use protocol::{name::CounterKey, producer::Read, trace::SPANS};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tracing::{Instrument, info_span};
 
 /// Where the counters are. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -81,12 +82,24 @@ impl Counters {
         }
     }
 
+    /// Where they are, for spans.
+    fn place(&self) -> &'static str {
+        match self {
+            Counters::Here(..) => "here",
+            Counters::Elsewhere(_) => "elsewhere",
+        }
+    }
+
     /// Adds `by` to `key` and returns once that is as safe as `ack` says. Dropping the future does not undo it.
     pub async fn add(&self, key: &CounterKey, by: i64, token: Option<Token>, ack: Option<Ack>) -> Result<Counted, AddError> {
-        match self {
-            Counters::Here(engine, _) => engine.add(key, by, token, ack).await.map(|added| counted(engine, added)),
-            Counters::Elsewhere(remote) => remote.change(batch::op(key, Change::Add(by), token), ack).await,
-        }
+        let span = info_span!(target: SPANS, "count", place = self.place(), counter = key.as_str());
+        let counting = async {
+            match self {
+                Counters::Here(engine, _) => engine.add(key, by, token, ack).await.map(|added| counted(engine, added)),
+                Counters::Elsewhere(remote) => remote.change(batch::op(key, Change::Add(by), token), ack).await,
+            }
+        };
+        counting.instrument(span).await
     }
 
     /// Observed reset: what the node that does it knows of `key` no longer counts, what others count meanwhile does.
@@ -99,10 +112,11 @@ impl Counters {
 
     /// Does all of `ops`, in order; each has its own answer. Also returns a session that covers them.
     pub async fn add_many(&self, ops: Vec<AddOp>) -> (Vec<Result<Added, AddError>>, String) {
+        let span = info_span!(target: SPANS, "count", place = self.place(), ops = ops.len());
         match self {
-            Counters::Here(engine, _) => (engine.add_many(ops).await, engine.session()),
+            Counters::Here(engine, _) => (engine.add_many(ops).instrument(span).await, engine.session()),
             Counters::Elsewhere(remote) => {
-                let settled = remote.add_many(ops).await;
+                let settled = remote.add_many(ops).instrument(span).await;
                 // They may have been counted at several nodes.
                 let mut sessions: Vec<&str> = settled.iter().flatten().map(|counted| &*counted.session).collect();
                 sessions.dedup();

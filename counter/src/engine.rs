@@ -27,6 +27,7 @@ use prometheus::Registry;
 use protocol::{
     name::{CounterKey, NameRef},
     time::Now,
+    trace::SPANS,
 };
 use std::{
     collections::BTreeMap,
@@ -34,6 +35,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
+use tracing::{Instrument, info_span};
 
 pub use crate::{
     cell::Overflow,
@@ -359,7 +361,7 @@ impl Engine {
     async fn change(&self, key: &CounterKey, change: Change, token: Option<Token>, ack: Option<Ack>) -> Result<Added, AddError> {
         self.room().await;
         let staged = self.stage(key, change, token)?;
-        self.acknowledge(staged, token, ack).await
+        self.acknowledge(staged, token, ack).instrument(info_span!(target: SPANS, "commit")).await
     }
 
     async fn acknowledge(&self, staged: Staged, token: Option<Token>, ack: Option<Ack>) -> Result<Added, AddError> {

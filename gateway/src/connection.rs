@@ -35,6 +35,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::oneshot;
+use tracing::Instrument;
 
 /// Bytes written at once; what waits beyond it goes into the next write.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -214,7 +215,8 @@ impl Connection {
             Order::Ping => self.outbox.push(Item::Own(replies::ping(self.wire, self.native_ping))),
             Order::Begin(task) => {
                 let (gateway, id, outbox) = (self.gateway.clone(), self.id, self.outbox.clone());
-                self.task = Some(Box::pin(async move { gateway.perform(task, id, &outbox).await }));
+                let span = gateway.span_of_task(&task, id);
+                self.task = Some(Box::pin(async move { gateway.perform(task, id, &outbox).instrument(span).await }));
             }
             Order::Connected => {
                 self.take_place();

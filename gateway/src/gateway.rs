@@ -19,6 +19,7 @@ use crate::{
     regions::{self, Regions},
     registry::Registry,
     session::Rules,
+    traces::Traces,
     webhooks::{self, Webhooks},
 };
 use presence::{Embedded, Presence, Shared};
@@ -66,6 +67,8 @@ pub struct Settings {
     pub io_uring: bool,
     /// Where services' calls are recorded; `None`: nowhere.
     pub audit: Option<Sink>,
+    /// Who makes spans; `None`: nobody.
+    pub traces: Option<Traces>,
 }
 
 /// The parts that a gateway is made of.

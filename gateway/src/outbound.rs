@@ -4,10 +4,11 @@ use reqwest::{Client, ClientBuilder, Url, redirect};
 use std::net::IpAddr;
 
 /// What a URL of the configuration must be.
-pub(crate) const TRUSTWORTHY: &str = "must begin with https:// (http:// on loopback only)";
+pub const TRUSTWORTHY: &str = "must begin with https:// (http:// on loopback only)";
 
 /// Whether what is said there, or comes from there, can be neither read nor replaced on the way.
-pub(crate) fn is_trustworthy(url: &Url) -> bool {
+#[must_use]
+pub fn is_trustworthy(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let is_loopback = || host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback());
     match url.scheme() {
@@ -19,7 +20,8 @@ pub(crate) fn is_trustworthy(url: &Url) -> bool {
 
 /// Follows no redirect and asks no proxy of the environment: what the configuration says is all that is contacted. The process
 /// must have installed a rustls crypto provider before.
-pub(crate) fn client(url: &Url) -> ClientBuilder {
+#[must_use]
+pub fn client(url: &Url) -> ClientBuilder {
     let client = Client::builder().redirect(redirect::Policy::none()).no_proxy();
     // Plain http needs no certificates, which a bare container may not have.
     if url.scheme() == "http" { client.tls_certs_only([]) } else { client }

@@ -15,9 +15,11 @@ use protocol::{
     code::ErrorCode,
     message::{HistoryResult, PresenceResult, PresenceStatsResult, PublishResult, Reply, StreamPosition},
     name::{Channel, CounterKey},
+    trace::SPANS,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tracing::{Instrument, info_span};
 
 impl Gateway {
     /// Carries out a task of the session behind `connection`.
@@ -74,7 +76,8 @@ impl Gateway {
     /// Publishes into a channel.
     pub async fn publish(&self, channel: &Channel, post: crate::bus::Post) -> Result<StreamPosition, ErrorCode> {
         let namespace = self.rules.namespaces.of_channel(channel).map_err(|_| ErrorCode::UnknownChannel)?;
-        let position = self.bus.publish(channel, namespace, post, (self.clock)()).await?;
+        let span = info_span!(target: SPANS, "append", store = self.bus.kind(), channel = channel.as_str());
+        let position = self.bus.publish(channel, namespace, post, (self.clock)()).instrument(span).await?;
         self.metrics.publications.inc();
         Ok(position)
     }

@@ -12,7 +12,7 @@ use axum::{
 };
 use core::net::SocketAddr;
 use counter::{ForgetError, ForgetRefusal};
-use protocol::audit::{self, Entry};
+use protocol::{audit::Entry, trace::Traceparent};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -62,7 +62,7 @@ async fn record(
     next: Next,
 ) -> Response {
     let (method, trace) = (request.method().to_string(), request.headers().get("traceparent").and_then(|trace| trace.to_str().ok()));
-    let trace_id = trace.and_then(audit::trace_id).map(str::to_owned);
+    let trace_id = trace.and_then(Traceparent::parse).map(|parent| parent.trace_id.to_owned());
     let response = next.run(request).await;
     if let Some(sink) = &admin.audit {
         let (time_ms, status, route) = (clock::now().wall_ms, response.status(), route.as_str().to_owned());

@@ -14,7 +14,9 @@ use crate::{
     probe::{self, ProbeCommand},
     reload::Process,
     ring_commands::{self, RingCommand},
-    signals, telemetry, token, wiring,
+    signals, telemetry, token,
+    traces::{self, Sample},
+    wiring,
 };
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -182,7 +184,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 fn serve(config: Config, path: Option<PathBuf>) -> Result<(), Failure> {
-    let level = telemetry::init(&config.log);
+    let (tracer, traces) = traces::prepare(&config.traces).context("preparing traces")?.unzip();
+    let level = telemetry::init(&config.log, tracer);
+    let sample = Arc::new(Sample::new(config.traces.sample));
     // One provider for every use of TLS, before the first; it fails only if there is one already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
@@ -194,7 +198,8 @@ fn serve(config: Config, path: Option<PathBuf>) -> Result<(), Failure> {
     runtime.block_on(async {
         let hangups = signals::hangups().context("catching SIGHUP")?;
         let failpoints = Failpoints::of_environment()?;
-        wiring::run(config, Some(Process { load: Arc::new(load), hangups, level, failpoints }), Listeners::bind).await
+        let process = Process { load: Arc::new(load), hangups, level, sample, traces, failpoints };
+        wiring::run(config, Some(process), Listeners::bind).await
     })
 }
 

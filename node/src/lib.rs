@@ -30,5 +30,6 @@ pub mod ring_commands;
 pub mod signals;
 pub mod telemetry;
 pub mod token;
+pub mod traces;
 pub mod watchdog;
 pub mod wiring;

@@ -21,6 +21,7 @@ use gateway::{
     regions::{Regions, RegionsConfig},
     session::Rules,
     tls::Terminator,
+    traces::Traces,
     webhooks::Webhooks,
 };
 use peering::{Certificate, Links, Party, PeerTls, Shown};
@@ -168,7 +169,7 @@ pub(crate) fn gateway(
     node: &str,
     (hub, bus, ring, regions): (Arc<Hub>, Bus, Option<&Ring>, Regions),
     counters: Counters,
-    (audit, registry): (Option<Sink>, &Registry),
+    (audit, traces, registry): (Option<Sink>, Option<Traces>, &Registry),
 ) -> Result<Arc<Gateway>, Failure> {
     let Config { auth, limits, .. } = config;
     let secret = |secret: &config::secret::Secret| Secret::new(secret.expose().to_owned());
@@ -202,6 +203,7 @@ pub(crate) fn gateway(
             body_timeout: Duration::from_millis(limits.body_timeout_ms),
             io_uring: config.node.io_uring,
             audit,
+            traces,
         },
         rules: Rules {
             // A client without a token is heard where there is something that anyone may do.

@@ -8,6 +8,7 @@ use crate::{
     failure::Failure,
     parts,
     telemetry::Level,
+    traces::{Sample, Unsent},
 };
 use gateway::gateway::Gateway;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
@@ -27,6 +28,7 @@ pub const RELOADABLE: &[&str] = &[
     "limits.resumes_per_s",
     "limits.trusted_proxies",
     "log.level",
+    "traces.sample",
 ];
 
 /// What the only node of a process has of it.
@@ -37,6 +39,10 @@ pub struct Process {
     pub hangups: Signal,
     /// Which lines are logged.
     pub level: Level,
+    /// How much is traced.
+    pub sample: Arc<Sample>,
+    /// The spans; `None`: nothing is traced.
+    pub traces: Option<Unsent>,
     /// What tests may order.
     pub failpoints: Failpoints,
 }
@@ -103,6 +109,7 @@ impl Reload {
     /// Changes what [`RELOADABLE`] names; nothing here can fail.
     fn apply(&self, new: &Config) {
         self.process.level.set(&new.log.level);
+        self.process.sample.set(new.traces.sample);
         if let Some(gateway) = &self.gateway {
             gateway.set_limits(parts::limits(&new.limits));
         }

@@ -1,8 +1,21 @@
 //! I/O: log lines on stderr, and what the node says of itself when it starts.
 
-use crate::config::{Config, Listen, Log, LogFormat};
+use crate::{
+    config::{Config, Listen, Log, LogFormat},
+    traces::{self, ROOTS},
+};
+use opentelemetry_sdk::trace::SdkTracer;
+use protocol::trace::{LINES, SPANS};
 use std::io::{IsTerminal, stderr};
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
+use tracing::{Metadata, level_filters::LevelFilter};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    filter::{FilterExt, filter_fn},
+    fmt,
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
+};
 
 /// Which lines are written; may be changed while the process runs.
 #[derive(Clone, Debug)]
@@ -17,19 +30,29 @@ impl Level {
     }
 }
 
-/// From here on `tracing` writes to stderr: pretty on a terminal, else one JSON object a line, unless configured.
-pub fn init(log: &Log) -> Level {
+/// From here on `tracing` writes to stderr: pretty on a terminal, else one JSON object a line, unless configured; and makes spans, if
+/// somebody wants them.
+pub fn init(log: &Log, tracer: Option<SdkTracer>) -> Level {
     let pretty = match log.format {
         LogFormat::Auto => stderr().is_terminal(),
         LogFormat::Pretty => true,
         LogFormat::Json => false,
     };
     // The configuration was refused already if its filter does not parse.
-    let (filter, handle) = reload::Layer::new(EnvFilter::new(&log.level));
-    let lines = fmt::layer().with_writer(stderr);
-    let lines = if pretty { lines.with_ansi(stderr().is_terminal()).boxed() } else { lines.json().flatten_event(true).boxed() };
+    let (level, handle) = reload::Layer::new(EnvFilter::new(&log.level));
+    // Spans are for others to see, but for those that give a line the trace id of its request.
+    let is_line = |metadata: &Metadata<'_>| ![SPANS, LINES].contains(&metadata.target());
+    let has_trace_id = |metadata: &Metadata<'_>| metadata.target() == LINES || (metadata.target() == SPANS && ROOTS.contains(&metadata.name()));
+    let lines = filter_fn(is_line).with_max_level_hint(LevelFilter::TRACE).and(level);
+    let lines = lines.or(filter_fn(has_trace_id).with_max_level_hint(LevelFilter::INFO));
+    let written = fmt::layer().with_writer(stderr);
+    let written = if pretty {
+        written.with_ansi(stderr().is_terminal()).boxed()
+    } else {
+        written.json().flatten_event(true).with_span_list(false).boxed()
+    };
     // A subscriber that is there already (a test's) stays.
-    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
+    let _ = tracing_subscriber::registry().with(written.with_filter(lines)).with(tracer.map(traces::layer)).try_init();
     Level(handle)
 }
 

@@ -46,7 +46,7 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// node that has one to itself is given that.
 pub async fn run(
     config: Config,
-    process: Option<Process>,
+    mut process: Option<Process>,
     bind: impl FnOnce(&Listen) -> Result<Listeners, ListenError>,
 ) -> Result<(), Failure> {
     let mut signals = Signals::catch().context("catching signals")?;
@@ -90,6 +90,10 @@ pub async fn run(
     };
     let audit = Audit::of(config.audit.path.as_ref(), config.audit.reads, &registry)?;
     let sink = audit.as_ref().map(Audit::sink);
+    // What the process has of it alone: nodes of one process have no traces.
+    let unsent = process.as_mut().and_then(|process| Some((process.traces.take()?, process.sample.traces())));
+    let (unsent, begins) = unsent.unzip();
+    let traces = unsent.map(|unsent| unsent.start(&node, &config.node.region, &registry)).transpose()?;
     let hub = Arc::new(Hub::new(config.namespaces.clone(), clock::now));
     let ring = match (&etcd, addresses.client) {
         (Some(etcd), Some(address)) => {
@@ -105,7 +109,7 @@ pub async fn run(
     let (regions, links) = regions(&config, &party, &hub, &registry)?;
     let gateway = match &counters {
         Some(counters) if config.node.roles.gateway => {
-            Some(gateway(&config, &node, (hub, bus, ring.as_ref(), regions), counters.clone(), (sink.clone(), &registry))?)
+            Some(gateway(&config, &node, (hub, bus, ring.as_ref(), regions), counters.clone(), (sink.clone(), begins, &registry))?)
         }
         _ => None,
     };
@@ -248,6 +252,9 @@ pub async fn run(
     }
     if let Some(audit) = &audit {
         audit.finish().await;
+    }
+    if let Some(traces) = traces {
+        traces.finish().await;
     }
     data_dir.remove_addresses();
     Ok(())

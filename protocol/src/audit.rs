@@ -98,18 +98,6 @@ pub fn fingerprint(key: &str) -> String {
     })
 }
 
-/// The trace id of a `traceparent` (W3C Trace Context, section 3.2); none if it is not one.
-#[must_use]
-pub fn trace_id(traceparent: &str) -> Option<&str> {
-    let is_hex = |text: &str, digits: usize| text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let mut parts = traceparent.split('-');
-    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let is_whole = is_hex(version, 2) && version != "ff" && is_hex(trace, 32) && is_hex(parent, 16) && is_hex(flags, 2);
-    let is_alone = version != "00" || parts.next().is_none();
-    let is_set = trace.bytes().any(|byte| byte != b'0') && parent.bytes().any(|byte| byte != b'0');
-    (is_whole && is_alone && is_set).then_some(trace)
-}
-
 /// The beginning of a text that came with a call.
 #[must_use]
 pub fn shortened(text: &str) -> String {
@@ -124,24 +112,6 @@ mod tests {
     fn a_fingerprint_is_the_beginning_of_the_sha_256() {
         // FIPS 180-2, B.1.
         assert_eq!(fingerprint("abc"), "ba7816bf");
-    }
-
-    #[test]
-    fn a_trace_id_is_taken_from_a_traceparent_and_nothing_else() {
-        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(trace_id(&format!("00-{trace}-00f067aa0ba902b7-01")), Some(trace));
-        assert_eq!(trace_id(&format!("01-{trace}-00f067aa0ba902b7-01-more")), Some(trace));
-        for bad in [
-            format!("00-{trace}-00f067aa0ba902b7-01-more"),
-            format!("ff-{trace}-00f067aa0ba902b7-01"),
-            format!("00-{}-00f067aa0ba902b7-01", trace.to_uppercase()),
-            format!("00-{trace}-0000000000000000-01"),
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01".to_owned(),
-            trace.to_owned(),
-            String::new(),
-        ] {
-            assert_eq!(trace_id(&bad), None, "{bad}");
-        }
     }
 
     #[test]

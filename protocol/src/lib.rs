@@ -20,3 +20,4 @@ pub mod region;
 mod schema;
 pub mod subscriptions;
 pub mod time;
+pub mod trace;

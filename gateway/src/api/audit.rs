@@ -13,7 +13,10 @@ use axum::{
     middleware::Next,
     response::IntoResponse,
 };
-use protocol::audit::{Entry, fingerprint, shortened, trace_id};
+use protocol::{
+    audit::{Entry, fingerprint, shortened},
+    trace::Traceparent,
+};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -91,7 +94,7 @@ fn entry(gateway: &Gateway, headers: &HeaderMap, uri: &Uri) -> Entry {
         door: "http",
         api_key: key.map(|key| fingerprint(&key)),
         forwarded_for: text("x-forwarded-for").map(shortened),
-        trace_id: text("traceparent").and_then(trace_id).map(str::to_owned),
+        trace_id: text("traceparent").and_then(Traceparent::parse).map(|parent| parent.trace_id.to_owned()),
         ..Entry::default()
     };
     entry.token(text("idempotency-key").unwrap_or_default());

@@ -150,7 +150,7 @@ impl IntoResponse for ApiError {
 
 /// An extension of responses that say no: the error's code.
 #[derive(Clone, Debug)]
-pub(super) struct RefusedAs(pub String);
+pub(crate) struct RefusedAs(pub(crate) String);
 
 /// The status that fits an error of the client protocol.
 pub(super) fn status_of(code: ErrorCode) -> StatusCode {

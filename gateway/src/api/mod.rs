@@ -18,6 +18,7 @@ pub(crate) mod presence;
 use crate::{
     auth::Secret,
     gateway::{Gateway, Settings},
+    traces,
     transport::events,
 };
 use axum::{
@@ -32,6 +33,7 @@ use axum::{
 use error::ApiError;
 use serde::Deserialize;
 use std::sync::Arc;
+use tracing::Instrument;
 
 /// Who a route is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +107,12 @@ pub(crate) async fn service_only(State(gateway): State<Arc<Gateway>>, request: R
         return ApiError::Unauthorized("service routes need an API key: send it as `X-API-Key`").into_response();
     };
     match gateway.admission.request(key, (gateway.clock)()) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            let span = gateway.span_of_request(&request);
+            let response = next.run(request).instrument(span.clone()).await;
+            traces::note_answer(&span, &response);
+            response
+        }
         Err(refused) => ApiError::Refused(refused).into_response(),
     }
 }

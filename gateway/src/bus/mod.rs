@@ -32,6 +32,14 @@ pub enum Bus {
 }
 
 impl Bus {
+    /// Which of the two.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Bus::Embedded(_) => "embedded",
+            Bus::Redis(_) => "redis",
+        }
+    }
+
     /// Publishes, and says where in the channel's stream; (0, "") where the namespace keeps no history.
     pub async fn publish(&self, channel: &Channel, namespace: &Namespace, post: Post, now: Now) -> Result<StreamPosition, BusError> {
         match self {

@@ -69,6 +69,7 @@ impl Served {
         };
         let parts = Parts {
             settings: Settings {
+                traces: None,
                 audit: None,
                 region: "eu".to_owned(),
                 development: true,

@@ -14,10 +14,11 @@ mod sections;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod traces;
 mod values;
 mod webhooks;
 
-pub use self::values::Values;
+pub use self::{traces::Traces, values::Values};
 use self::{
     layers::{Layers, Problem},
     reader::Reader,
@@ -54,6 +55,7 @@ pub struct Config {
     /// `None`: clients and services are served in the clear.
     pub client_tls: Option<Own>,
     pub log: Log,
+    pub traces: Traces,
     pub audit: Audit,
     pub shutdown: Shutdown,
     /// The effective configuration as it may be shown: secrets redacted.

@@ -1,7 +1,7 @@
 //! Pure: each section of the configuration, key by key, each value checked by itself.
 
 use super::{
-    Audit, Auth, Config, Counter, KeySet, Listen, Log, LogFormat, Node, Presence, Roles, Shutdown, Values, etcd, limits, namespace,
+    Audit, Auth, Config, Counter, KeySet, Listen, Log, LogFormat, Node, Presence, Roles, Shutdown, Traces, Values, etcd, limits, namespace,
     reader::{Reader, choice, text},
     redis::Redis,
     regions::Regions,
@@ -50,6 +50,7 @@ impl Config {
             tls: Tls::read(reader),
             client_tls,
             log: log(reader),
+            traces: Traces::read(reader),
             audit: Audit { path: reader.optional_text("audit.path").map(Into::into), reads: reader.flag("audit.reads") },
             shutdown: Shutdown { drain_ms: reader.seconds_as_ms("shutdown.drain_s", 0..=3600) },
             effective: toml::Table::new(),
