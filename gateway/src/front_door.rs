@@ -87,12 +87,12 @@ impl FrontDoor {
         drop(silent);
         match request.map(|request| self.shake_hands(request, Peer(peer))) {
             Some(Next::WebSocket(head, accepted)) => {
-                if let Some(socket) = Box::pin(takeover::begin(socket, head, &self.gateway)).await {
+                if let Some(socket) = Box::pin(takeover::begin(socket, head, &self.gateway, peer)).await {
                     accepted.connect(self.gateway.clone(), socket, &[]);
                 }
             }
-            Some(Next::Route(request)) => Box::pin(self.answer(socket, *request)).await,
-            Some(Next::Refuse(response)) => Box::pin(self.refuse(socket, *response)).await,
+            Some(Next::Route(request)) => Box::pin(self.answer(socket, *request, peer)).await,
+            Some(Next::Refuse(response)) => Box::pin(self.refuse(socket, *response, peer)).await,
             None => Box::pin(takeover::serve(&self.http, self.routes.clone(), socket, Peer(peer), self.gateway.clone())).await,
         }
     }
@@ -117,17 +117,17 @@ impl FrontDoor {
         (self.gateway.clock)().wall_ms
     }
 
-    async fn answer(&self, socket: TcpStream, request: Request<Body>) {
+    async fn answer(&self, socket: TcpStream, request: Request<Body>, peer: SocketAddr) {
         let Ok(mut response) = self.routes.call(request).await;
         match response.extensions_mut().remove::<Takeover>() {
-            Some(takeover) => takeover.take(socket, &[], response, &self.gateway).await,
-            None => self.refuse(socket, response).await,
+            Some(takeover) => takeover.take(socket, &[], response, &self.gateway, peer).await,
+            None => self.refuse(socket, response, peer).await,
         }
     }
 
-    async fn refuse(&self, socket: TcpStream, response: Response<Body>) {
+    async fn refuse(&self, socket: TcpStream, response: Response<Body>, peer: SocketAddr) {
         if let Ok(Err(error)) = timeout(self.gateway.settings.head_timeout, self.write_whole(socket, response)).await {
-            tracing::debug!(%error, "an answer was not written");
+            tracing::debug!(%peer, %error, "an answer was not written");
         }
     }
 

@@ -87,7 +87,7 @@ pub async fn serve(
             Some((tls, room)) => {
                 let door = door.clone();
                 tokio::spawn(async move {
-                    if let Some(socket) = Box::pin(tls.open(socket, room)).await {
+                    if let Some(socket) = Box::pin(tls.open(socket, peer, room)).await {
                         door.enter(socket, peer).await;
                     }
                 });

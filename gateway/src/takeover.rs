@@ -16,6 +16,7 @@ use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use parking_lot::Mutex;
 use std::{
     future::{pending, poll_fn},
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::Poll,
@@ -46,11 +47,11 @@ impl Takeover {
     }
 
     /// Writes the head, and hands over the socket with what was read from it already.
-    pub(crate) async fn take(self, socket: TcpStream, read: &[u8], response: Response<Body>, gateway: &Gateway) {
+    pub(crate) async fn take(self, socket: TcpStream, read: &[u8], response: Response<Body>, gateway: &Gateway, peer: SocketAddr) {
         let mut head = head(&response, None, (gateway.clock)().wall_ms);
         head.extend_from_slice(&self.opening);
         drop(response);
-        if let Some(socket) = begin(socket, head, gateway).await
+        if let Some(socket) = begin(socket, head, gateway, peer).await
             && let Some(receive) = self.receive.lock().take()
         {
             receive(socket, read);
@@ -59,11 +60,11 @@ impl Takeover {
 }
 
 /// Writes the head of what has no other end than its connection's. A client that does not read it in time is cut off.
-pub(crate) async fn begin(mut socket: TcpStream, head: Vec<u8>, gateway: &Gateway) -> Option<TcpStream> {
+pub(crate) async fn begin(mut socket: TcpStream, head: Vec<u8>, gateway: &Gateway, peer: SocketAddr) -> Option<TcpStream> {
     match timeout(gateway.settings.head_timeout, socket.write_all(&head)).await {
         Ok(Ok(())) => return Some(socket),
-        Ok(Err(error)) => tracing::debug!(%error, "the head of a stream was not written"),
-        Err(_) => tracing::debug!("the head of a stream was not read"),
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "the head of a stream was not written"),
+        Err(_) => tracing::debug!(%peer, "the head of a stream was not read"),
     }
     None
 }
@@ -99,10 +100,10 @@ pub(crate) fn serve(
         }
     });
     // In a box, so that its room is given back as soon as it is not needed.
-    leave(Box::new(http.serve_connection(TokioIo::new(socket), service)), last, gateway)
+    leave(Box::new(http.serve_connection(TokioIo::new(socket), service)), last, gateway, peer)
 }
 
-async fn leave<S>(mut http: Box<Connection<TokioIo<TcpStream>, S>>, last: Arc<Last>, gateway: Arc<Gateway>)
+async fn leave<S>(mut http: Box<Connection<TokioIo<TcpStream>, S>>, last: Arc<Last>, gateway: Arc<Gateway>, Peer(peer): Peer)
 where
     S: HttpService<Incoming, ResBody = Body, Error = std::convert::Infallible>,
 {
@@ -113,10 +114,10 @@ where
     let (response, takeover) = match end.await {
         Ok(last) => last,
         Err(Ok(())) => return,
-        Err(Err(error)) => return tracing::debug!(%error, "http connection ended"),
+        Err(Err(error)) => return tracing::debug!(%peer, %error, "http connection ended"),
     };
     let Parts { io, read_buf, .. } = http.into_parts();
-    takeover.take(io.into_inner(), &read_buf, response, &gateway).await;
+    takeover.take(io.into_inner(), &read_buf, response, &gateway, peer).await;
 }
 
 /// A head as it is written. Whatever follows it ends with the connection, if not before, where it has a `length`.

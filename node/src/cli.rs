@@ -9,6 +9,7 @@ use crate::{
     etcd,
     failpoints::Failpoints,
     failure::{EXIT_CODES, Failure},
+    flood::Flood,
     listeners::Listeners,
     plan_command::{self, PlanCommand},
     probe::{self, ProbeCommand},
@@ -185,7 +186,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
 
 fn serve(config: Config, path: Option<PathBuf>) -> Result<(), Failure> {
     let (tracer, traces) = traces::prepare(&config.traces).context("preparing traces")?.unzip();
-    let level = telemetry::init(&config.log, tracer);
+    let flood = Flood::new(config.log.lines_per_event).context("preparing the log")?;
+    let level = telemetry::init(&config.log, Some(flood.clone()), tracer);
     let sample = Arc::new(Sample::new(config.traces.sample));
     // One provider for every use of TLS, before the first; it fails only if there is one already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -198,7 +200,7 @@ fn serve(config: Config, path: Option<PathBuf>) -> Result<(), Failure> {
     runtime.block_on(async {
         let hangups = signals::hangups().context("catching SIGHUP")?;
         let failpoints = Failpoints::of_environment()?;
-        let process = Process { load: Arc::new(load), hangups, level, sample, traces, failpoints };
+        let process = Process { load: Arc::new(load), hangups, level, flood, sample, traces, failpoints };
         wiring::run(config, Some(process), Listeners::bind).await
     })
 }

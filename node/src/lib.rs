@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod etcd;
 pub mod failpoints;
 pub mod failure;
+pub mod flood;
 pub mod listeners;
 pub mod operations;
 mod parts;

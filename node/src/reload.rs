@@ -6,6 +6,7 @@ use crate::{
     config::{Config, Values},
     failpoints::Failpoints,
     failure::Failure,
+    flood::Flood,
     parts,
     telemetry::Level,
     traces::{Sample, Unsent},
@@ -28,6 +29,7 @@ pub const RELOADABLE: &[&str] = &[
     "limits.resumes_per_s",
     "limits.trusted_proxies",
     "log.level",
+    "log.lines_per_event",
     "traces.sample",
 ];
 
@@ -39,6 +41,8 @@ pub struct Process {
     pub hangups: Signal,
     /// Which lines are logged.
     pub level: Level,
+    /// How many lines of one event are logged.
+    pub flood: Flood,
     /// How much is traced.
     pub sample: Arc<Sample>,
     /// The spans; `None`: nothing is traced.
@@ -109,6 +113,7 @@ impl Reload {
     /// Changes what [`RELOADABLE`] names; nothing here can fail.
     fn apply(&self, new: &Config) {
         self.process.level.set(&new.log.level);
+        self.process.flood.set(new.log.lines_per_event);
         self.process.sample.set(new.traces.sample);
         if let Some(gateway) = &self.gateway {
             gateway.set_limits(parts::limits(&new.limits));

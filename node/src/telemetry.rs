@@ -2,6 +2,7 @@
 
 use crate::{
     config::{Config, Listen, Log, LogFormat},
+    flood::{Flood, Limited, TOLD},
     traces::{self, ROOTS},
 };
 use opentelemetry_sdk::trace::SdkTracer;
@@ -32,7 +33,7 @@ impl Level {
 
 /// From here on `tracing` writes to stderr: pretty on a terminal, else one JSON object a line, unless configured; and makes spans, if
 /// somebody wants them.
-pub fn init(log: &Log, tracer: Option<SdkTracer>) -> Level {
+pub fn init(log: &Log, flood: Option<Flood>, tracer: Option<SdkTracer>) -> Level {
     let pretty = match log.format {
         LogFormat::Auto => stderr().is_terminal(),
         LogFormat::Pretty => true,
@@ -42,9 +43,14 @@ pub fn init(log: &Log, tracer: Option<SdkTracer>) -> Level {
     let (level, handle) = reload::Layer::new(EnvFilter::new(&log.level));
     // Spans are for others to see, but for those that give a line the trace id of its request.
     let is_line = |metadata: &Metadata<'_>| ![SPANS, LINES].contains(&metadata.target());
-    let has_trace_id = |metadata: &Metadata<'_>| metadata.target() == LINES || (metadata.target() == SPANS && ROOTS.contains(&metadata.name()));
+    // That lines were left out is said whatever the level is.
+    let is_always = |metadata: &Metadata<'_>| match metadata.target() {
+        LINES | TOLD => true,
+        SPANS => ROOTS.contains(&metadata.name()),
+        _ => false,
+    };
     let lines = filter_fn(is_line).with_max_level_hint(LevelFilter::TRACE).and(level);
-    let lines = lines.or(filter_fn(has_trace_id).with_max_level_hint(LevelFilter::INFO));
+    let lines = lines.or(filter_fn(is_always).with_max_level_hint(LevelFilter::INFO));
     let written = fmt::layer().with_writer(stderr);
     let written = if pretty {
         written.with_ansi(stderr().is_terminal()).boxed()
@@ -52,7 +58,7 @@ pub fn init(log: &Log, tracer: Option<SdkTracer>) -> Level {
         written.json().flatten_event(true).with_span_list(false).boxed()
     };
     // A subscriber that is there already (a test's) stays.
-    let _ = tracing_subscriber::registry().with(written.with_filter(lines)).with(tracer.map(traces::layer)).try_init();
+    let _ = tracing_subscriber::registry().with(Limited::new(written, flood).with_filter(lines)).with(tracer.map(traces::layer)).try_init();
     Level(handle)
 }
 

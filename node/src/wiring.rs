@@ -126,11 +126,14 @@ pub async fn run(
             ("pulse", Ok(()))
         });
     }
-    let mut watchdog = None;
+    let (mut watchdog, mut flood) = (None, None);
     let mut failpoints = Failpoints::default();
     if let Some(process) = process {
         watchdog = Some(Watchdog::start(config.node.watchdog_ms, pulse.clone(), readiness.clone(), &registry)?);
         failpoints = process.failpoints;
+        process.flood.register(&registry).context("registering metrics")?;
+        tasks.spawn(named("flood", process.flood.clone().run()));
+        flood = Some(process.flood.clone());
         let reload = Reload::new(process, &config, gateway.clone(), audit.clone(), &registry).context("registering metrics")?;
         tasks.spawn(named("reload", reload.run()));
     }
@@ -257,6 +260,9 @@ pub async fn run(
         traces.finish().await;
     }
     data_dir.remove_addresses();
+    if let Some(flood) = flood {
+        flood.tell(true);
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use protocol::code::Disconnect;
 
 impl Connection {
     pub(super) async fn close<T: Transport>(&mut self, transport: &mut T, code: Disconnect) -> Departure {
+        tracing::debug!(connection = self.id, user = self.session.user().map(|user| &**user), code = code.parts().0, "closing");
         self.gateway.metrics.disconnects.with_label_values(&[code.parts().1]).inc();
         self.give_verdict(Verdict::Closed(code));
         transport.close(code).await;
@@ -20,6 +21,7 @@ impl Connection {
     }
 
     pub(super) fn end(&mut self, departure: Departure) {
+        tracing::debug!(connection = self.id, user = self.session.user().map(|user| &**user), ?departure, "a client is gone");
         self.gateway.alarms.change(self.id, self.alarm_ms, None);
         self.give_verdict(Verdict::Closed(Disconnect::ConnectionClosed));
         _ = self.outbox.close();

@@ -73,6 +73,7 @@ impl Connection {
         };
         let outbox = transport.outbox().clone();
         let id = gateway.next_connection_id();
+        tracing::debug!(connection = id, client = %profile.client, wire = wire.label(), "a client comes");
         let handle = Handle { outbox: outbox.clone(), client: profile.client.clone() };
         let emulated = profile.session.clone().map(|session| Emulated { session, inbound: opening.inbound });
         if let Err(refused) = gateway.registry.add(id, handle, emulated, gateway.admission.limits().connections) {

@@ -11,6 +11,7 @@ use rustls::{ServerConfig, crypto::aws_lc_rs, version};
 use socket2::SockRef;
 use std::{
     io,
+    net::SocketAddr,
     os::{fd::OwnedFd, unix},
     sync::{
         Arc,
@@ -78,7 +79,7 @@ impl Terminator {
 
     /// Shakes hands with a client. Returned is the socket to serve it by; `None` if there is nobody to serve, which says why in the
     /// log. `_room` is given back when the handshake is over.
-    pub(crate) async fn open(&self, socket: TcpStream, _room: OwnedSemaphorePermit) -> Option<TcpStream> {
+    pub(crate) async fn open(&self, socket: TcpStream, peer: SocketAddr, _room: OwnedSemaphorePermit) -> Option<TcpStream> {
         let (result, opened) = match timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(socket)).await {
             Ok(Ok(client)) => ("ok", Ok(client)),
             Ok(Err(error)) => ("failed", Err(error)),
@@ -96,7 +97,7 @@ impl Terminator {
                 Some(theirs)
             }
             Err(error) => {
-                tracing::debug!(%error, result, "no TLS with a client");
+                tracing::debug!(%peer, %error, result, "no TLS with a client");
                 None
             }
         }

@@ -18,7 +18,6 @@ mod traces;
 mod values;
 mod webhooks;
 
-pub use self::{traces::Traces, values::Values};
 use self::{
     layers::{Layers, Problem},
     reader::Reader,
@@ -27,6 +26,7 @@ use self::{
     secret::Secret,
     tls::{Own, Tls},
 };
+pub use self::{traces::Traces, values::Values};
 use core::net::SocketAddr;
 use ipnet::IpNet;
 use protocol::namespace::Namespaces;
@@ -183,6 +183,8 @@ pub struct Log {
     /// A filter that parses.
     pub level: String,
     pub format: LogFormat,
+    /// 0: any number.
+    pub lines_per_event: u32,
 }
 
 /// How log lines look.

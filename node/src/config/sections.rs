@@ -192,7 +192,8 @@ fn log(reader: &mut Reader) -> Log {
         }
     });
     let formats = [("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
-    Log { level: level.unwrap_or_default(), format: reader.choice("log.format", &formats) }
+    let lines_per_event = u32::try_from(reader.number("log.lines_per_event", 0..=1_000_000)).unwrap_or(u32::MAX);
+    Log { level: level.unwrap_or_default(), format: reader.choice("log.format", &formats), lines_per_event }
 }
 
 /// The parser of filters takes any word that is no level for the name of a module, so that a slip would silence the log.

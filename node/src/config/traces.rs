@@ -83,10 +83,7 @@ mod tests {
             ),
             (
                 "endpoint = \"http://ann:pass@a.example\"",
-                at(
-                    2,
-                    "endpoint = \"http://ann:pass@a.example\": must not hold a user or a password: it is shown by `config print`",
-                ),
+                at(2, "endpoint = \"http://ann:pass@a.example\": must not hold a user or a password: it is shown by `config print`"),
             ),
             (
                 "endpoint = \"http://a.example\"\nnames = true",

@@ -74,7 +74,7 @@ async fn serve(command: &DemoCommand, directory: &Path, log: &[(String, String)]
     for (at, listeners) in bound.into_iter().enumerate() {
         let config_toml = layout.config_toml(at, directory, &key, |to| links.dialed(at, to));
         let config = Config::load(Some(("the demo's configuration", &config_toml)), log)?;
-        telemetry::init(&config.log, None);
+        telemetry::init(&config.log, None, None);
         nodes.spawn(wiring::run(config, None, |_| Ok(listeners)));
     }
     let text = words::welcome(&layout);

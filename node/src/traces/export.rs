@@ -53,7 +53,8 @@ struct Failure(&'static str, String);
 impl Tally {
     pub(super) fn new() -> prometheus::Result<Tally> {
         let spans = Opts::new("headcount_trace_spans_total", "Spans, by what became of them (sent, queue_full, failed, rejected).");
-        let failures = Opts::new("headcount_trace_export_failures_total", "Exports that failed, by reason (unreachable, timeout, refused).");
+        let failures =
+            Opts::new("headcount_trace_export_failures_total", "Exports that failed, by reason (unreachable, timeout, refused).");
         let tally = Tally { spans: IntCounterVec::new(spans, &["result"])?, failures: IntCounterVec::new(failures, &["reason"])? };
         ["sent", "queue_full", "failed", "rejected"].iter().for_each(|result| tally.spans(result, 0));
         for reason in ["unreachable", "timeout", "refused"] {
@@ -79,12 +80,7 @@ impl Tally {
 
 impl Exporter {
     /// Contacts nobody yet. The process must have installed a rustls crypto provider before.
-    pub(super) fn new(
-        url: Url,
-        (node, region): (&str, &str),
-        spans: mpsc::Receiver<SpanData>,
-        tally: Tally,
-    ) -> reqwest::Result<Exporter> {
+    pub(super) fn new(url: Url, (node, region): (&str, &str), spans: mpsc::Receiver<SpanData>, tally: Tally) -> reqwest::Result<Exporter> {
         let client = outbound::client(&url).timeout(EXPORT_TIMEOUT).connect_timeout(CONNECT_TIMEOUT).pool_max_idle_per_host(1).build()?;
         let attributes = [
             ("service.name", "headcount".to_owned()),

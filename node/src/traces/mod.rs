@@ -23,10 +23,7 @@ use opentelemetry_sdk::{
 use prometheus::Registry;
 use protocol::trace::{SPANS, Traceparent};
 use reqwest::Url;
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,

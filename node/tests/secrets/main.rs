@@ -45,7 +45,7 @@ fn config_toml(name: &str, etcd: (&EtcdServer, &str), redis_password: &str) -> S
         "[node]\nname = \"{name}\"\n[auth]\nhmac_secrets = [{FIRST_SECRET:?}, {:?}]\napi_keys = [{API_KEY:?}]\n\
          [counter]\nkey = {:?}\nseeds = [\"127.0.0.1:9\"]\n[redis]\npassword = {redis_password:?}\n\
          [etcd]\nendpoints = [{:?}]\nusername = \"headcount\"\npassword = {:?}\n[webhooks]\nurl = \"http://127.0.0.1:9/\"\nsecrets = [{:?}]\n\
-         [log]\nlevel = \"trace\"\n",
+         [log]\nlevel = \"trace\"\nlines_per_event = 0\n",
         secret("auth.hmac_secrets, second"),
         secret("counter.key"),
         etcd.0.url(),

@@ -90,7 +90,8 @@ async fn a_callers_trace_goes_on_in_our_spans_which_tell_nothing_of_what_was_sai
     let published = spans(&collector, &trace('1'), 2).await;
     let request = named(&published, "POST /v1/channels/{channel}/messages");
     assert_eq!(request.parent, CALLER);
-    let expected = json!({ "http.request.method": "POST", "http.route": "/v1/channels/{channel}/messages", "http.response.status_code": "200" });
+    let expected =
+        json!({ "http.request.method": "POST", "http.route": "/v1/channels/{channel}/messages", "http.response.status_code": "200" });
     assert_eq!(attributes(request), expected);
     let resource = json!({ "service.name": "headcount", "service.version": env!("CARGO_PKG_VERSION"), "service.instance.id": "n1", "headcount.region": "eu" });
     assert_eq!(json!(request.resource), resource);
@@ -107,7 +108,10 @@ async fn a_callers_trace_goes_on_in_our_spans_which_tell_nothing_of_what_was_sai
     let added = spans(&collector, &trace('4'), 2).await;
     assert_eq!(attributes(named(&added, "count")), json!({ "place": "here", "ops": "2" }));
     let refused = spans(&collector, &trace('5'), 1).await;
-    assert_eq!((&refused[0].attributes["http.response.status_code"][..], &refused[0].attributes["error.type"][..]), ("404", "unknown_channel"));
+    assert_eq!(
+        (&refused[0].attributes["http.response.status_code"][..], &refused[0].attributes["error.type"][..]),
+        ("404", "unknown_channel")
+    );
 
     let mut traces: Vec<String> = collector.spans().into_iter().map(|span| span.trace).collect();
     traces.dedup();
