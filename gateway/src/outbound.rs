@@ -20,7 +20,6 @@ pub fn is_trustworthy(url: &Url) -> bool {
 
 /// Follows no redirect and asks no proxy of the environment: what the configuration says is all that is contacted. The process
 /// must have installed a rustls crypto provider before.
-#[must_use]
 pub fn client(url: &Url) -> ClientBuilder {
     let client = Client::builder().redirect(redirect::Policy::none()).no_proxy();
     // Plain http needs no certificates, which a bare container may not have.

@@ -20,11 +20,14 @@ pub enum Work<'a> {
     Command(&'static str, ConnectionId),
 }
 
+/// Makes the span of some work, which may have a caller's trace.
+type Begin = dyn Fn(Work<'_>, Option<Traceparent<'_>>) -> Span + Send + Sync;
+
 /// Who makes such spans.
 #[derive(Clone)]
 pub struct Traces {
     /// The span, or a disabled one if it is not to be recorded. A caller who has a trace decides that, else chance does.
-    pub begin: Arc<dyn Fn(Work<'_>, Option<Traceparent<'_>>) -> Span + Send + Sync>,
+    pub begin: Arc<Begin>,
 }
 
 impl fmt::Debug for Traces {
