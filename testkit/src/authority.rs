@@ -1,9 +1,10 @@
 //! I/O: an authority that signs certificates for servers and their clients, as files.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd};
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tempfile::TempDir;
 
@@ -48,7 +49,20 @@ impl Authority {
     /// A certificate for a host name or an IP address, for servers and clients; its common name is the same.
     #[must_use]
     pub fn signs(&self, host: &str) -> Identity {
+        self.sign(host, CertificateParams::new([host.to_owned()]).expect("a name for the certificate"))
+    }
+
+    /// The same, which ends after so long from now.
+    #[must_use]
+    #[allow(clippy::disallowed_methods)] // The test's own clock.
+    pub fn signs_for(&self, host: &str, life: Duration) -> Identity {
         let mut params = CertificateParams::new([host.to_owned()]).expect("a name for the certificate");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is later than 1970");
+        params.not_after = date_time_ymd(1970, 1, 1) + now + life;
+        self.sign(host, params)
+    }
+
+    fn sign(&self, host: &str, mut params: CertificateParams) -> Identity {
         params.distinguished_name.push(DnType::CommonName, host);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let own = KeyPair::generate().expect("a key for the certificate");
