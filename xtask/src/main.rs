@@ -19,6 +19,8 @@ cargo xtask faults [--minutes N] [--seed S] [--lost-disks N]
 cargo xtask faults --matrix [--release] [--noted]
                        the tests of testkit/FAULTS.md, one after the other, with what each fault was seen to cost written into
                        docs/guarantees.md; with --noted only that, of the tests that ran last
+cargo xtask faults --alerts
+                       a fault for every alert, before a real Prometheus, into benches/reports/alerts.md; needs root
 cargo xtask fuzz [--seconds N] [TARGET]
                        every fuzz target, or one, for 60 seconds each; needs a nightly toolchain and cargo-fuzz
 cargo xtask soak       long runs

@@ -83,10 +83,13 @@ pub(crate) fn bench(options: &[&str]) -> Result<(), String> {
 }
 
 /// The same with the nemesis of `headcount-bench faults`; without options, also with changes of the ring under heavy traffic, the fault
-/// matrix with its figures, what else the tests have no time for, and fifty random runs of presence.
+/// matrix with its figures, every alert, what else the tests have no time for, and fifty random runs of presence.
 pub(crate) fn faults(options: &[&str]) -> Result<(), String> {
     if let ["--matrix", more @ ..] = options {
         return matrix(more);
+    }
+    if options == ["--alerts"] {
+        return alerts();
     }
     if !options.is_empty() {
         return bench(&[&["faults"][..], options].concat());
@@ -94,6 +97,7 @@ pub(crate) fn faults(options: &[&str]) -> Result<(), String> {
     bench(&["faults", "--minutes", "10", "--lost-disks", "1000", "--report", "benches/reports/faults.md"])?;
     bench(&["moves", "--report", "benches/reports/ring-moves.md"])?;
     matrix(&["--release"])?;
+    alerts()?;
     let region = ["--package", "headcount-node", "--test", "region"];
     cargo(&[&["test"], &region[..], &["--", "--ignored", "--skip", "presence_random"]].concat())?;
     cargo(&[
@@ -116,6 +120,12 @@ pub(crate) fn faults(options: &[&str]) -> Result<(), String> {
 /// The tests of testkit/FAULTS.md, and what they have measured into docs/guarantees.md; a row without a figure is an error.
 fn matrix(options: &[&str]) -> Result<(), String> {
     cargo(&[&["run", "--package", "headcount-testkit", "--bin", "fault-matrix", "--"], options].concat())
+}
+
+/// Every alert, before a real Prometheus, into benches/reports/alerts.md; an alert that does not fire is an error. The nodes are the binary
+/// that cargo builds with the test.
+fn alerts() -> Result<(), String> {
+    cargo(&["test", "--package", "headcount-node", "--test", "alerts", "--", "--ignored", "--nocapture"])
 }
 
 fn cargo(arguments: &[&str]) -> Result<(), String> {

@@ -77,6 +77,7 @@ impl Connection {
         let handle = Handle { outbox: outbox.clone(), client: profile.client.clone() };
         let emulated = profile.session.clone().map(|session| Emulated { session, inbound: opening.inbound });
         if let Err(refused) = gateway.registry.add(id, handle, emulated, gateway.admission.limits().connections) {
+            gateway.metrics.disconnects.with_label_values(&[refused.parts().1]).inc();
             if let Some(verdict) = opening.verdict {
                 let _ = verdict.send(Verdict::Closed(refused));
             }

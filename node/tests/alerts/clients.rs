@@ -13,6 +13,7 @@ use testkit::{Guest, Node, NodeOptions, Visitor, crowd, crowd::Wish, http};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
+    task::JoinSet,
     time::sleep,
 };
 
@@ -20,9 +21,12 @@ const NEWCOMER: &str = r#"{"id":1,"connect":{}}"#;
 const SUBSCRIBE: &str = r#"{"id":2,"subscribe":{"channel":"hot"}}"#;
 /// Sessions that begin at once where few may.
 const STORM: usize = 20;
+/// Between two subscribers who do not read: so much time lies between their ends, too.
+const COMING: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(200);
 /// Of a message that some do not read.
 const MESSAGE_BYTES: usize = 16 * 1024;
+const LARGE_MESSAGE_BYTES: usize = 60 * 1024;
 /// Bytes that may wait for all clients, and the part of them at which to stop: the alert begins at four fifths, closing at nine tenths.
 const BUDGET_BYTES: f64 = 4_194_304.0;
 const NEAR: f64 = 0.83;
@@ -71,7 +75,7 @@ pub(crate) async fn play(seen: Seen) {
     let near = stage.fault(&["HeadcountMemoryBudgetNear"]).await;
     let stalled = join_all((0..STALLED).map(|_| stalled(small.client))).await;
     while small.metric("headcount_queued_bytes").await < NEAR * BUDGET_BYTES {
-        publish(small.client).await;
+        publish(small.client, MESSAGE_BYTES).await;
     }
     near.fires().await;
     drop(stalled);
@@ -122,23 +126,26 @@ async fn stalled(gateway: SocketAddr) -> Visitor {
     client
 }
 
-async fn publish(gateway: SocketAddr) {
-    let message = json!({ "data": "x".repeat(MESSAGE_BYTES) });
+async fn publish(gateway: SocketAddr, bytes: usize) {
+    let message = json!({ "data": "x".repeat(bytes) });
     assert_eq!(http::post(gateway, "/v1/channels/hot/messages", &message).await.unwrap().status, 200);
 }
 
-/// One subscriber after the other does not read what is published.
-fn falling_behind(gateway: SocketAddr) -> Habit {
-    Habit::of(tokio::spawn(async move {
+/// One subscriber after the other comes who does not read, while much is published.
+fn falling_behind(gateway: SocketAddr) -> [Habit; 2] {
+    let publishing = async move {
         loop {
-            let client = stalled(gateway).await;
-            let ended = client.until_ended();
-            tokio::select! {
-                () = ended => {}
-                () = async { loop { publish(gateway).await } } => {}
-            }
+            publish(gateway, LARGE_MESSAGE_BYTES).await;
         }
-    }))
+    };
+    let coming = async move {
+        let mut all = JoinSet::new();
+        loop {
+            all.spawn(async move { stalled(gateway).await.until_ended().await });
+            sleep(COMING).await;
+        }
+    };
+    [Habit::of(tokio::spawn(publishing)), Habit::of(tokio::spawn(coming))]
 }
 
 /// A service that takes whatever it is told.

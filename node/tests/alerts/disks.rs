@@ -103,7 +103,7 @@ async fn grow(node: &Node) {
     let (resp, mut connection) = (node.resp.unwrap(), Resp::default());
     for number in 0.. {
         let keys: Vec<String> = (0..BATCH).map(|at| format!("{:0>KEY_BYTES$}", number * BATCH + at)).collect();
-        let commands: Vec<_> = keys.iter().map(|key| vec!["INCR", key.as_str()]).collect();
+        let commands: Vec<_> = keys.iter().map(|key| vec!["HC.ADD", key.as_str(), "1", "ACK", "memory"]).collect();
         _ = connection.pipeline(resp, &commands).await;
     }
 }

@@ -80,7 +80,7 @@ async fn region(name: &str, peer: &str) -> Node {
 /// The configuration of a node that shows these to clients and to other nodes.
 fn certificates(authority: &Authority, client: &Identity, peer: &Identity) -> String {
     format!(
-        "[auth]\nhmac_secrets = [\"one that nobody else has\"]\n[counter]\nseeds = [\"127.0.0.1:9\"]\n\
+        "[node]\nname = \"n1\"\n[auth]\nhmac_secrets = [\"one that nobody else has\"]\n[counter]\nseeds = [\"127.0.0.1:9\"]\n\
          [tls]\nclient_cert = {:?}\nclient_key = {:?}\ncert = {:?}\nkey = {:?}\npeer_ca = {:?}\n",
         client.cert,
         client.key,

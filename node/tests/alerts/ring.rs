@@ -24,7 +24,7 @@ use std::{
     sync::LazyLock,
     time::{Duration, Instant},
 };
-use testkit::{EtcdServer, Guest, Region, RegionOptions, crowd, eventually, resp::Reply};
+use testkit::{EtcdServer, Guest, Region, RegionOptions, Watcher, crowd, eventually, resp::Reply};
 use tokio::time::sleep;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -39,6 +39,8 @@ pub(crate) async fn play(seen: Seen) {
     let targets = [0, 1].map(|at| ("local", region.gateways[at].admin));
     let stage = Stage::start(Scene::Ring, &seen, &targets).await;
 
+    // Who is told gone is known where somebody wants to be told.
+    let _watcher = Watcher::start(region.gateways[0].client, "watcher", &guests[0].wish.channels[0]).await.unwrap();
     let forged = stage.fault(&["HeadcountFalseLeaves"]).await;
     forge_a_leave(&region, &guests[0]).await;
     forged.fires().await;

@@ -121,6 +121,15 @@ async fn a_user_has_so_many_connections_and_a_further_one_ends_without_harm_to_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_as_many_connections_as_it_may_have_closes_a_further_one_and_counts_it() {
+    let node = node("[limits]\nconnections = 1\n").await;
+    let _first = Visitor::begin(node.client, None, None, NEWCOMER).await.unwrap().visitor();
+    let second = Visitor::begin(node.client, None, None, NEWCOMER).await.unwrap();
+    assert!(matches!(second, Begun::Closed(3504)), "{second:?}");
+    assert_eq!(node.metric("headcount_disconnects_total{reason=\"connection limit\"}").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn commands_that_come_too_fast_are_refused_for_all_connections_of_a_user_and_who_goes_on_is_closed() {
     let node = node(format!("{}[limits]\ncommands_per_s = 2\n", testkit::crowd::auth_toml())).await;
     let frame = |user: &str| format!("{{\"id\":1,\"connect\":{{\"token\":\"{}\"}}}}", testkit::crowd::token(user));

@@ -181,8 +181,13 @@ impl Kept {
                 }
             }
             Role::Subscriptions => {
-                self.subscriber.lock().disconnected();
+                let pending = {
+                    let mut subscriber = self.subscriber.lock();
+                    subscriber.disconnected();
+                    subscriber.pending()
+                };
                 self.metrics.subscriptions.set(0);
+                self.metrics.pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
                 *self.heard.lock() = None;
                 self.tell_down(end);
             }

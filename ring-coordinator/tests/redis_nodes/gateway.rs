@@ -37,14 +37,16 @@ fn random_u64() -> u64 {
 pub struct Gateway {
     pub nodes: Nodes,
     pub hearing: Hearing,
+    registry: prometheus::Registry,
 }
 
 impl Gateway {
     pub fn new(access: Access, scripts: &[&Script]) -> Gateway {
         let scripts = scripts.iter().map(|&script| script.clone()).collect();
         let config = NodesConfig { gateway: "g1".to_owned(), access, scripts, clock: now, random_u64 };
-        let (nodes, hearing) = Nodes::new(config, &prometheus::Registry::new()).unwrap();
-        Gateway { nodes, hearing }
+        let registry = prometheus::Registry::new();
+        let (nodes, hearing) = Nodes::new(config, &registry).unwrap();
+        Gateway { nodes, hearing, registry }
     }
 
     /// A gateway with one node, `redis-a`.
@@ -66,6 +68,13 @@ impl Gateway {
             health.opinion.clone().filter(|opinion| opinion.vote == vote).ok_or(format!("{health:?}"))
         });
         found.await.reason
+    }
+
+    /// What a gauge shows of the only node.
+    pub fn gauge(&self, name: &str) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name).unwrap_or_else(|| panic!("there is no metric {name}"));
+        family.get_metric()[0].get_gauge().get_value()
     }
 
     /// The next thing that is heard.

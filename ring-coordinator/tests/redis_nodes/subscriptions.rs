@@ -73,6 +73,12 @@ async fn comes_back_after(dead: Duration) {
     assert_eq!(gateway.next().await, What::Confirmed(Arc::clone(&channel)));
     server.kill().await;
     assert_eq!(gateway.next().await, What::Down { reason: "it closed the connection".to_owned() });
+    // The canary's, and the one that was wanted.
+    eventually(PATIENCE, async || match gateway.gauge("headcount_redis_resubscribe_pending") {
+        2.0 => Ok(()),
+        other => Err(other),
+    })
+    .await;
     // Not waiting for a condition: many tries shall fail.
     tokio::time::sleep(dead).await;
     server.restart(Disk::Empty).await;
