@@ -21,6 +21,7 @@ mod resp;
 mod ring;
 mod room;
 mod server;
+mod soak;
 mod visible;
 
 use anyhow::bail;
@@ -90,6 +91,11 @@ enum Benchmark {
     Overload(overload::Options),
     /// Counters of several regions under killed, stopped, cut, full, failing and lost everything: that the sums are exact.
     Faults(faults::Options),
+    /// Everything at once for an hour: two regions with clients that come and go, messages and likes, while processes are killed, stopped
+    /// and restarted, links cut and rings changed. Every promise must be kept, and memory must be flat.
+    ///
+    /// Needs redis-server and etcd on the PATH. For trying: --minutes 2.
+    Soak(soak::Options),
     /// A server that `fanout` starts.
     #[command(hide = true)]
     Serve(fanout::Server),
@@ -110,6 +116,7 @@ async fn main() -> anyhow::Result<()> {
             Benchmark::Regions(options) => regions::run(&options).await,
             Benchmark::Ring(options) => ring::run(options).await,
             Benchmark::Replication(options) => replication::run(&options).await,
+            Benchmark::Soak(options) => soak::run(&options).await,
             Benchmark::Serve(server) => fanout::serve(&server).await,
         }
     };

@@ -122,6 +122,12 @@ impl EtcdServer {
         format!("{}://{}", if self.options.tls.is_some() { "https" } else { "http" }, self.client)
     }
 
+    /// The process.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Everything that it has written, in all its lives.
     #[must_use]
     pub fn log(&self) -> String {

@@ -23,7 +23,9 @@ cargo xtask faults --alerts
                        a fault for every alert, before a real Prometheus, into benches/reports/alerts.md; needs root
 cargo xtask fuzz [--seconds N] [TARGET]
                        every fuzz target, or one, for 60 seconds each; needs a nightly toolchain and cargo-fuzz
-cargo xtask soak       long runs
+cargo xtask soak [--minutes N] [--seed S]
+                       two regions of the released binary with everything at once; without arguments for an hour, into
+                       benches/reports/soak.md
 
 Steps of `test`:
 ";
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
         ["bench", options @ ..] => exit_code(&steps::bench(options)),
         ["faults", options @ ..] => exit_code(&steps::faults(options)),
         ["fuzz", options @ ..] => exit_code(&fuzzing::fuzz(options)),
-        ["soak"] => exists_not_yet("soak", "the short runs are in `cargo xtask bench`"),
+        ["soak", options @ ..] => exit_code(&steps::soak(options)),
         ["help" | "--help" | "-h"] => {
             println!("{}", help());
             ExitCode::SUCCESS
@@ -98,11 +100,6 @@ fn named(names: &str) -> Result<Vec<&'static str>, String> {
 fn help() -> String {
     let steps = steps::ALL.iter().map(|step| format!("  {:<10} {}\n", step.name, step.what));
     HELP.to_owned() + &steps.collect::<String>()
-}
-
-fn exists_not_yet(task: &str, instead: &str) -> ExitCode {
-    println!("cargo xtask {task}: there is nothing to run yet; {instead}.");
-    ExitCode::SUCCESS
 }
 
 fn exit_code(outcome: &Result<(), String>) -> ExitCode {

@@ -117,6 +117,12 @@ pub(crate) fn faults(options: &[&str]) -> Result<(), String> {
     cargo(&[&["test", "--release"], &region[..], &["presence_random", "--", "--ignored", "--nocapture"]].concat())
 }
 
+/// The soak of `headcount-bench`; without options for an hour, with its report.
+pub(crate) fn soak(options: &[&str]) -> Result<(), String> {
+    let whole = ["--minutes", "60", "--report", "benches/reports/soak.md"];
+    bench(&[&["soak"][..], if options.is_empty() { &whole } else { options }].concat())
+}
+
 /// The tests of testkit/FAULTS.md, and what they have measured into docs/guarantees.md; a row without a figure is an error.
 fn matrix(options: &[&str]) -> Result<(), String> {
     cargo(&[&["run", "--package", "headcount-testkit", "--bin", "fault-matrix", "--"], options].concat())

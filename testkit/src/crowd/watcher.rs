@@ -123,10 +123,18 @@ impl Watcher {
 
     /// Forgets who came and went, and what was stale; the roster stays.
     pub fn forget(&self) {
+        drop(self.take());
+    }
+
+    /// Everything since the last time; who came and went, and what was stale, is forgotten then.
+    #[must_use]
+    pub fn take(&self) -> Watched {
         let mut noted = lock(&self.noted);
+        let so_far = noted.clone();
         noted.told.clear();
         noted.left.clear();
         noted.turns.clear();
+        so_far
     }
 }
 
