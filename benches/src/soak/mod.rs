@@ -11,7 +11,7 @@ mod stays;
 mod wrongs;
 
 use crate::clock::random_u64;
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use futures_util::FutureExt;
 use guests::Crowd;
 use memory::Memory;
@@ -36,7 +36,9 @@ const LIKERS: u64 = 8;
 const LIKE_PAUSE: Duration = Duration::from_millis(50);
 /// At a quiet point: within this, everything is as it should be.
 const PATIENCE: Duration = Duration::from_secs(150);
-/// Then it stays so.
+/// Whoever waits for an answer that does not come gives up then.
+const QUIET_MAX: Duration = Duration::from_secs(600);
+/// What is as it should be stays so.
 const STABLE: Duration = Duration::from_secs(3);
 /// Between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(60);
@@ -74,11 +76,14 @@ struct Soak {
     began: Instant,
     ends: Instant,
     said: Instant,
+    /// Before the scene, so that nobody is cut off by its end.
+    crowd: Crowd,
     scene: Scene,
     memory: Memory,
-    crowd: Crowd,
     nemesis: Nemesis,
     tally: Tally,
+    /// That were acknowledged until the last quiet point.
+    likes: u64,
     periods: Vec<Period>,
     wrongs: Wrongs,
 }
@@ -95,8 +100,20 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     println!("{} processes, {} clients", scene.processes().len() - 1, options.clients);
     let (began, nemesis) = (Instant::now(), Nemesis::new(wrongs.clone()));
     let ends = began + Duration::from_secs(60 * options.minutes);
-    let mut soak =
-        Soak { seed, began, ends, said: began, scene, memory, crowd, nemesis, tally: Tally::default(), periods: Vec::new(), wrongs };
+    let mut soak = Soak {
+        seed,
+        began,
+        ends,
+        said: began,
+        scene,
+        memory,
+        crowd,
+        nemesis,
+        tally: Tally::default(),
+        likes: 0,
+        periods: Vec::new(),
+        wrongs,
+    };
     match AssertUnwindSafe(soak.all()).catch_unwind().await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => soak.wrongs.say(format!("{error:#}")),
@@ -123,7 +140,8 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
 impl Soak {
     async fn all(&mut self) -> anyhow::Result<()> {
         ensure!(self.ends - self.began > LEAST + REST, "a run of less than two minutes is all beginning");
-        self.until_all_is_well(None, Load::start(self.scene.targets(), likers(self.seed))).await?;
+        let load = Load::start(self.scene.targets(), likers(self.seed));
+        timeout(QUIET_MAX, self.until_all_is_well(None, load)).await.context("it does not begin")??;
         while let Some(left) = self.ends.checked_duration_since(Instant::now() + REST).filter(|left| *left >= LEAST) {
             self.period(FAULTS.min(left)).await?;
         }
@@ -153,8 +171,8 @@ impl Soak {
             self.memory.follow(self.scene.processes());
         }
         self.wait_until(began + span).await;
-        self.nemesis.settle().await;
-        let well = self.until_all_is_well(Some(traffic), load).await?;
+        timeout(QUIET_MAX, self.nemesis.settle()).await.context("what was begun is not over")?;
+        let well = timeout(QUIET_MAX, self.until_all_is_well(Some(traffic), load)).await.context("a gateway does not answer")??;
         self.periods.push(Period { faults: faults.len(), ..well });
         println!("{}", report::row(self.periods.len(), &self.periods[self.periods.len() - 1]));
         Ok(())
@@ -163,7 +181,6 @@ impl Soak {
     /// Everything is mended: waits until every promise is kept, notes which are not, and how long that took.
     async fn until_all_is_well(&mut self, traffic: Option<Traffic>, load: Load) -> anyhow::Result<Period> {
         let mended = Instant::now();
-        let before = load.tally().acknowledged;
         let linked = async {
             self.scene.until_linked().await;
             mended.elapsed()
@@ -195,8 +212,8 @@ impl Soak {
         if lost + doubled + out_of_order > 0 {
             self.wrongs.say(format!("messages: {messages:?}"));
         }
-        let likes = tally.acknowledged - before;
-        self.tally = tally;
+        let likes = tally.acknowledged - self.likes;
+        (self.likes, self.tally) = (tally.acknowledged, tally);
         let [linked_s, arrived_s, equal_s, exact_s] = [linked, arrived, equal, exact].map(|time| time.as_secs_f64());
         Ok(Period { faults: 0, messages, likes, linked_s, arrived_s, equal_s, exact_s })
     }
