@@ -114,7 +114,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         periods: Vec::new(),
         wrongs,
     };
-    match AssertUnwindSafe(soak.all()).catch_unwind().await {
+    match AssertUnwindSafe(soak.all(options)).catch_unwind().await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => soak.wrongs.say(format!("{error:#}")),
         Err(panic) => {
@@ -130,7 +130,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     if let Some(logs) = &logs {
         soak.scene.keep_logs(logs)?;
     }
-    report::write(&soak, options)?;
+    println!("{}", report::write(&soak, options.report.as_deref(), options.clients)?);
     if let Some(logs) = logs {
         bail!("{broken} promises were broken, with the seed {seed}; what the processes logged is in {}", logs.display());
     }
@@ -138,12 +138,13 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 impl Soak {
-    async fn all(&mut self) -> anyhow::Result<()> {
+    async fn all(&mut self, options: &Options) -> anyhow::Result<()> {
         ensure!(self.ends - self.began > LEAST + REST, "a run of less than two minutes is all beginning");
         let load = Load::start(self.scene.targets(), likers(self.seed));
         timeout(QUIET_MAX, self.until_all_is_well(None, load)).await.context("it does not begin")??;
         while let Some(left) = self.ends.checked_duration_since(Instant::now() + REST).filter(|left| *left >= LEAST) {
             self.period(FAULTS.min(left)).await?;
+            report::write(self, options.report.as_deref(), options.clients)?;
         }
         Ok(())
     }

@@ -1,20 +1,20 @@
 //! I/O: what a soak was, what came of it, and what it found.
 
-use super::{Options, Period, Soak, memory, plan::Kind};
+use super::{Period, Soak, memory, plan::Kind};
 use crate::{
     growth::{self, shown},
     latency::Latencies,
     plot,
     server::machine,
 };
-use std::{fmt::Write, process::Command, sync::atomic::Ordering};
+use std::{fmt::Write, path::Path, process::Command, sync::atomic::Ordering};
 use testkit::Outcome;
 
 const HEADING: &str = "| period | faults | messages acknowledged | delivered | missing, and told | refused or cut off | longest pause of a channel, s | \
                        likes acknowledged | links, s | messages, s | counters, s | rosters, s |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n";
 
-/// Prints it, and writes it where it is wanted.
-pub(super) fn write(soak: &Soak, options: &Options) -> anyhow::Result<()> {
+/// Writes it where it is wanted, and returns it: after each period, so that a run that is ended early has shown something.
+pub(super) fn write(soak: &Soak, report: Option<&Path>, clients: usize) -> anyhow::Result<String> {
     let samples = soak.memory.samples();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let build = if cfg!(debug_assertions) { "a debug build" } else { "a release build" };
@@ -28,7 +28,7 @@ pub(super) fn write(soak: &Soak, options: &Options) -> anyhow::Result<()> {
         version("redis-server"),
         version("etcd"),
     );
-    text += &shown(options.report.as_deref());
+    text += &shown(report);
     writeln!(
         text,
         "Two regions, each with two gateways that have counters, a coordinator, three Redis nodes that keep nothing on disk and one more, and\n\
@@ -36,7 +36,7 @@ pub(super) fn write(soak: &Soak, options: &Options) -> anyhow::Result<()> {
          history, with a subscriber of each channel at each gateway's door; {} services that add likes, half of them with tokens that are\n\
          retried until they are counted. The second gateway of each region is killed, stopped and restarted, the first one never: whoever is\n\
          there must not be cut off, and it shows memory over the whole time. Faults overlap; no part is broken twice at a time.\n",
-        options.clients,
+        clients,
         super::RATE,
         super::CHANNELS,
         super::LIKERS,
@@ -54,11 +54,10 @@ pub(super) fn write(soak: &Soak, options: &Options) -> anyhow::Result<()> {
              and 8 MiB (32 descriptors, 4 threads) above that of the second one: the first quarter allocates everything for the first time, and\n\
              medians pass over peaks. Of runs of less than 17 minutes nothing is judged.\n\n";
     text += &memory::table(&samples);
-    println!("{text}");
-    if let Some(path) = &options.report {
+    if let Some(path) = report {
         growth::write(path, &text, &plot::svg(&memory::charts(&samples)))?;
     }
-    Ok(())
+    Ok(text)
 }
 
 fn broken(soak: &Soak, text: &mut String) -> anyhow::Result<()> {
@@ -67,7 +66,7 @@ fn broken(soak: &Soak, text: &mut String) -> anyhow::Result<()> {
         text.push_str(
             "**Every promise was kept**: nobody was told gone who was here, nobody was cut off from a gateway that lived, every acknowledged\n\
              message came once and in order or was told to be missing, every counter read the acknowledged sum, every roster was the truth at each\n\
-             quiet point, every process that was started again let clients in, memory was flat.\n\n",
+             quiet point, every process that was started again let clients in, and no process that lived all the time grew.\n\n",
         );
     } else {
         writeln!(text, "**{count} promises were broken**, the first of them:\n")?;
