@@ -37,6 +37,9 @@ const STAY_MS: (u64, u64) = (10_000, 90_000);
 const AWAY_MS: (u64, u64) = (1_000, 40_000);
 const BACK_MS: (u64, u64) = (100, 1_500);
 
+/// After a knock in vain: drawn at random, and growing, as SDKs do, for a storm of knocks would keep itself alive on a busy machine.
+const KNOCK_MS: (u64, u64) = (100, 5_000);
+
 /// Where a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -99,7 +102,7 @@ impl Crowd {
             // Both devices of a user are where the user is.
             region: number / 2 % NAMES.len(),
             state: State::Moving,
-            stays: Stays::default(),
+            stays: Stays::new(number % DEVICES < DEVICES - 2),
         };
         let slots: Vec<Slot> = (0..clients).map(slot).collect();
         let mut by_user: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -271,13 +274,15 @@ async fn live(shared: Arc<Shared>, number: usize, mut chance: Chance) {
 /// At any gateway of the region, or else at another one, for as long as it takes; and which one it was.
 async fn enter(shared: &Shared, doors: &[SocketAddr], user: &str, room: usize, chance: &mut Chance) -> (Guest, usize) {
     let first = usize::try_from(chance.below(GATEWAYS as u64)).unwrap_or_default();
+    let mut pause_ms = 2 * KNOCK_MS.0;
     for at in (0..GATEWAYS).cycle().skip(first) {
         let wish = Wish { user: user.to_owned(), channels: vec![channel(room)], gateway: doors[at] };
         if let Ok(Ok(guest)) = timeout(ENTER, Guest::enter(wish)).await {
             return (guest, at);
         }
         shared.counts.turned_away.fetch_add(1, Ordering::Relaxed);
-        sleep(LOOK).await;
+        sleep(between(chance, (KNOCK_MS.0, pause_ms))).await;
+        pause_ms = (2 * pause_ms).min(KNOCK_MS.1);
     }
     unreachable!("a cycle does not end")
 }

@@ -18,35 +18,50 @@ pub(super) struct Stay {
 }
 
 /// Of one client, the last one last.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Stays(VecDeque<Stay>);
+#[derive(Clone, Debug)]
+pub(super) struct Stays {
+    stays: VecDeque<Stay>,
+    /// For how long it may be away without a word: not at all, where its user has other clients. Only the last one of a user is held for the
+    /// grace, so that a user with two is gone at once whose first one was cut off and whose second one then leaves with a word.
+    back_ms: u64,
+}
 
 impl Stays {
+    /// Of a client that is all that its user has, or not.
+    pub(super) fn new(is_sole: bool) -> Stays {
+        Stays { stays: VecDeque::new(), back_ms: if is_sole { BACK_MS } else { 0 } }
+    }
+
     /// It is here, by its gateway's word.
     pub(super) fn begin(&mut self, now_ms: u64) {
-        match self.0.back_mut() {
-            Some(Stay { end: end @ Some((_, false)), .. }) if end.is_some_and(|(ended_ms, _)| now_ms <= ended_ms + BACK_MS) => *end = None,
-            _ => self.0.push_back(Stay { from_ms: now_ms, end: None }),
+        let back_ms = self.back_ms;
+        match self.stays.back_mut() {
+            Some(Stay { end: end @ Some((_, false)), .. })
+                if end.is_some_and(|(ended_ms, _)| back_ms > 0 && now_ms <= ended_ms + back_ms) =>
+            {
+                *end = None;
+            }
+            _ => self.stays.push_back(Stay { from_ms: now_ms, end: None }),
         }
-        while self.0.len() > STAYS_MAX {
-            self.0.pop_front();
+        while self.stays.len() > STAYS_MAX {
+            self.stays.pop_front();
         }
     }
 
     /// It goes, or is cut off.
     pub(super) fn end(&mut self, now_ms: u64, is_said: bool) {
-        if let Some(stay) = self.0.back_mut() {
+        if let Some(stay) = self.stays.back_mut() {
             stay.end.get_or_insert((now_ms, is_said));
         }
     }
 
     /// Whether it is wrong to say at that time that it has gone.
     pub(super) fn was_here(&self, at_ms: u64) -> bool {
-        self.0.iter().any(|stay| {
+        self.stays.iter().any(|stay| {
             let is_here = match stay.end {
                 None => true,
                 Some((ended_ms, true)) => at_ms < ended_ms,
-                Some((ended_ms, false)) => at_ms <= ended_ms + BACK_MS,
+                Some((ended_ms, false)) => at_ms < ended_ms + self.back_ms,
             };
             is_here && stay.from_ms + SURE_MS <= at_ms
         })
@@ -59,7 +74,7 @@ mod tests {
 
     #[test]
     fn who_was_here_for_long_must_not_be_told_gone() {
-        let mut stays = Stays::default();
+        let mut stays = Stays::new(true);
         stays.begin(1_000);
         assert!(!stays.was_here(SURE_MS) && stays.was_here(1_000 + SURE_MS));
         stays.end(200_000, true);
@@ -69,10 +84,10 @@ mod tests {
     #[test]
     fn who_comes_back_soon_was_never_away_unless_they_said_so() {
         for (is_said, back_ms, is_here) in [(false, BACK_MS, true), (false, BACK_MS + 1, false), (true, 100, false)] {
-            let mut stays = Stays::default();
+            let mut stays = Stays::new(true);
             stays.begin(0);
             stays.end(100_000, is_said);
-            assert_eq!(stays.was_here(100_000 + BACK_MS), !is_said);
+            assert_eq!(stays.was_here(99_999 + BACK_MS), !is_said);
             assert!(!stays.was_here(100_001 + BACK_MS));
             stays.begin(100_000 + back_ms);
             assert_eq!(stays.was_here(110_000), is_here, "{back_ms} ms, said: {is_said}");
@@ -80,12 +95,22 @@ mod tests {
     }
 
     #[test]
+    fn nobody_holds_a_client_whose_user_has_others() {
+        let mut stays = Stays::new(false);
+        stays.begin(0);
+        stays.end(100_000, false);
+        assert!(stays.was_here(99_999) && !stays.was_here(100_000));
+        stays.begin(100_001);
+        assert!(!stays.was_here(110_000) && stays.was_here(100_001 + SURE_MS));
+    }
+
+    #[test]
     fn only_the_last_stays_are_remembered() {
-        let mut stays = Stays::default();
+        let mut stays = Stays::new(true);
         for number in 0..100 {
             stays.begin(number * 1_000);
             stays.end(number * 1_000 + 500, true);
         }
-        assert_eq!(stays.0.len(), STAYS_MAX);
+        assert_eq!(stays.stays.len(), STAYS_MAX);
     }
 }
