@@ -34,6 +34,11 @@ pub(super) struct Sample {
     pub(super) threads: u64,
 }
 
+/// One figure of a sample.
+type Figure = fn(&Sample) -> u64;
+/// Whether a process is drawn in a chart, by its name.
+type IsIn = fn(&str) -> bool;
+
 /// By the name of the process, in all its lives.
 pub(super) type Samples = BTreeMap<String, Vec<Sample>>;
 
@@ -95,7 +100,7 @@ pub(super) fn growth(samples: &[Sample]) -> Vec<String> {
     if samples.len() < JUDGED_MIN || !lived_on(samples) {
         return Vec::new();
     }
-    let rules: [(&str, fn(&Sample) -> u64, u64); 3] = [
+    let rules: [(&str, Figure, u64); 3] = [
         ("KiB", |sample| sample.kib, GROWTH_KIB),
         ("descriptors", |sample| sample.descriptors, GROWTH_DESCRIPTORS),
         ("threads", |sample| sample.threads, GROWTH_THREADS),
@@ -115,7 +120,7 @@ fn quarter(samples: &[Sample], number: usize) -> &[Sample] {
     &samples[samples.len() * number / 4..samples.len() * (number + 1) / 4]
 }
 
-fn median(samples: &[Sample], of: fn(&Sample) -> u64) -> u64 {
+fn median(samples: &[Sample], of: Figure) -> u64 {
     let mut values: Vec<u64> = samples.iter().map(of).collect();
     values.sort_unstable();
     values.get(values.len() / 2).copied().unwrap_or_default()
@@ -131,7 +136,7 @@ pub(super) fn table(all: &Samples) -> String {
         let lives = 1 + samples.windows(2).filter(|pair| pair[0].pid != pair[1].pid).count();
         let mib = |kib: u64| format!("{}.{}", kib / 1024, kib % 1024 * 10 / 1024);
         let quarters = |of| [1, 3].map(|number| median(quarter(samples, number), of));
-        let most = |of: fn(&Sample) -> u64| samples.iter().map(of).max().unwrap_or_default();
+        let most = |of: Figure| samples.iter().map(of).max().unwrap_or_default();
         let ([kib, last_kib], [descriptors, last_descriptors]) = (quarters(|sample| sample.kib), quarters(|sample| sample.descriptors));
         // Writing to a String cannot fail.
         _ = writeln!(
@@ -154,12 +159,12 @@ pub(super) fn charts(all: &Samples) -> Vec<Chart> {
         name: name.clone(),
         points: samples.iter().map(|sample| (sample.at_s as f64 / 60.0, sample.kib as f64 / 1024.0)).collect(),
     };
-    let groups: [(&str, fn(&str) -> bool); 3] = [
+    let groups: [(&str, IsIn); 3] = [
         ("Gateways with counters", |name| name.contains("gateway")),
         ("Redis nodes", |name| name.contains("redis")),
         ("etcd, coordinators and the clients", |name| !name.contains("gateway") && !name.contains("redis")),
     ];
-    let chart = |(title, is_in): (&str, fn(&str) -> bool)| Chart {
+    let chart = |(title, is_in): (&str, IsIn)| Chart {
         title: title.to_owned(),
         x: ("minutes", Scale::Linear),
         y: ("MiB resident", Scale::Linear),
