@@ -26,6 +26,8 @@ pub(crate) fn page(seen: &BTreeMap<Rule, Times>) -> String {
     for row in TABLE {
         let times = seen.get(&row.rule()).copied().unwrap_or_default();
         let [fired, ended] = [times.fired_s, times.ended_s].map(|seconds| seconds.map(|seconds| format!("{seconds:.0} s")));
+        // What never fired has not ended either.
+        let ended = ended.filter(|_| fired.is_some());
         let fired = fired.unwrap_or_else(|| "**not seen**".to_owned());
         let ended = row.stays.map(str::to_owned).or(ended).unwrap_or_else(|| "**not seen**".to_owned());
         _ = writeln!(page, "| {} | {} | {} | {fired} | {ended} |", row.alert, row.severity, row.fault);
