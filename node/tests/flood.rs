@@ -54,8 +54,8 @@ async fn of_a_flood_some_lines_are_written_one_tells_of_the_rest_and_other_event
     assert!(node.terminate().await.success());
     let (written, told) = (lines(&node, "malformed frame"), left_out(&node, "malformed frame"));
     assert_eq!(written.len() + told, FLOOD, "what is not written is told: {}", node.log());
-    // One window unless the machine is slow; never as many as came.
-    assert!(written.len() >= MOST && written.len() % MOST == 0 && written.len() < FLOOD, "{} lines", written.len());
+    // One window's, and some more where the machine is slow; never as many as came.
+    assert!((MOST..FLOOD).contains(&written.len()), "{} lines", written.len());
     assert!(written.iter().all(|line| line["connection"].is_u64()), "{written:?}");
     let told = lines(&node, "lines were left out");
     assert!(told.iter().all(|line| line["level"] == "WARN" && line["level_was"] == "debug"), "{told:?}");
