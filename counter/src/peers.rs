@@ -215,10 +215,11 @@ impl Peers {
         let seed = dialed.flatten();
         self.engine.shared().note(|links, now| links.up(link, &member, seed, now));
         tracing::info!(peer = member, link, "counter peer: connected");
-        let Stream { reader, writer, .. } = stream;
+        // Both are held until the member is known to be gone: who sees the end and comes back at once is not taken for a second one.
+        let Stream { mut reader, mut writer, .. } = stream;
         let end = tokio::select! {
-            end = self.listen(link, reader) => end,
-            end = self.speak(link, writer, messages) => end,
+            end = self.listen(link, &mut reader) => end,
+            end = self.speak(link, &mut writer, messages) => end,
         };
         self.engine.shared().outputs.close(link);
         self.engine.shared().note(|links, _| links.down(link));
@@ -230,11 +231,10 @@ impl Peers {
         end
     }
 
-    async fn listen(&self, link: LinkId, reader: Reader) -> End {
-        let mut reader = reader;
+    async fn listen(&self, link: LinkId, reader: &mut Reader) -> End {
         loop {
             let heard = || self.engine.shared().note(|links, now| links.heard(link, now));
-            match read_frame(&mut reader, FRAME_BYTES_MAX, heard).await {
+            match read_frame(reader, FRAME_BYTES_MAX, heard).await {
                 // Of a kind that only a newer version knows.
                 Ok(None) => {}
                 Ok(Some(message)) => {
@@ -266,10 +266,10 @@ impl Peers {
         Some(format!("{}: {}", poison?, excerpt(&facts)))
     }
 
-    async fn speak(&self, link: LinkId, mut writer: Writer, mut messages: mpsc::Receiver<Message>) -> End {
+    async fn speak(&self, link: LinkId, writer: &mut Writer, mut messages: mpsc::Receiver<Message>) -> End {
         while let Some(message) = messages.recv().await {
             let size = Links::weight(&message);
-            match write_frame(&mut writer, message, WRITE).await {
+            match write_frame(writer, message, WRITE).await {
                 Ok(()) if size > 0 => self.engine.shared().note(|links, _| links.drained(link, size)),
                 Ok(()) => {}
                 Err(unfit) => return unfit.into(),
