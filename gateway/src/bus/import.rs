@@ -15,9 +15,12 @@ pub struct Import {
     /// What was published. `None`: publications that nobody has any more, or a stream of which nothing is known in place of one that
     /// was. One offset is left out of the stream here, so that whoever recovers from before it is told `recovered: false`.
     pub publication: Option<Publication>,
-    /// Nothing was known here of the stream: it is told from this place on. Nobody has missed anything, and it counts only where
-    /// still nothing is known. Without it, who was here from then on would not be told of what is published and lost before anything
-    /// has come.
+    /// The epoch of the stream in place of which another one is told. Not in place of a third, which somebody else was told meanwhile:
+    /// what was heard late would go back to a stream that is over.
+    pub instead: Option<Arc<str>>,
+    /// Only a place, at which nobody has missed anything. Where nothing was known here of the stream, it is the one from which it is
+    /// told; then it counts only where still nothing is known. Without it, who was here from then on would not be told of what is
+    /// published and lost before anything has come. Or it is a [`Import::mark`].
     pub begins: bool,
 }
 
@@ -33,14 +36,20 @@ pub enum Imported {
 }
 
 impl Import {
+    /// A place up to which all has been in the channel here: what is known may have been lost with the stream here, so that
+    /// everything would be published here anew.
+    #[must_use]
+    pub fn mark(region: Arc<str>, at: StreamPosition) -> Import {
+        Import { region, after: 0, at, publication: None, instead: None, begins: true }
+    }
+
     /// What is to become of the piece where `known` was the last of its region. `append.lua` decides the same.
     #[must_use]
     pub fn judge(&self, known: Option<&StreamPosition>) -> Imported {
         match known {
             Some(known) if known.epoch == self.at.epoch && self.at.offset <= known.offset => Imported::Known,
-            Some(known) if (self.publication.is_some() || self.begins) && (known.epoch != self.at.epoch || self.after > known.offset) => {
-                Imported::Behind
-            }
+            Some(known) if known.epoch == self.at.epoch && self.after > known.offset => Imported::Behind,
+            Some(known) if known.epoch != self.at.epoch && self.instead.as_deref() != Some(&known.epoch) => Imported::Behind,
             _ => Imported::Taken,
         }
     }

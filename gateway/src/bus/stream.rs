@@ -109,7 +109,7 @@ impl Stream {
         if imported != Imported::Taken {
             return (imported, None);
         }
-        let had_some = known.is_some();
+        let is_missing = known.is_some() && !import.begins;
         self.known.insert(import.region.clone(), import.at);
         match import.publication {
             Some(publication) => {
@@ -118,7 +118,7 @@ impl Stream {
             }
             None => {
                 // Whoever has heard nothing of that region has missed nothing.
-                self.top += u64::from(had_some);
+                self.top += u64::from(is_missing);
                 (imported, None)
             }
         }

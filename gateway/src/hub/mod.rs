@@ -33,12 +33,18 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{sync::Notify, task::yield_now, time::timeout};
+use tokio::{
+    sync::{Notify, broadcast as broadcast_queue},
+    task::yield_now,
+    time::timeout,
+};
 use topic::{ConnectionId, HoldOverflow};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Locks that share the channels between them.
 const SHARDS: usize = 64;
+/// Channels with losses that wait for one who wants to know.
+const LOST_MAX: usize = 4096;
 /// How long the hub waits for work before it looks whether some is due.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -52,6 +58,8 @@ pub struct Hub {
     /// Those of namespaces that gather, by when they are due on the monotonic clock.
     later: Mutex<BTreeMap<(u64, Channel), Arc<Place>>>,
     work: Notify,
+    /// The channels of which publications were lost.
+    lost: broadcast_queue::Sender<Channel>,
 }
 
 impl Hub {
@@ -65,7 +73,14 @@ impl Hub {
             dirty: Mutex::default(),
             later: Mutex::default(),
             work: Notify::new(),
+            lost: broadcast_queue::Sender::new(LOST_MAX),
         }
+    }
+
+    /// The channels of which publications are lost from now on, see [`Hub::lose`]. Of more than some thousand that were not taken
+    /// yet the oldest are left out.
+    pub fn lost(&self) -> broadcast_queue::Receiver<Channel> {
+        self.lost.subscribe()
     }
 
     /// Writes what was delivered, for ever. Several may run at once, and each takes another channel.
@@ -128,6 +143,8 @@ impl Hub {
         if let Some(place) = self.place(channel) {
             self.append(place, Entry::Lose(position.clone()));
         }
+        // It may be that nobody listens.
+        _ = self.lost.send(channel.clone());
     }
 
     fn place(&self, channel: &Channel) -> Option<Arc<Place>> {

@@ -23,7 +23,10 @@ use protocol::{
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{
+        broadcast::{self, error::RecvError},
+        mpsc, oneshot,
+    },
     time::{MissedTickBehavior, interval, sleep},
 };
 
@@ -51,6 +54,8 @@ pub(super) struct Follower {
 struct Work {
     follows: Follows,
     lanes: Lanes,
+    /// Channels whose streams here were broken off.
+    lost: broadcast::Receiver<Channel>,
     waiting: HashMap<Channel, Vec<oneshot::Sender<()>>>,
     /// For how many ticks nobody has wanted a channel.
     unwanted: HashMap<Channel, u32>,
@@ -62,6 +67,7 @@ impl Follower {
         let mut work = Work {
             follows: Follows::new(self.region.clone()),
             lanes: Lanes::new(&self.gateway, &self.region, &self.metrics),
+            lost: self.gateway.hub.lost(),
             waiting: HashMap::new(),
             unwanted: HashMap::new(),
         };
@@ -127,6 +133,7 @@ impl Follower {
                     None => return,
                 },
                 inputs = work.lanes.results() => self.feed_all(work, None, inputs).await,
+                lost = work.lost.recv() => self.feed_all(work, None, lost_input(lost)).await,
             }
         }
     }
@@ -151,6 +158,7 @@ impl Follower {
                 },
                 Some(want) = wants.recv() => self.want(work, Some(sender), want).await,
                 inputs = work.lanes.results() => self.feed_all(work, Some(sender), inputs).await,
+                lost = work.lost.recv() => self.feed_all(work, Some(sender), lost_input(lost)).await,
                 _ = ticks.tick() => {
                     if std::mem::replace(&mut heard, receiver.heard()) < receiver.heard() {
                         self.state.heard((self.gateway.clock)());
@@ -206,7 +214,7 @@ impl Follower {
         self.metrics.channels.set(i64::try_from(work.follows.channels().count()).unwrap_or(i64::MAX));
     }
 
-    async fn feed_all(&self, work: &mut Work, sender: Option<&Sender>, inputs: Vec<Input>) {
+    async fn feed_all(&self, work: &mut Work, sender: Option<&Sender>, inputs: impl IntoIterator<Item = Input>) {
         for input in inputs {
             self.feed(work, sender, input).await;
         }
@@ -252,6 +260,12 @@ pub(super) fn offended(party: &Party, member: &str, poison: Option<String>, rece
     } else if let End::Poison(why) = receiver.end() {
         party.offended(member, why);
     }
+}
+
+/// A channel's stream here was broken off. Of some of very many it is not known: what is known of their regions' streams is marked
+/// when a link comes up, or by what comes next.
+fn lost_input(lost: Result<Channel, RecvError>) -> Option<Input> {
+    lost.ok().map(Input::Lost)
 }
 
 /// What does not get there is said again over the next link, which begins anew.

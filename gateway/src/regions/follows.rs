@@ -21,6 +21,10 @@ pub(super) enum Input {
     Leave(Channel),
     /// What of the channel is known here, if anything; asked for by [`Order::Read`].
     Known(Channel, Option<StreamPosition>),
+    /// A piece up to this place is in the channel here, now or before.
+    Imported(Channel, StreamPosition),
+    /// The channel's stream here was broken off. What was known in it may be lost.
+    Lost(Channel),
     /// It cannot be read for now. It is asked for again after a while, by [`Input::Retry`].
     Unknown(Channel),
     /// What could not be done may be tried again.
@@ -64,6 +68,15 @@ pub(super) enum Order {
     Ready(Channel),
 }
 
+/// A channel that is followed.
+#[derive(Debug)]
+struct Followed {
+    phase: Phase,
+    /// How far its stream there is certain to have been in the channel here; kept for as long as it is followed, because the stream
+    /// here, which knows it for all gateways, can be lost.
+    last: Option<StreamPosition>,
+}
+
 /// How far a channel is.
 #[derive(Clone, Debug, PartialEq)]
 enum Phase {
@@ -74,7 +87,7 @@ enum Phase {
     /// What is known is being read.
     Reading,
     /// The region is asked.
-    Asked { follow: u64, had_some: bool },
+    Asked { follow: u64, since: Option<StreamPosition> },
     /// It tells, of the stream of this epoch.
     Told { follow: u64, epoch: Arc<str> },
 }
@@ -86,7 +99,7 @@ pub(super) struct Follows {
     is_up: bool,
     /// Questions so far.
     questions: u64,
-    channels: HashMap<Channel, Phase>,
+    channels: HashMap<Channel, Followed>,
 }
 
 impl Follows {
@@ -112,14 +125,14 @@ impl Follows {
             }
             Input::Down => {
                 self.is_up = false;
-                for (channel, phase) in &mut self.channels {
-                    *phase = Phase::Idle;
+                for (channel, followed) in &mut self.channels {
+                    followed.phase = Phase::Idle;
                     out.push(Order::Ready(channel.clone()));
                 }
             }
-            Input::Want(channel) => match self.channels.get(&channel) {
+            Input::Want(channel) => match self.channels.get(&channel).map(|followed| &followed.phase) {
                 None => {
-                    self.channels.insert(channel.clone(), Phase::Idle);
+                    self.channels.insert(channel.clone(), Followed { phase: Phase::Idle, last: None });
                     if self.is_up { self.read(&channel, out) } else { out.push(Order::Ready(channel)) }
                 }
                 Some(Phase::Idle | Phase::Unread | Phase::Told { .. }) => out.push(Order::Ready(channel)),
@@ -127,31 +140,46 @@ impl Follows {
                 Some(Phase::Reading | Phase::Asked { .. }) => {}
             },
             Input::Leave(channel) => {
-                if let Some(Phase::Asked { .. } | Phase::Told { .. }) = self.channels.remove(&channel) {
+                if let Some(Followed { phase: Phase::Asked { .. } | Phase::Told { .. }, .. }) = self.channels.remove(&channel) {
                     out.push(Order::Unask(channel));
                 }
             }
             Input::Known(channel, known) => {
-                if let Some(phase @ Phase::Reading) = self.channels.get_mut(&channel) {
+                if let Some(Followed { phase: phase @ Phase::Reading, last }) = self.channels.get_mut(&channel) {
                     self.questions += 1;
-                    *phase = Phase::Asked { follow: self.questions, had_some: known.is_some() };
-                    out.push(Order::Ask(channel, self.questions, known));
+                    match &known {
+                        Some(known) => go_to(last, known.clone()),
+                        None => out.extend(last.clone().map(|last| Order::Import(channel.clone(), Import::mark(self.region.clone(), last)))),
+                    }
+                    let since = known.or_else(|| last.clone());
+                    *phase = Phase::Asked { follow: self.questions, since: since.clone() };
+                    out.push(Order::Ask(channel, self.questions, since));
+                }
+            }
+            Input::Imported(channel, place) => {
+                if let Some(followed) = self.channels.get_mut(&channel) {
+                    go_to(&mut followed.last, place);
+                }
+            }
+            Input::Lost(channel) => {
+                if let Some(last) = self.channels.get(&channel).and_then(|followed| followed.last.clone()) {
+                    out.push(Order::Import(channel, Import::mark(self.region.clone(), last)));
                 }
             }
             Input::Unknown(channel) => {
-                if let Some(phase @ Phase::Reading) = self.channels.get_mut(&channel) {
+                if let Some(Followed { phase: phase @ Phase::Reading, .. }) = self.channels.get_mut(&channel) {
                     *phase = Phase::Unread;
                     out.push(Order::Ready(channel));
                 }
             }
             Input::Retry => {
-                let unread = self.channels.iter().filter(|(_, phase)| **phase == Phase::Unread);
+                let unread = self.channels.iter().filter(|(_, followed)| followed.phase == Phase::Unread);
                 let unread: Vec<Channel> = unread.map(|(channel, _)| channel.clone()).collect();
                 unread.iter().for_each(|channel| self.read(channel, out));
             }
             Input::Told { channel, follow, word } => self.told(channel, follow, word, out),
             Input::Behind(channel) => {
-                if let Some(Phase::Told { .. }) = self.channels.get(&channel) {
+                if let Some(Followed { phase: Phase::Told { .. }, .. }) = self.channels.get(&channel) {
                     out.push(Order::Unask(channel.clone()));
                     self.read(&channel, out);
                 }
@@ -160,18 +188,20 @@ impl Follows {
     }
 
     fn told(&mut self, channel: Channel, asked: u64, word: Word, out: &mut Vec<Order>) {
-        let Some(phase) = self.channels.get_mut(&channel) else { return };
+        let Some(Followed { phase, .. }) = self.channels.get_mut(&channel) else { return };
         let region = self.region.clone();
         let of_stream = |epoch: &Arc<str>, offset| StreamPosition { offset, epoch: epoch.as_ref().to_owned() };
         match (&*phase, word) {
             (Phase::Asked { follow, .. } | Phase::Told { follow, .. }, _) if *follow != asked => {}
-            (Phase::Asked { follow, had_some }, Word::From { place, follows }) => {
-                let had_some = *had_some;
-                *phase = Phase::Told { follow: *follow, epoch: place.epoch.as_str().into() };
-                if !had_some {
-                    out.push(Order::Import(channel, Import { region, after: place.offset, at: place, publication: None, begins: true }));
-                } else if !follows {
-                    out.push(Order::Import(channel, Import { region, after: 0, at: place, publication: None, begins: false }));
+            (Phase::Asked { follow, since }, Word::From { place, follows }) => {
+                let (follow, since) = (*follow, since.clone());
+                *phase = Phase::Told { follow, epoch: place.epoch.as_str().into() };
+                match since {
+                    None => out.push(Order::Import(channel, Import { after: place.offset, begins: true, ..nothing(region, place) })),
+                    Some(_) if follows => {}
+                    Some(StreamPosition { epoch, .. }) => {
+                        out.push(Order::Import(channel, Import { instead: Some(epoch.into()), ..nothing(region, place) }));
+                    }
                 }
             }
             (Phase::Told { .. }, Word::Next { publication, .. }) if publication.offset == 0 => {
@@ -179,11 +209,11 @@ impl Follows {
             }
             (Phase::Told { epoch, .. }, Word::Next { after, publication }) => {
                 let at = of_stream(epoch, publication.offset);
-                out.push(Order::Import(channel, Import { region, after, at, publication: Some(publication), begins: false }));
+                out.push(Order::Import(channel, Import { after, publication: Some(publication), ..nothing(region, at) }));
             }
             (Phase::Told { epoch, .. }, Word::Unreadable(offset)) => {
                 let at = of_stream(epoch, offset);
-                out.push(Order::Import(channel, Import { region, after: 0, at, publication: None, begins: false }));
+                out.push(Order::Import(channel, nothing(region, at)));
             }
             (Phase::Told { .. }, Word::Current) => out.push(Order::Ready(channel)),
             (Phase::Asked { .. } | Phase::Told { .. }, Word::Ended { again }) => {
@@ -195,9 +225,21 @@ impl Follows {
     }
 
     fn read(&mut self, channel: &Channel, out: &mut Vec<Order>) {
-        if let Some(phase) = self.channels.get_mut(channel) {
-            *phase = Phase::Reading;
+        if let Some(followed) = self.channels.get_mut(channel) {
+            followed.phase = Phase::Reading;
             out.push(Order::Read(channel.clone()));
         }
+    }
+}
+
+/// A piece in which nothing is published, up to this place.
+fn nothing(region: Arc<str>, at: StreamPosition) -> Import {
+    Import { region, after: 0, at, publication: None, instead: None, begins: false }
+}
+
+/// Of one epoch the later place stays.
+fn go_to(last: &mut Option<StreamPosition>, place: StreamPosition) {
+    if last.as_ref().is_none_or(|last| last.epoch != place.epoch || last.offset < place.offset) {
+        *last = Some(place);
     }
 }

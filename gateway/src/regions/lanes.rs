@@ -99,7 +99,7 @@ async fn run(gateway: Arc<Gateway>, region: Arc<str>, metrics: RegionMetrics, mu
                 }
             },
             Job::Import(channel, piece) => {
-                let (is_lost, begins) = (piece.publication.is_none() && !piece.begins, piece.begins);
+                let (is_lost, begins, place) = (piece.publication.is_none() && !piece.begins, piece.begins, piece.at.clone());
                 match import(&gateway, &channel, piece).await {
                     Ok(imported) => {
                         if is_lost && imported == Imported::Taken {
@@ -107,7 +107,7 @@ async fn run(gateway: Arc<Gateway>, region: Arc<str>, metrics: RegionMetrics, mu
                         } else if !begins {
                             metrics.imported(&imported);
                         }
-                        (imported == Imported::Behind).then_some(Input::Behind(channel))
+                        Some(if imported == Imported::Behind { Input::Behind(channel) } else { Input::Imported(channel, place) })
                     }
                     Err(error) => {
                         tracing::debug!(%channel, %region, error, "another region's publication is not taken in; it is asked for again");

@@ -41,6 +41,7 @@ both! {
     everything_of_a_publication_arrives,
     pieces_of_another_region_are_taken_once_and_in_order,
     what_another_region_has_lost_is_told,
+    a_mark_says_how_far_a_region_s_stream_was_here,
     two_who_bring_the_same_pieces_bring_each_once,
     a_region_tells_what_it_has_published_itself,
 }

@@ -241,7 +241,7 @@ pub async fn everything_of_a_publication_arrives(rig: Rig) {
 fn piece(after: u64, (epoch, offset): (&str, u64), number: Option<u64>) -> Import {
     let publication = |number: u64| Publication { data: number.to_string().into(), ..Publication::default() };
     let at = StreamPosition { offset, epoch: epoch.to_owned() };
-    Import { region: "eu".into(), after, at, publication: number.map(publication), begins: false }
+    Import { region: "eu".into(), after, at, publication: number.map(publication), instead: None, begins: false }
 }
 
 /// Where the stream of the region `eu` is told from, to one who knew nothing of it.
@@ -286,8 +286,10 @@ pub async fn what_another_region_has_lost_is_told(rig: Rig) {
     let subscriber = rig.subscribe(&a, &namespace, Some(&first)).await;
     let before = subscriber.recovery.top.clone();
     assert_eq!((subscriber.recovery.recovered, before.offset), (true, 2));
-    assert_eq!(import(&rig, &a, &namespace, piece(0, ("F", 3), None)).await, Imported::Taken);
-    assert_eq!(import(&rig, &a, &namespace, piece(0, ("F", 3), None)).await, Imported::Known, "once");
+    let instead_of = |epoch: &str, place| Import { instead: Some(epoch.into()), ..piece(0, place, None) };
+    assert_eq!(import(&rig, &a, &namespace, instead_of("D", ("F", 3))).await, Imported::Behind, "told late, of what was before E");
+    assert_eq!(import(&rig, &a, &namespace, instead_of("E", ("F", 3))).await, Imported::Taken);
+    assert_eq!(import(&rig, &a, &namespace, instead_of("E", ("F", 3))).await, Imported::Known, "once");
     assert_eq!(import(&rig, &a, &namespace, piece(6, ("E", 7), Some(9))).await, Imported::Behind, "of the stream that was");
     assert_eq!(import(&rig, &a, &namespace, piece(3, ("F", 4), Some(3))).await, Imported::Taken);
     assert_eq!(told(&subscriber).await, [0_u64; 0]);
@@ -295,6 +297,22 @@ pub async fn what_another_region_has_lost_is_told(rig: Rig) {
     let after = rig.bus.recover(&a, Some(&StreamPosition { offset: 3, ..before }), now()).await.unwrap();
     assert_eq!((after.recovered, after.top.offset), (true, 4));
     assert_eq!(after.publications.iter().map(number).collect::<Vec<_>>(), [3]);
+}
+
+pub async fn a_mark_says_how_far_a_region_s_stream_was_here(rig: Rig) {
+    let (a, namespace) = (channel("a"), Namespace { global: true, ..keeping(100, HOUR_MS) });
+    let mark = |offset| Import::mark("eu".into(), StreamPosition { offset, epoch: "E".into() });
+    let first = rig.publish(&a, &namespace, 1).await;
+    assert_eq!(import(&rig, &a, &namespace, mark(5)).await, Imported::Taken, "what was known is lost");
+    assert_eq!(import(&rig, &a, &namespace, piece(4, ("E", 5), Some(9))).await, Imported::Known, "not again");
+    assert_eq!(import(&rig, &a, &namespace, mark(7)).await, Imported::Taken, "another gateway has seen more");
+    assert_eq!(import(&rig, &a, &namespace, mark(6)).await, Imported::Known);
+    assert_eq!(import(&rig, &a, &namespace, piece(7, ("E", 8), Some(2))).await, Imported::Taken);
+    let of_other = Import::mark("eu".into(), StreamPosition { offset: 9, epoch: "F".into() });
+    assert_eq!(import(&rig, &a, &namespace, of_other).await, Imported::Behind, "it has to be asked which of the two there is");
+    let recovery = rig.bus.recover(&a, Some(&first), now()).await.unwrap();
+    assert!(recovery.recovered, "nobody has missed anything: {recovery:?}");
+    assert_eq!(recovery.publications.iter().map(number).collect::<Vec<_>>(), [2]);
 }
 
 /// Two gateways follow the same region; one is ahead now, the other then.

@@ -2,7 +2,8 @@
 -- ARGV: … size of the history (0: keep nothing), its milliseconds, opening and body of the envelope, the Redis channel,
 -- '1' if an earlier try may have arrived, the idempotency key ('': none), the region of whose stream it is a piece ('': of
 -- this one), the epoch there, the offset after which there is nothing before it, and its own; without a body publications are lost; '1'
--- if other regions want what is published in this one; '1' if nothing was known of the region, and this is only where it begins.
+-- if other regions want what is published in this one; '1' if this is only a place, where nobody has missed anything; the epoch there
+-- in place of which its one is told ('': none).
 -- Returns epoch and offset, 'PULL', or of a piece 'KNOWN', 'BEHIND' or 'LOST'.
 
 -- Milliseconds for which idempotency keys are remembered.
@@ -13,7 +14,8 @@ local ONCE_MAX = 4096
 local RETRY_LOOK = 1000
 
 local size, ttl_ms, opening, body, channel, repeated, key = tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
-local region, its_epoch, after, its_offset, is_global, begins = ARGV[12], ARGV[13], tonumber(ARGV[14]), ARGV[15], ARGV[16] == '1', ARGV[17] == '1'
+local region, its_epoch, after, its_offset, is_global = ARGV[12], ARGV[13], tonumber(ARGV[14]), ARGV[15], ARGV[16] == '1'
+local begins, instead = ARGV[17] == '1', ARGV[18]
 
 local refused = refusal()
 if refused then
@@ -57,13 +59,13 @@ if region ~= '' then
     if known_epoch == its_epoch and tonumber(its_offset) <= tonumber(known_offset) then
       return 'KNOWN'
     end
-    if (body ~= '' or begins) and (known_epoch ~= its_epoch or after > tonumber(known_offset)) then
+    if known_epoch == its_epoch and after > tonumber(known_offset) or known_epoch ~= its_epoch and known_epoch ~= instead then
       return 'BEHIND'
     end
   end
   redis.call('HSET', KEYS[2], 'from:' .. region, its_epoch .. ' ' .. its_offset)
   if body == '' then
-    if known then
+    if known and not begins then
       redis.call('HSET', KEYS[2], 'top', whole(top + 1))
     end
     return 'LOST'

@@ -51,7 +51,7 @@ use ring_coordinator::{
     view::View,
 };
 use routes::Routes;
-use scripts::{Answer, Ask, Origin, Publishing};
+use scripts::{Answer, Ask, Publishing};
 use std::{
     future::Future,
     sync::{Arc, OnceLock},
@@ -167,7 +167,7 @@ impl RedisBus {
             ..Publication::default()
         };
         let (body, idempotency_key) = (envelope::body(&publication), post.idempotency_key.unwrap_or_default());
-        let publishing = Publishing { id: self.fresh_id(), body, retention, idempotency_key, origin: None, is_global: namespace.global };
+        let publishing = Publishing { id: self.fresh_id(), body, retention, idempotency_key, piece: None, is_global: namespace.global };
         match self.append(channel, publishing).await? {
             Answer::Position(position) => Ok(position),
             _ => Err(unexpected()),
@@ -176,12 +176,11 @@ impl RedisBus {
 
     /// Takes in a piece of another region's stream of the channel. It is tried again for 10 s, and taken once.
     pub async fn import(&self, channel: &Channel, retention: Retention, import: Import) -> Result<Imported, BusError> {
-        let Import { region, after, at, publication, begins } = import;
-        let body = publication
-            .map_or_else(Bytes::new, |publication| envelope::body(&Publication { region: region.as_ref().to_owned(), ..publication }));
-        let origin = Some(Origin { region, after, at, begins });
-        let publishing =
-            Publishing { id: self.fresh_id(), body, retention: Some(retention), idempotency_key: String::new(), origin, is_global: true };
+        let Import { region, publication, .. } = &import;
+        let publication = publication.clone().map(|publication| Publication { region: region.as_ref().to_owned(), ..publication });
+        let body = publication.map_or_else(Bytes::new, |publication| envelope::body(&publication));
+        let (id, idempotency_key, piece) = (self.fresh_id(), String::new(), Some(import));
+        let publishing = Publishing { id, body, retention: Some(retention), idempotency_key, piece, is_global: true };
         match self.append(channel, publishing).await? {
             Answer::Position(_) => Ok(Imported::Taken),
             Answer::Imported(imported) => Ok(imported),

@@ -1,7 +1,7 @@
 //! I/O: the scripts of the bus, called with the arguments that they expect, and what they answer.
 
 use crate::bus::{
-    import::{Imported, Own},
+    import::{Import, Imported, Own},
     stream::{Range, Retention},
 };
 use protocol::{
@@ -55,18 +55,10 @@ pub(super) struct Publishing {
     pub(super) retention: Option<Retention>,
     /// What makes a caller's retry exact; empty: nothing.
     pub(super) idempotency_key: String,
-    /// Where another region has published it.
-    pub(super) origin: Option<Origin>,
+    /// The piece of another region's stream that it is of.
+    pub(super) piece: Option<Import>,
     /// Other regions want it if this one has published it.
     pub(super) is_global: bool,
-}
-
-/// A place in another region's stream.
-pub(super) struct Origin {
-    pub(super) region: Arc<str>,
-    pub(super) after: u64,
-    pub(super) at: StreamPosition,
-    pub(super) begins: bool,
 }
 
 /// What the node answered.
@@ -130,9 +122,9 @@ impl Target<'_> {
         let (size, ttl_ms) = publishing.retention.map_or((0, 0), |retention| (retention.size, retention.ttl_ms));
         let (size, ttl_ms) = (size.to_string(), ttl_ms.to_string());
         let channel = publications(self.slot, self.channel);
-        let origin = publishing.origin.as_ref();
-        let (after, at) = origin.map_or_else(Default::default, |origin| (origin.after.to_string(), origin.at.offset.to_string()));
-        let args: [&[u8]; 13] = [
+        let piece = publishing.piece.as_ref();
+        let (after, at) = piece.map_or_else(Default::default, |piece| (piece.after.to_string(), piece.at.offset.to_string()));
+        let args: [&[u8]; 14] = [
             size.as_bytes(),
             ttl_ms.as_bytes(),
             &envelope::opening(publishing.id, repeated),
@@ -140,12 +132,13 @@ impl Target<'_> {
             channel.as_bytes(),
             if repeated { b"1" } else { b"0" },
             publishing.idempotency_key.as_bytes(),
-            origin.map_or(b"", |origin| origin.region.as_bytes()),
-            origin.map_or(b"", |origin| origin.at.epoch.as_bytes()),
+            piece.map_or(b"", |piece| piece.region.as_bytes()),
+            piece.map_or(b"", |piece| piece.at.epoch.as_bytes()),
             after.as_bytes(),
             at.as_bytes(),
             if publishing.is_global { b"1" } else { b"0" },
-            if origin.is_some_and(|origin| origin.begins) { b"1" } else { b"0" },
+            if piece.is_some_and(|piece| piece.begins) { b"1" } else { b"0" },
+            piece.and_then(|piece| piece.instead.as_ref()).map_or(b"", |instead| instead.as_bytes()),
         ];
         let Some(reply) = self.stream(&APPEND, &args).await? else { return Ok(None) };
         match reply.text() {
