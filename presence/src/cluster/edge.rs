@@ -9,10 +9,13 @@ pub enum Edge {
     /// The client is there, like this.
     Put(Arc<Member>),
     /// Its connection broke: if it is its member's only client, it is held until it is said to be gone or another one of
-    /// the member comes; otherwise it is gone.
+    /// the member comes; otherwise it is gone. If the others turn out to be those of a dead gateway, the member is not gone
+    /// before its grace is over.
     Drop {
         /// Which.
         client: Arc<str>,
+        /// How much of its grace is left, in milliseconds.
+        grace_ms: u64,
     },
     /// It is gone.
     Gone {

@@ -1,6 +1,7 @@
 -- Takes in what an owner says of its clients in a room. Follows slot.lua and room.lua.
 -- ARGV: … the call's turn ('0': of no order), the generation into which its edges belong ('': into any, also a new one), then
--- edges: '+', client, user, row without its arrival; 'd', client; '-', client, when it went ('': not kept).
+-- edges: '+', client, user, row without its arrival; 'd', client, its grace in milliseconds; '-', client, when it went ('': not
+-- kept).
 -- Returns the generation, the place in it, clients, members, and the change ('': none). If the generation is another one
 -- nothing has changed, and no more than that is told: the owner may not be entered in the lists of owners any more, and its
 -- rows would not be found when it dies.
@@ -36,7 +37,7 @@ while at <= #ARGV do
     local name = member_key(client, ARGV[at + 2])
     put_names[#clients], names[#names + 1] = name, name
   end
-  at = at + (kind == '+' and 4 or kind == '-' and 3 or 2)
+  at = at + (kind == '+' and 4 or 3)
 end
 load(clients, names)
 
@@ -63,9 +64,9 @@ for index, client in ipairs(clients) do
     at = at + 3
   else
     if is_ours(client) then
-      drop(client)
+      drop(client, tonumber(ARGV[at + 2]))
     end
-    at = at + 2
+    at = at + 3
   end
 end
 return finish()

@@ -37,6 +37,7 @@
 //! | `pv` | HASH `gen`, `seq`, `arrivals` |
 //! | `pl` | STREAM `<seq>-0` → `d`, the change |
 //! | `po`, `pw:<owner> <room>` | HASH owner → how many rows; SET of one owner's clients |
+//! | `pd` | ZSET member of whom a client broke off while others were here → until when it may come back; expires with the last |
 //! | `pz` | ZSET user → when it was seen last, in partitions of the users only |
 //!
 //! Of a user in the slot of its partition: `hc:{slot}:pb:<user>`, SET of those whose contact it is. Of a list of contacts, in

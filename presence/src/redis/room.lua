@@ -10,6 +10,10 @@ local room, gateway, incarnation, own_head, seen_max = ARGV[3], ARGV[4], ARGV[5]
 local owner = gateway .. '.' .. incarnation
 local CLIENTS, USERS, ROWS, MEMBERS = key('pc', room), key('pu', room), key('pi', room), key('pm', room)
 local VERSION, LOG, OWNERS, SEEN = key('pv', room), key('pl', room), key('po', room), key('pz', room)
+-- Members of whom a client broke off while others were here, and until when it may come back.
+local BROKEN = key('pd', room)
+-- So many of them are known; of more, the first are forgotten.
+local BROKEN_MAX = 1000
 
 -- Arguments of one command: Lua's stack has room for 8,000.
 local PIECE = 1000
@@ -89,7 +93,7 @@ end
 
 -- Forgets all that is of one generation. What cannot be had again from the owners, last-seen times, stays.
 local function wipe()
-  local gone = {USERS, ROWS, MEMBERS, OWNERS, VERSION, LOG}
+  local gone = {USERS, ROWS, MEMBERS, OWNERS, VERSION, LOG, BROKEN}
   for _, former in ipairs(call('HKEYS', OWNERS)) do
     call('SREM', key('powned', former), room)
     gone[#gone + 1] = key('pw', former .. ' ' .. room)
@@ -219,11 +223,22 @@ local function is_own(client)
   return rows[client] and (heads[client] == own_head or rows[client] ~= was[client])
 end
 
-local function drop(client)
+-- The node's clock, in milliseconds since 1970.
+local function now_ms()
+  local now = call('TIME')
+  return now[1] * 1000 + math.floor(now[2] / 1000)
+end
+
+-- Of whom a client broke off while others were here, and the longest of these graces.
+local broken, longest_ms = {}, 0
+local function drop(client, grace_ms)
   local name = member_of[client]
   local packed = members[name]
   if packed and #packed > #client + 3 then
     take_away(client)
+    if grace_ms > 0 then
+      broken[#broken + 1], longest_ms = {name, grace_ms}, math.max(longest_ms, grace_ms)
+    end
   elseif packed then
     members[name] = '-' .. sub(packed, 2)
   end
@@ -302,6 +317,16 @@ local function store()
         call('SADD', key('powned', name), room)
       end
     end
+  end
+  if #broken > 0 then
+    local now, places = now_ms(), {}
+    for _, entry in ipairs(broken) do
+      places[#places + 1] = now + entry[2]
+      places[#places + 1] = entry[1]
+    end
+    in_pieces('ZADD', BROKEN, places)
+    call('ZREMRANGEBYRANK', BROKEN, 0, -1 - BROKEN_MAX)
+    call('PEXPIRE', BROKEN, longest_ms)
   end
   local times = {}
   for _, entry in ipairs(seen) do

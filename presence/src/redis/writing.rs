@@ -30,8 +30,10 @@ pub struct Stored {
 /// What came of a call to [`reap`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reaped {
-    /// Rows that were looked at; all that were the dead owner's are gone.
+    /// Rows that were looked at; those of the dead owner's that need not stay are gone.
     pub rows: usize,
+    /// Rows that stay for now, each the last of a member of whom another client broke off, whose grace is not over.
+    pub kept: usize,
     /// The owner has more in this room: call again.
     pub more: bool,
     /// What was published.
@@ -64,7 +66,10 @@ pub async fn write(place: Place<'_>, owner: &OwnerId, turn: Turn, edges: &[Edge]
                 words.extend([&b"+"[..], member.client.as_bytes(), member.user.as_bytes()].map(Cow::from));
                 words.push(Row::body(member, owner).into());
             }
-            Edge::Drop { client } => words.extend([&b"d"[..], client.as_bytes()].map(Cow::from)),
+            Edge::Drop { client, grace_ms } => {
+                words.extend([&b"d"[..], client.as_bytes()].map(Cow::from));
+                words.push(grace_ms.to_string().into_bytes().into());
+            }
             Edge::Gone { client, seen_ms } => {
                 words.extend([&b"-"[..], client.as_bytes()].map(Cow::from));
                 words.push(seen_ms.map_or_else(String::new, |ms| ms.to_string()).into_bytes().into());
@@ -76,16 +81,17 @@ pub async fn write(place: Place<'_>, owner: &OwnerId, turn: Turn, edges: &[Edge]
 }
 
 /// Fences an owner's incarnation off from the slot, and takes at most [`REAP_ROWS_MAX`] of its rows out of the room, held ones
-/// too. `seen_ms`: when its clients were seen last, in milliseconds since 1970. Begins no generation: rows that are not of the
+/// too. A member of whom another client has just broken off keeps one until that client's grace is over. `seen_ms`: when its clients were seen last, in milliseconds since 1970. Begins no generation: rows that are not of the
 /// valid one are wiped.
 pub async fn reap(place: Place<'_>, dead: &OwnerId, seen_ms: u64) -> Result<Reaped, WriteError> {
     let words = [dead.incarnation.saturating_add(1).to_string(), seen_ms.to_string(), REAP_ROWS_MAX.to_string()];
     let words = words.map(|word| Cow::from(word.into_bytes()));
     let reply = on_rows(place, dead, &REAP, &words).await?;
-    let [stored @ .., rows, left] = reply.array().unwrap_or_default() else { return Err(nonsense(&reply)) };
+    let [stored @ .., rows, left, kept] = reply.array().unwrap_or_default() else { return Err(nonsense(&reply)) };
     let read = || {
-        let (rows, more) = (usize::try_from(rows.integer()?).ok()?, left.integer()? > 0);
-        Some(Reaped { rows, more, change: read_stored(stored)?.change })
+        let [rows, left, kept] = [rows, left, kept].map(|count| usize::try_from(count.integer()?).ok());
+        let (rows, kept) = (rows?, kept?);
+        Some(Reaped { rows, kept, more: left? > kept, change: read_stored(stored)?.change })
     };
     read().ok_or_else(|| nonsense(&reply))
 }

@@ -250,7 +250,7 @@ impl Shared {
 
     pub(super) async fn take_away(self: &Arc<Shared>, node: &Arc<str>, owner: &OwnerId, seen_ms: u64) -> Result<usize, String> {
         let link = self.nodes.link(node).map_err(|error| error.to_string())?;
-        let mut count = 0;
+        let (mut count, mut kept) = (0, 0);
         let mut last_ms = self.now().mono_ms;
         let slots = redis::owned_slots(&link, owner).await.map_err(|error| error.to_string())?;
         for slot in slots.iter().copied() {
@@ -265,6 +265,7 @@ impl Shared {
                     let place = Place { link: &link, room: &room, ring_epoch };
                     let reaped = redis::reap(place, owner, seen_ms).await.map_err(|error| error.to_string())?;
                     count += reaped.rows;
+                    kept += if reaped.more { 0 } else { reaped.kept };
                     if let Some(change) = reaped.change {
                         self.brought(&room, change);
                     }
@@ -275,6 +276,9 @@ impl Shared {
                     tokio::task::yield_now().await;
                 }
             }
+        }
+        if kept > 0 {
+            return Err(format!("{kept} users have just broken off elsewhere, too, and may come back: they stay for their grace"));
         }
         redis::forget_owner(&link, owner, &slots).await.map_err(|error| error.to_string())?;
         Ok(count)

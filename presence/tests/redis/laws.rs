@@ -1,7 +1,7 @@
 //! Random edges of two gateways, compared with what one process does.
 
 use crate::{
-    node::{Node, list, owner, with_info},
+    node::{GRACE_MS, Node, list, owner, with_info},
     room::{Reader, Room},
 };
 use presence::{
@@ -34,7 +34,7 @@ impl Oracle {
                 self.owners.insert(member.client.clone(), owner.clone());
                 self.handle(Input::Join(Member::clone(member)));
             }
-            Edge::Drop { client } if self.owners.get(client) == Some(owner) => {
+            Edge::Drop { client, .. } if self.owners.get(client) == Some(owner) => {
                 self.handle(Input::Leave { client, departure: Departure::Dropped });
             }
             Edge::Gone { client, .. } if self.owners.get(client) == Some(owner) => {
@@ -81,7 +81,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         let client: Arc<str> = format!("{user}-{device}").into();
         match kind {
             0 => Edge::Put(with_info(users[user], &client, &[info])),
-            1 => Edge::Drop { client },
+            1 => Edge::Drop { client, grace_ms: GRACE_MS },
             _ => Edge::Gone { client, seen_ms: None },
         }
     });

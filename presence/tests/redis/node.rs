@@ -101,8 +101,11 @@ pub fn put(user: &str, client: &str) -> Edge {
     Edge::Put(member(user, client))
 }
 
+/// What is left of the grace of who breaks off.
+pub const GRACE_MS: u64 = 500;
+
 pub fn drop(client: &str) -> Edge {
-    Edge::Drop { client: client.into() }
+    Edge::Drop { client: client.into(), grace_ms: GRACE_MS }
 }
 
 pub fn gone(client: &str) -> Edge {

@@ -1,5 +1,5 @@
 use crate::{
-    node::{Node, ask, drop, gone, gone_at, list, owner, put},
+    node::{GRACE_MS, Node, ask, drop, gone, gone_at, list, owner, put},
     room::{Reader, Room},
 };
 use presence::{
@@ -39,9 +39,44 @@ async fn rows_of_a_dead_owner_go_in_pieces_and_nobody_elses() {
     assert_eq!(left.iter().map(|row| &row.member.client[..]).collect::<Vec<_>>(), ["c1", "x0", "x1"]);
     assert!(left.iter().all(|row| row.owner == alive));
     // Twice does no harm.
-    assert_eq!(reap(room.place(), &dead, 5).await.unwrap(), Reaped { rows: 0, more: false, change: None });
+    assert_eq!(reap(room.place(), &dead, 5).await.unwrap(), Reaped { rows: 0, kept: 0, more: false, change: None });
     assert_eq!(owned_rooms(&room.link, room.id.slot(), &dead).await.unwrap(), []);
     assert_eq!(owned_rooms(&room.link, room.id.slot(), &alive).await.unwrap(), std::slice::from_ref(&room.id));
+}
+
+/// The client of a dead gateway is not known to be gone when its user, who has come back elsewhere, breaks off there, too.
+#[tokio::test]
+async fn who_breaks_off_again_before_a_dead_gateway_is_reaped_has_a_grace() {
+    let node = Node::start(&[]).await;
+    let room = Room::new(&node.link().await, "chat:a");
+    let (dead, alive) = (owner("g1", 7), owner("g2", 7));
+    // More than one call takes; those with two on the dead one are as those with one.
+    let crowd = 600;
+    let puts: Vec<Edge> = (0..crowd).map(|index| put(&format!("u{index}"), &format!("c{index}"))).collect();
+    for piece in puts.chunks(500) {
+        room.write(&dead, piece).await;
+    }
+    room.write(&dead, &[put("u0", "second")]).await;
+    room.write(&alive, &[put("u0", "x0"), put("u1", "x1"), put("u2", "x2"), put("u3", "x3")]).await;
+    room.write(&alive, &[drop("x0"), drop("x1"), gone("x2")]).await;
+    let mut kept = (0, true);
+    while kept.1 {
+        let reaped = reap(room.place(), &dead, 5).await.unwrap();
+        kept = (reaped.kept, reaped.more);
+    }
+    let users = || async { room.check().await.iter().map(|row| row.member.user.to_string()).collect::<Vec<_>>() };
+    assert_eq!((kept.0, users().await), (2, vec!["u0".to_owned(), "u1".to_owned(), "u3".to_owned()]));
+    // One comes back in time.
+    let back = room.write(&alive, &[put("u1", "x1")]).await;
+    assert_eq!(back.stats.users, 3);
+    let reaped = reap(room.place(), &dead, 5).await.unwrap();
+    assert_eq!((reaped.rows, reaped.kept, reaped.more), (1, 1, false));
+    assert_eq!(users().await, ["u0", "u3", "u1"]);
+    tokio::time::sleep(std::time::Duration::from_millis(GRACE_MS)).await;
+    let reaped = reap(room.place(), &dead, 5).await.unwrap();
+    assert_eq!((reaped.rows, reaped.kept, reaped.more), (1, 0, false));
+    assert_eq!(users().await, ["u3", "u1"]);
+    assert_eq!(owned_rooms(&room.link, room.id.slot(), &dead).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -95,7 +130,7 @@ async fn rows_of_an_older_generation_are_wiped_and_none_is_begun() {
     node.take_in(2);
     room.link = node.link_after(&before).await;
     assert_eq!(owned_rooms(&room.link, room.id.slot(), &dead).await.unwrap(), [room.id.clone()]);
-    assert_eq!(reap(room.place(), &dead, 5).await.unwrap(), Reaped { rows: 0, more: false, change: None });
+    assert_eq!(reap(room.place(), &dead, 5).await.unwrap(), Reaped { rows: 0, kept: 0, more: false, change: None });
     assert_eq!(room.stamp().await, presence::Stamp::default());
     assert_eq!(room.keys().await.len(), 0);
     assert_eq!(owned_rooms(&room.link, room.id.slot(), &dead).await.unwrap(), []);

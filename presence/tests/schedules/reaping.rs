@@ -253,6 +253,8 @@ impl World<'_> {
                 };
                 let place = Place { link, room: &room, ring_epoch: *ring_epoch };
                 let Ok(reaped) = reap(place, owner, job.seen_ms).await else { return Some(false) };
+                // Graces are over here as soon as they begin, as far as the node can know.
+                assert_eq!(reaped.kept, 0);
                 if !reaped.more {
                     rooms.pop();
                 }

@@ -6,7 +6,7 @@ use crate::{
 };
 use presence::{
     cluster::{
-        Change, RowChange,
+        Change, Edge, RowChange,
         owner::{At, Call, Outcome, What},
         replica::Input,
     },
@@ -83,8 +83,10 @@ impl World<'_> {
         let is_unheard = self.is_lost();
         let written = match what {
             What::Write { room, edges } => {
+                // The node's clock does not know how time passes here.
+                let edges = edges.iter().cloned().map(without_grace).collect::<Vec<_>>();
                 let stored =
-                    write(Place { link: &link, room, ring_epoch }, owner, Turn { number: *number, generation: *generation }, edges).await;
+                    write(Place { link: &link, room, ring_epoch }, owner, Turn { number: *number, generation: *generation }, &edges).await;
                 if let Ok(stored) = &stored
                     && let Some(change) = &stored.change
                 {
@@ -160,4 +162,8 @@ impl World<'_> {
             self.feed(index, room, Input::Listening, self.now.mono_ms);
         }
     }
+}
+
+fn without_grace(edge: Edge) -> Edge {
+    if let Edge::Drop { client, .. } = edge { Edge::Drop { client, grace_ms: 0 } } else { edge }
 }

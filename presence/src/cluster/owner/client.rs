@@ -79,7 +79,7 @@ impl Client {
     }
 
     /// Says what is wanted; returns what is known once that is stored.
-    pub(super) fn say(&mut self, keeps_seen: bool, draft: &mut Draft) -> Known {
+    pub(super) fn say(&mut self, keeps_seen: bool, now_ms: u64, draft: &mut Draft) -> Known {
         let (member, client) = (self.member.clone(), self.member.client.clone());
         let needs_put = self.needs_put();
         if needs_put {
@@ -88,8 +88,8 @@ impl Client {
         self.known = if needs_put { Known::Unsure } else { self.known.clone() };
         match self.wish {
             Wish::Live => Known::Row { member, is_held: Some(false) },
-            Wish::Held { .. } => {
-                draft.drops.push(Edge::Drop { client });
+            Wish::Held { until_ms, .. } => {
+                draft.drops.push(Edge::Drop { client, grace_ms: until_ms.saturating_sub(now_ms) });
                 if let Known::Row { is_held, .. } = &mut self.known {
                     *is_held = None;
                 }

@@ -195,7 +195,7 @@ impl Owner {
                 self.wait(slot, now);
                 continue;
             };
-            if let Some(call) = rooms.call(slot, at, &self.id, self.calls + 1, self.asked) {
+            if let Some(call) = rooms.call(slot, at, &self.id, self.calls + 1, self.asked, now.mono_ms) {
                 self.calls += 1;
                 return Some(call);
             }

@@ -150,7 +150,7 @@ fn apply(rows: &mut Vec<Stored>, owner: &OwnerId, edge: &Edge) {
             }
             rows.retain(|row| !row.is_held || row.member.key() != member.key());
         }
-        Edge::Drop { client } => {
+        Edge::Drop { client, .. } => {
             let Some(at) = find(rows, client).filter(|at| is_own(&rows[*at])) else { return };
             let key = rows[at].member.key();
             if rows.iter().filter(|row| row.member.key() == key).count() > 1 {

@@ -102,7 +102,7 @@ impl Room {
     }
 
     /// What to say next: whole members, the oldest wishes first, at most [`CHANGE_EDGES_MAX`] edges.
-    pub(super) fn draft(&mut self) -> (Vec<Edge>, Sent) {
+    pub(super) fn draft(&mut self, now_ms: u64) -> (Vec<Edge>, Sent) {
         let (mut draft, mut sent) = (Draft::default(), Sent::new());
         'full: for key in self.queue.values() {
             let Some(unsaid) = self.unsaid.get(key) else { continue };
@@ -121,7 +121,7 @@ impl Room {
                     break 'full;
                 }
                 if let Some(client) = self.clients.get_mut(name) {
-                    sent.push((name.clone(), client.say(self.keeps_seen, &mut draft)));
+                    sent.push((name.clone(), client.say(self.keeps_seen, now_ms, &mut draft)));
                 }
             }
         }

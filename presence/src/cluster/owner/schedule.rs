@@ -214,7 +214,7 @@ impl World {
             for edge in edges {
                 let (client, kind) = match edge {
                     Edge::Put(member) => (&member.client, "put"),
-                    Edge::Drop { client } => (client, "drop"),
+                    Edge::Drop { client, .. } => (client, "drop"),
                     Edge::Gone { client, seen_ms } => {
                         assert!(self.rosters[room].clients().all(|member| member.client != *client), "{client} is not gone");
                         assert_eq!(seen_ms.is_some(), room.to_channel().is_none());

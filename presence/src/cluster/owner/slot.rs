@@ -111,13 +111,13 @@ impl Rooms {
     }
 
     /// The next call, if there is something to say; none must be under way.
-    pub(super) fn call(&mut self, slot: Slot, at: At, owner: &OwnerId, number: u64, asked: u64) -> Option<Call> {
+    pub(super) fn call(&mut self, slot: Slot, at: At, owner: &OwnerId, number: u64, asked: u64, now_ms: u64) -> Option<Call> {
         let is_here = self.announced.as_ref().is_some_and(|announced| announced.at == at);
         let is_named = self.announced.as_ref().is_some_and(|announced| announced.incarnation == owner.incarnation);
         if !is_here || !is_named || self.is_doubted {
             self.announce(at.clone(), owner.incarnation, asked, !is_here);
         }
-        let (what, sent) = self.what()?;
+        let (what, sent) = self.what(now_ms)?;
         let is_first = self.announced.as_ref().is_none_or(|announced| !announced.is_registered);
         let generation = self.announced.as_ref().and_then(|announced| announced.generation);
         self.under_way = Some(UnderWay { number, sent });
@@ -160,7 +160,7 @@ impl Rooms {
     }
 
     /// Rooms take turns, whether or not they are stored: one of which the node refuses a row holds up no other.
-    fn what(&mut self) -> Option<(What, Option<(RoomId, Sent)>)> {
+    fn what(&mut self, now_ms: u64) -> Option<(What, Option<(RoomId, Sent)>)> {
         let announced = self.announced.as_ref()?;
         let is_old = |room: &RoomId| self.rooms.get(room).and_then(Room::oldest).is_some_and(|oldest| oldest <= announced.asked);
         if self.was_written && !announced.is_ready && !self.turns.iter().any(is_old) {
@@ -169,7 +169,7 @@ impl Rooms {
         loop {
             let id = self.turns.pop_front()?;
             let Some(room) = self.rooms.get_mut(&id).filter(|room| room.unsaid() > 0) else { continue };
-            let (edges, sent) = room.draft();
+            let (edges, sent) = room.draft(now_ms);
             self.turns.push_back(id.clone());
             self.was_written = true;
             return Some((What::Write { room: id.clone(), edges }, Some((id, sent))));

@@ -42,7 +42,7 @@ fn calls(owner: &mut Owner, life: &str, generation: u64, now: Now) -> Vec<Call> 
 fn said(calls: &[Call]) -> Vec<String> {
     let edge = |edge: &Edge| match edge {
         Edge::Put(member) => format!("+{}", member.client),
-        Edge::Drop { client } => format!("~{client}"),
+        Edge::Drop { client, .. } => format!("~{client}"),
         Edge::Gone { client, .. } => format!("-{client}"),
     };
     let call = |call: &Call| match &call.what {
