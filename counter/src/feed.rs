@@ -8,8 +8,12 @@ use crate::{
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// Bytes of changes kept, their bookkeeping included; at the bound the oldest of the stream with the most pieces go.
+/// Bytes of changes kept at most, their bookkeeping included; at the bound the oldest of the stream with the most pieces go.
 pub const FEED_BYTES_MAX: usize = 32 << 20;
+/// Fewer are kept where the state is small, see [`Feed::keep_for`]; but so many at least.
+pub const FEED_BYTES_LEAST: usize = 4 << 20;
+/// About what a counter, or a token, takes in a whole state.
+const STATE_BYTES_EACH: usize = 128;
 
 /// The changes of a stream between two positions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,13 +40,26 @@ impl Piece {
 }
 
 /// Pieces of all streams, newest last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Feed {
     streams: BTreeMap<OriginIndex, VecDeque<Piece>>,
     byte_count: usize,
+    bytes_max: usize,
+}
+
+impl Default for Feed {
+    fn default() -> Feed {
+        Feed { streams: BTreeMap::new(), byte_count: 0, bytes_max: FEED_BYTES_MAX }
+    }
 }
 
 impl Feed {
+    /// Keeps no more changes than a state of so many counters and tokens is large: whoever lags further behind gets that sooner. A
+    /// node with few counters would fill all of [`FEED_BYTES_MAX`] within an hour otherwise, for nobody.
+    pub fn keep_for(&mut self, counters: usize) {
+        self.bytes_max = counters.saturating_mul(STATE_BYTES_EACH).clamp(FEED_BYTES_LEAST, FEED_BYTES_MAX);
+    }
+
     /// Adds the newest piece of a stream. One that does not follow the last one takes the place of all before it.
     pub fn push(&mut self, origin: OriginIndex, piece: Piece) {
         let pieces = self.streams.entry(origin).or_default();
@@ -51,7 +68,7 @@ impl Feed {
         }
         self.byte_count += piece.weight();
         pieces.push_back(piece);
-        while self.byte_count > FEED_BYTES_MAX {
+        while self.byte_count > self.bytes_max {
             let Some(longest) = self.streams.values_mut().max_by_key(|pieces| pieces.len()) else { return };
             self.byte_count -= longest.pop_front().map_or(0, |piece| piece.weight());
         }
@@ -206,5 +223,19 @@ mod tests {
             feed.push(2, Piece { after: upto - 1, upto, ..Piece::default() });
         }
         assert!(feed.streams[&2].len() * size_of::<Piece>() <= FEED_BYTES_MAX, "pieces without records are not free");
+    }
+
+    #[test]
+    fn a_small_state_is_sent_sooner_than_many_changes_are_kept() {
+        let mut feed = Feed::default();
+        for (counters, most) in [(16, FEED_BYTES_LEAST), (100_000, 12_800_000), (usize::MAX, FEED_BYTES_MAX), (0, FEED_BYTES_LEAST)] {
+            feed.keep_for(counters);
+            let each = vec![0; 64 << 10];
+            let from = feed.end(0).unwrap_or(0) + 1;
+            for upto in from..from + 1_000 {
+                feed.push(0, Piece { after: upto - 1, upto, records: each.clone(), ..Piece::default() });
+            }
+            assert!((most - (128 << 10)..=most).contains(&feed.byte_count), "{} of {most}", feed.byte_count);
+        }
     }
 }

@@ -82,6 +82,7 @@ impl Links {
             }
             let settled = self.settled_ms <= now_ms;
             ledger.tend(now, Tending { random, address, settled, promises }, group);
+            self.feed.keep_for(ledger.replica.table.count() + ledger.tokens.count());
         }
         for (origin, piece) in std::mem::take(&mut self.fresh) {
             let records = newest(&piece.records);
