@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    runtime::{self, Runtime},
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
@@ -39,10 +40,21 @@ struct Shared {
     heard: Mutex<Vec<Heard>>,
 }
 
+type Tasks = JoinSet<anyhow::Result<()>>;
+
+/// They have a thread of their own: otherwise they would wait behind thousands of other clients of this very process, which no
+/// gateway can help.
 pub(super) struct Neighbours {
     shared: Arc<Shared>,
-    publishing: JoinSet<anyhow::Result<()>>,
-    listening: JoinSet<anyhow::Result<()>>,
+    runtime: Option<Runtime>,
+    publishing: Tasks,
+    listening: Tasks,
+}
+
+impl Drop for Neighbours {
+    fn drop(&mut self) {
+        self.runtime.take().map(Runtime::shutdown_background);
+    }
 }
 
 impl Neighbours {
@@ -50,18 +62,9 @@ impl Neighbours {
     pub(super) async fn start(gateway: SocketAddr, count: usize) -> anyhow::Result<Neighbours> {
         let (ends, said, heard) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::default());
         let shared = Arc::new(Shared { begun: Instant::now(), ends, said, heard });
-        let (mut publishing, mut listening) = (JoinSet::new(), JoinSet::new());
-        let channels = (count / LISTENERS).max(1);
-        for number in 0..channels * LISTENERS {
-            let client = Client::subscribe(gateway, &channel(number % channels)).await?;
-            listening.spawn(listen(client, shared.clone()));
-        }
-        let begin = Instant::now();
-        for number in 0..PUBLISHERS {
-            let client = Client::connect(gateway).await?;
-            publishing.spawn(publish(client, number, channels, begin, shared.clone()));
-        }
-        Ok(Neighbours { shared, publishing, listening })
+        let runtime = runtime::Builder::new_multi_thread().worker_threads(1).thread_name("neighbours").enable_all().build()?;
+        let (publishing, listening) = runtime.spawn(begin(gateway, count, shared.clone())).await??;
+        Ok(Neighbours { shared, runtime: Some(runtime), publishing, listening })
     }
 
     /// Now, as [`Neighbours::between`] counts.
@@ -73,6 +76,18 @@ impl Neighbours {
     pub(super) fn between(&self, from_ms: f64, to_ms: f64) -> Latencies {
         let heard = self.shared.heard.lock().expect("nobody panics");
         Latencies::of(heard.iter().filter(|heard| (from_ms..to_ms).contains(&heard.due_ms)).map(|heard| heard.took_ms).collect())
+    }
+
+    /// The longest that one took, of what was due in each second from then on.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // seconds of a run
+    pub(super) fn worst_of_each_second(&self, from_ms: f64) -> Vec<f64> {
+        let mut worst: Vec<f64> = Vec::new();
+        for heard in self.shared.heard.lock().expect("nobody panics").iter().filter(|heard| heard.due_ms >= from_ms) {
+            let second = ((heard.due_ms - from_ms) / 1000.0) as usize;
+            worst.resize(worst.len().max(second + 1), 0.0);
+            worst[second] = worst[second].max(heard.took_ms);
+        }
+        worst
     }
 
     /// Ends; an error if somebody did not hear all, or was closed.
@@ -93,6 +108,21 @@ impl Neighbours {
         }
         Ok(())
     }
+}
+
+async fn begin(gateway: SocketAddr, count: usize, shared: Arc<Shared>) -> anyhow::Result<(Tasks, Tasks)> {
+    let (mut publishing, mut listening) = (JoinSet::new(), JoinSet::new());
+    let channels = (count / LISTENERS).max(1);
+    for number in 0..channels * LISTENERS {
+        let client = Client::subscribe(gateway, &channel(number % channels)).await?;
+        listening.spawn(listen(client, shared.clone()));
+    }
+    let begin = Instant::now();
+    for number in 0..PUBLISHERS {
+        let client = Client::connect(gateway).await?;
+        publishing.spawn(publish(client, number, channels, begin, shared.clone()));
+    }
+    Ok((publishing, listening))
 }
 
 fn channel(number: usize) -> String {

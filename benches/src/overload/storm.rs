@@ -54,6 +54,7 @@ struct Crowd {
 }
 
 /// Measures it, adds to the report, and returns the charts; an error if somebody did not come back.
+#[allow(clippy::cast_precision_loss)] // figures for people
 pub(super) async fn run(clients: usize, text: &mut String) -> anyhow::Result<Vec<Chart>> {
     let config_toml = format!("{}[limits]\nresumes_per_s = {RESUMES_PER_S}\n", crowd::auth_toml());
     let mut region = Region::start(RegionOptions { redis_nodes: 1, gateways: 2, config_toml, ..RegionOptions::default() }).await;
@@ -87,6 +88,7 @@ pub(super) async fn run(clients: usize, text: &mut String) -> anyhow::Result<Vec
     let quiet = neighbours.between(died_ms - QUIET.as_secs_f64() * 1000.0, died_ms);
     let storm = neighbours.between(died_ms, back_ms);
     let after = neighbours.between(back_ms, f64::INFINITY);
+    let worst = neighbours.worst_of_each_second(died_ms);
     neighbours.end().await?;
 
     let tries = crowd.tries.lock().expect("nobody panics").clone();
@@ -131,13 +133,22 @@ pub(super) async fn run(clients: usize, text: &mut String) -> anyhow::Result<Vec
         after.cells(),
         if ratio <= 2.0 { "within 2" } else { "**over 2**" },
     )?;
-    let line = |name: &str, counts: &[usize]| Series { name: name.to_owned(), points: points(counts) };
-    Ok(vec![Chart {
-        title: format!("{clients} clients come back"),
-        x: ("seconds since their gateway died", Scale::Linear),
-        y: ("in each second", Scale::Linear),
-        series: vec![line("tries", &all), line("let in", &in_each)],
-    }])
+    let x = ("seconds since their gateway died", Scale::Linear);
+    let line = |name: &str, counts: &[usize]| Series { name: name.to_owned(), points: points(counts.iter().map(|count| *count as f64)) };
+    Ok(vec![
+        Chart {
+            title: format!("{clients} clients come back"),
+            x,
+            y: ("in each second", Scale::Linear),
+            series: vec![line("tries", &all), line("let in", &in_each)],
+        },
+        Chart {
+            title: "What those feel who were in".to_owned(),
+            x,
+            y: ("longest delivery of each second, ms", Scale::Log),
+            series: vec![Series { name: "longest".to_owned(), points: points(worst.into_iter()) }],
+        },
+    ])
 }
 
 /// A client's life: in, and in again wherever there is a gateway.
@@ -200,7 +211,7 @@ fn per_second(at_s: impl Iterator<Item = f64>) -> Vec<usize> {
     counts
 }
 
-#[allow(clippy::cast_precision_loss)] // figures for people
-fn points(counts: &[usize]) -> Vec<(f64, f64)> {
-    counts.iter().enumerate().map(|(second, count)| (second as f64 + 0.5, *count as f64)).collect()
+#[allow(clippy::cast_precision_loss)] // seconds of a run
+fn points(values: impl Iterator<Item = f64>) -> Vec<(f64, f64)> {
+    values.enumerate().map(|(second, value)| (second as f64 + 0.5, value)).collect()
 }
