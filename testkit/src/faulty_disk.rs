@@ -43,6 +43,11 @@ impl FaultyDisk {
         self.order("fail")
     }
 
+    /// Each sync of a snapshot's file fails with EIO, until [`FaultyDisk::heal`]; those of the log do not.
+    pub fn fail_snapshots(&self) -> Result<()> {
+        self.order("snapshots")
+    }
+
     /// Whether the failure that was ordered has happened.
     #[must_use]
     pub fn has_failed(&self) -> bool {
@@ -51,7 +56,7 @@ impl FaultyDisk {
 
     /// Ends all faults.
     pub fn heal(&self) -> Result<()> {
-        for order in ["stall", "slow", "fail"] {
+        for order in ["stall", "slow", "fail", "snapshots"] {
             let file = self.directory.path().join(order);
             if file.exists() {
                 fs::remove_file(file)?;

@@ -34,10 +34,9 @@ const NEAR: f64 = 0.83;
 const STALLED: usize = 8;
 
 pub(crate) async fn play(seen: Seen) {
-    // Held free for the service that is not there yet.
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hooks = service.local_addr().unwrap();
-    drop(service);
+    let taking = take_all(service);
     let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let plain = "[namespace_default]\nhistory_size = 0\nrecover = false\n";
     let open = node("[limits]\nconnections = 2\n").await;
@@ -88,9 +87,10 @@ pub(crate) async fn play(seen: Seen) {
     slow.ends().await;
 
     let untold = stage.fault(&["HeadcountWebhooksFailing"]).await;
+    drop(taking);
     let _guest = Guest::enter(Wish { user: "ann".to_owned(), channels: vec!["room".to_owned()], gateway: telling.client }).await.unwrap();
     untold.fires().await;
-    let _service = take_all(hooks).await;
+    let _taking = take_all(TcpListener::bind(hooks).await.unwrap());
     untold.ends().await;
 }
 
@@ -149,11 +149,11 @@ fn falling_behind(gateway: SocketAddr) -> [Habit; 2] {
 }
 
 /// A service that takes whatever it is told.
-async fn take_all(address: SocketAddr) -> Habit {
-    let listener = TcpListener::bind(address).await.unwrap();
+fn take_all(listener: TcpListener) -> Habit {
     Habit::of(tokio::spawn(async move {
+        let mut served = JoinSet::new();
         while let Ok((mut socket, _)) = listener.accept().await {
-            tokio::spawn(async move {
+            served.spawn(async move {
                 let mut request = vec![0; 64 * 1024];
                 while let Ok(1..) = socket.read(&mut request).await {
                     _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;

@@ -13,8 +13,6 @@ use uuid::Uuid;
 
 /// Room for the log of a small load, and a snapshot.
 const SMALL_BYTES: u64 = 24 << 20;
-/// Room for a log after which a snapshot is due (`SNAPSHOT_LOG_BYTES`, 64 MiB), and not for the snapshot.
-const TOO_SMALL_BYTES: u64 = 100 << 20;
 /// Of a key, so that both become large soon.
 const KEY_BYTES: usize = 240;
 /// Commands that are sent at once.
@@ -25,11 +23,10 @@ const GOES_ON: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_millis(5);
 
 pub(crate) async fn play(seen: Seen) {
-    let faults = FaultyDisk::build().unwrap();
-    let disks = [Arc::new(SmallDisk::mount(SMALL_BYTES).await.unwrap()), Arc::new(SmallDisk::mount(TOO_SMALL_BYTES).await.unwrap())];
-    let [small, too_small] = disks.clone().map(|disk| NodeOptions { disk: Some(disk), ..NodeOptions::default() });
-    let full = Node::start(small).await;
-    let growing = Node::start(too_small).await;
+    let (faults, of_snapshots) = (FaultyDisk::build().unwrap(), FaultyDisk::build().unwrap());
+    let small = Arc::new(SmallDisk::mount(SMALL_BYTES).await.unwrap());
+    let full = Node::start(NodeOptions { disk: Some(Arc::clone(&small)), ..NodeOptions::default() }).await;
+    let growing = Node::start(NodeOptions { env: of_snapshots.env(), ..NodeOptions::default() }).await;
     let slow = Node::start(NodeOptions { env: faults.env(), ..NodeOptions::default() }).await;
     let forgetful = Node::start(NodeOptions::default()).await;
     let remembering = Node::start(NodeOptions::default()).await;
@@ -40,9 +37,9 @@ pub(crate) async fn play(seen: Seen) {
 
     let _adding = [adding(&full), adding(&slow)];
     let no_room = stage.fault(&["HeadcountCounterReadOnly", "HeadcountIncrementBudgetBurns"]).await;
-    disks[0].fill().unwrap();
+    small.fill().unwrap();
     no_room.fires().await;
-    disks[0].free().unwrap();
+    small.free().unwrap();
     no_room.ends().await;
 
     let late = stage.fault(&["HeadcountCounterLogSlow"]).await;
@@ -53,12 +50,14 @@ pub(crate) async fn play(seen: Seen) {
     faults.heal().unwrap();
     late.ends().await;
 
-    let too_large = stage.fault(&["HeadcountCounterSnapshotsFail"]).await;
+    let not_written = stage.fault(&["HeadcountCounterSnapshotsFail"]).await;
+    of_snapshots.fail_snapshots().unwrap();
     tokio::select! {
-        () = too_large.fires() => {}
+        () = not_written.fires() => {}
         () = grow(&growing) => {}
     }
-    too_large.ends().await;
+    of_snapshots.heal().unwrap();
+    not_written.ends().await;
 
     let broken = stage.fault(&["HeadcountCounterLawViolated"]).await;
     tokio::select! {
@@ -68,10 +67,8 @@ pub(crate) async fn play(seen: Seen) {
     broken.ends().await;
 
     let too_many = stage.fault(&["HeadcountCounterFull"]).await;
-    tokio::select! {
-        () = too_many.fires() => {}
-        () = remember(&remembering) => {}
-    }
+    remember_all(&remembering).await;
+    too_many.fires().await;
     too_many.ends().await;
 }
 
@@ -123,12 +120,15 @@ async fn break_memory(node: &Node) {
     }
 }
 
-/// Adds with a new token each time, for as long as it is let.
-async fn remember(node: &Node) {
+/// Adds with a new token each time, until one is refused.
+async fn remember_all(node: &Node) {
     let (resp, mut connection) = (node.resp.unwrap(), Resp::default());
     loop {
         let tokens: Vec<String> = (0..BATCH).map(|_| Uuid::now_v7().to_string()).collect();
         let commands: Vec<_> = tokens.iter().map(|token| vec!["HC.ADD", "likes", "1", "TOKEN", token, "ACK", "memory"]).collect();
-        _ = connection.pipeline(resp, &commands).await;
+        let answers = connection.pipeline(resp, &commands).await.unwrap();
+        if answers.iter().any(|answer| matches!(answer, Reply::Error(_))) {
+            return;
+        }
     }
 }

@@ -7,14 +7,11 @@ use crate::{
 use serde_json::json;
 use std::{fs, time::Duration};
 use testkit::{Authority, ControlGroup, Identity, Node, NodeOptions, Proxy, http};
-use tokio::time::sleep;
 
 /// Longer than a runtime may stand still without a word, and shorter than what ends the process.
 const STALL_MS: u64 = 3_000;
 /// What a starved process gets of one CPU, in percent.
-const STARVED_PERCENT: u32 = 1;
-/// Between two starts, so that Prometheus sees each.
-const SEEN: Duration = Duration::from_millis(2_500);
+const STARVED_PERCENT: u32 = 10;
 const DAY: Duration = Duration::from_secs(86_400);
 const KEY: &str = "the key of this cluster";
 
@@ -35,7 +32,7 @@ pub(crate) async fn play(seen: Seen) {
     let again = stage.fault(&["HeadcountNodeRestarting"]).await;
     for _ in 0..3 {
         restarting.restart().await;
-        sleep(SEEN).await;
+        stage.sees("headcount_start_time_seconds", &restarting).await;
     }
     again.fires().await;
     again.ends().await;

@@ -98,6 +98,14 @@ impl Prometheus {
         Ok(found["alerts"].as_array().context("no alerts")?.iter().map(alert).collect())
     }
 
+    /// The last that was scraped of a metric without labels at a node.
+    pub(crate) async fn value(&self, metric: &str, node: SocketAddr) -> Result<f64> {
+        let found = self.ask(&format!("/api/v1/query?query={metric}")).await?;
+        let samples = found["result"].as_array().context("no result")?;
+        let sample = samples.iter().find(|sample| sample["metric"]["instance"] == node.to_string()).context("not scraped")?;
+        Ok(sample["value"][1].as_str().context("no value")?.parse()?)
+    }
+
     async fn ask(&self, path: &str) -> Result<Value> {
         let answer = http::get(self.address, path).await?;
         if answer.status != 200 {

@@ -5,12 +5,14 @@ use crate::{
     rules::Rule,
     table::{Scene, TABLE},
 };
+use anyhow::ensure;
 use core::net::SocketAddr;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
+use testkit::{Node, eventually};
 use tokio::time::{Instant, sleep};
 
 /// How long an alert may take to fire, or to end, after which the next one is looked at and the run fails at its end.
@@ -55,6 +57,16 @@ impl Stage {
         let left = self.until(&rules, false, |_| {}).await;
         assert!(left.is_empty(), "{left:?} fire though nothing is wrong yet");
         Fault { stage: self, rules, since: Instant::now() }
+    }
+
+    /// Waits until Prometheus has seen of a metric without labels what the node shows now.
+    pub(crate) async fn sees(&self, metric: &str, node: &Node) {
+        eventually(PATIENCE, async || {
+            let (shown, seen) = (node.metric(metric).await, self.prometheus.value(metric, node.admin).await?);
+            ensure!((shown - seen).abs() < 1e-3, "{metric} is {shown}, and was {seen}");
+            Ok(())
+        })
+        .await;
     }
 
     /// Waits until all of these fire, or none; tells of each when it does, and returns those that did not within [`PATIENCE`].
