@@ -149,7 +149,9 @@ impl Follows {
                     self.questions += 1;
                     match &known {
                         Some(known) => go_to(last, known.clone()),
-                        None => out.extend(last.clone().map(|last| Order::Import(channel.clone(), Import::mark(self.region.clone(), last)))),
+                        None => {
+                            out.extend(last.clone().map(|last| Order::Import(channel.clone(), Import::mark(self.region.clone(), last))))
+                        }
                     }
                     let since = known.or_else(|| last.clone());
                     *phase = Phase::Asked { follow: self.questions, since: since.clone() };

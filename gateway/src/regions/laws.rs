@@ -80,8 +80,14 @@ fn number(publication: &Publication) -> u64 {
 
 impl World {
     fn new() -> World {
-        let carrier =
-            |_| Carrier { follows: Follows::new("eu".into()), is_up: false, asked: VecDeque::new(), told: VecDeque::new(), last: None, seen: None };
+        let carrier = |_| Carrier {
+            follows: Follows::new("eu".into()),
+            is_up: false,
+            asked: VecDeque::new(),
+            told: VecDeque::new(),
+            last: None,
+            seen: None,
+        };
         let here = Stream::new("h0".into(), 0);
         World {
             there: Stream::new("t0".into(), 0),
