@@ -115,13 +115,9 @@ impl Peers {
         self.leaving.send_replace(true);
         // Gateways get their last answers, in bounded time.
         self.leaving.closed().await;
-        let missing = self.engine.hand_over(HAND_OVER).await;
-        if missing > 0 {
-            let changes = missing;
-            tracing::warn!(
-                changes,
-                "peers: no other node has these changes on its disk; they are on this one's, and will be sent once it is back"
-            );
+        let changes = self.engine.hand_over(HAND_OVER).await;
+        if changes > 0 {
+            tracing::warn!(changes, "peers: no other node has these changes on its disk; they are on this one's, and go once it is back");
         }
         accepted.shutdown().await;
         tasks.shutdown().await;
@@ -212,8 +208,7 @@ impl Peers {
         };
         replaced.iter().for_each(|(link, _)| self.engine.shared().outputs.close(*link));
         let messages = self.engine.shared().outputs.open(link);
-        let seed = dialed.flatten();
-        self.engine.shared().note(|links, now| links.up(link, &member, seed, now));
+        self.engine.shared().note(|links, now| links.up(link, &member, dialed.flatten(), now));
         tracing::info!(peer = member, link, "counter peer: connected");
         // Both are held until the member is known to be gone: who sees the end and comes back at once is not taken for a second one.
         let Stream { mut reader, mut writer, .. } = stream;

@@ -53,7 +53,9 @@ pub(super) struct Neighbours {
 
 impl Drop for Neighbours {
     fn drop(&mut self) {
-        self.runtime.take().map(Runtime::shutdown_background);
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

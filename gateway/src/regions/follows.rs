@@ -145,15 +145,13 @@ impl Follows {
                 }
             }
             Input::Known(channel, known) => {
+                if known.is_none() {
+                    self.mark(&channel, out);
+                }
                 if let Some(Followed { phase: phase @ Phase::Reading, last }) = self.channels.get_mut(&channel) {
                     self.questions += 1;
-                    match &known {
-                        Some(known) => go_to(last, known.clone()),
-                        None => {
-                            out.extend(last.clone().map(|last| Order::Import(channel.clone(), Import::mark(self.region.clone(), last))))
-                        }
-                    }
                     let since = known.or_else(|| last.clone());
+                    since.iter().for_each(|since| go_to(last, since.clone()));
                     *phase = Phase::Asked { follow: self.questions, since: since.clone() };
                     out.push(Order::Ask(channel, self.questions, since));
                 }
@@ -163,11 +161,7 @@ impl Follows {
                     go_to(&mut followed.last, place);
                 }
             }
-            Input::Lost(channel) => {
-                if let Some(last) = self.channels.get(&channel).and_then(|followed| followed.last.clone()) {
-                    out.push(Order::Import(channel, Import::mark(self.region.clone(), last)));
-                }
-            }
+            Input::Lost(channel) => self.mark(&channel, out),
             Input::Unknown(channel) => {
                 if let Some(Followed { phase: phase @ Phase::Reading, .. }) = self.channels.get_mut(&channel) {
                     *phase = Phase::Unread;
@@ -224,6 +218,12 @@ impl Follows {
             }
             _ => {}
         }
+    }
+
+    /// Puts back what the stream here may have lost.
+    fn mark(&self, channel: &Channel, out: &mut Vec<Order>) {
+        let last = self.channels.get(channel).and_then(|followed| followed.last.clone());
+        out.extend(last.map(|last| Order::Import(channel.clone(), Import::mark(self.region.clone(), last))));
     }
 
     fn read(&mut self, channel: &Channel, out: &mut Vec<Order>) {

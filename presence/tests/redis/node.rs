@@ -102,7 +102,7 @@ pub fn put(user: &str, client: &str) -> Edge {
 }
 
 /// What is left of the grace of who breaks off.
-pub const GRACE_MS: u64 = 500;
+pub const GRACE_MS: u64 = 600_000;
 
 pub fn drop(client: &str) -> Edge {
     Edge::Drop { client: client.into(), grace_ms: GRACE_MS }

@@ -179,7 +179,7 @@ impl RedisBus {
         let Import { region, publication, .. } = &import;
         let publication = publication.clone().map(|publication| Publication { region: region.as_ref().to_owned(), ..publication });
         let body = publication.map_or_else(Bytes::new, |publication| envelope::body(&publication));
-        let (id, idempotency_key, piece) = (self.fresh_id(), String::new(), Some(import));
+        let (id, idempotency_key, piece) = (self.fresh_id(), String::new(), Some(Box::new(import)));
         let publishing = Publishing { id, body, retention: Some(retention), idempotency_key, piece, is_global: true };
         match self.append(channel, publishing).await? {
             Answer::Position(_) => Ok(Imported::Taken),

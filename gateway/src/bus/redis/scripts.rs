@@ -55,8 +55,8 @@ pub(super) struct Publishing {
     pub(super) retention: Option<Retention>,
     /// What makes a caller's retry exact; empty: nothing.
     pub(super) idempotency_key: String,
-    /// The piece of another region's stream that it is of.
-    pub(super) piece: Option<Import>,
+    /// The piece of another region's stream that it is.
+    pub(super) piece: Option<Box<Import>>,
     /// Other regions want it if this one has published it.
     pub(super) is_global: bool,
 }
