@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import WebSocket from 'ws';
 import { room } from './sdk.mjs';
-import { GUARDED, startNode, token } from './server.mjs';
+import { GUARDED, slow, startNode, token } from './server.mjs';
 import { eventually } from './wait.mjs';
 
 let node;
@@ -12,15 +12,6 @@ before(async () => {
   node = await startNode(undefined, { ...GUARDED, ...hasty });
 });
 after(() => node?.dispose());
-
-/** Whether somebody was ended for reading too slowly: by this node, or by one of the region's gateways. */
-async function slow(service) {
-  const found = (service.gateways ?? [service]).map(async ({ listen }) => {
-    const metrics = await (await fetch(`http://${listen.admin}/metrics`)).text();
-    return /^headcount_disconnects_total\{reason="slow"\} [1-9]/m.test(metrics);
-  });
-  return (await Promise.all(found)).some(Boolean);
-}
 
 /** A bare socket: `frames` and, split at newlines, `replies` that came; `send` joins objects to one frame. */
 async function open(t, { query = '', protocols = [], base = node } = {}) {
@@ -121,7 +112,7 @@ describe('bad input ends the connection with its code', () => {
     raw.socket.pause();
     const big = 'x'.repeat(60_000);
     // Until kernel buffers are full as well; the goodbye waits for a reader for some seconds only, so it is read at once.
-    const ended = async () => (await patient.publish(channel, big), slow(patient));
+    const ended = async () => (await patient.publish(channel, big), (await slow(patient)) > 0);
     await eventually('it is found slow', ended, 60_000);
     raw.socket.resume();
     assert.deepEqual(await raw.end(), { code: 3008, reason: 'slow' });

@@ -79,3 +79,12 @@ export async function layWire(t, node, listener = 'client') {
   });
   return Object.assign(wire, { http: `http://${address}`, ws: `ws://${address}` });
 }
+
+/** How many were ended for reading too slowly: by this node, or by the region's gateways together. */
+export async function slow(service) {
+  const counts = (service.gateways ?? [service]).map(async ({ listen }) => {
+    const metrics = await (await fetch(`http://${listen.admin}/metrics`)).text();
+    return Number(/^headcount_disconnects_total\{reason="slow"\} (\d+)/m.exec(metrics)?.[1] ?? 0);
+  });
+  return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0);
+}
