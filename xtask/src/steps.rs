@@ -19,7 +19,7 @@ pub(crate) const ALL: [Step; 11] = [
     Step { name: "fmt", what: "cargo fmt --check", run: || cargo(&["fmt", "--all", "--check"]) },
     Step { name: "clippy", what: "cargo clippy, warnings denied", run: clippy },
     Step { name: "build", what: "build the binaries that tests start", run: || cargo(&["build", "--workspace", "--bins"]) },
-    Step { name: "rust", what: "cargo test --workspace", run: || cargo(&["test", "--workspace"]) },
+    Step { name: "rust", what: "cargo test --workspace, to its end whatever fails", run: tests },
     Step { name: "simulation", what: "counters under ten thousand seeded runs of everything that may go wrong", run: simulation },
     Step { name: "schedules", what: "presence under thousands of seeded runs of faults, on real Redis servers", run: schedules },
     Step { name: "deploy", what: "what Helm, Compose, Kubernetes' schemas, promtool and systemd say to deploy/", run: deploy },
@@ -138,6 +138,11 @@ fn cargo(arguments: &[&str]) -> Result<(), String> {
     // The very cargo that runs us, whatever is on the PATH.
     let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     run(&program, arguments, &root())
+}
+
+/// A run takes half an hour: it tells all that failed, not the first.
+fn tests() -> Result<(), String> {
+    cargo(&["test", "--workspace", "--no-fail-fast"])
 }
 
 /// Optimised: a run takes a millisecond then, and thirty without.
