@@ -56,7 +56,7 @@ impl NodeMetrics {
         let start_time = IntGauge::new("headcount_start_time_seconds", "When the process started, in seconds since 1970.")?;
         start_time.set(i64::try_from(clock::now().wall_s()).unwrap_or(i64::MAX));
         let phase = IntGauge::new("headcount_phase", "Life of the node: 0 starting, 1 ready, 2 draining.")?;
-        let runtime_lag = Gauge::new("headcount_runtime_lag_seconds", "How late the runtime's last tick came.")?;
+        let runtime_lag = Gauge::new("headcount_runtime_lag_seconds", "How late the latest of the runtime's ticks of the last 15 s came.")?;
         registry.register(Box::new(build_info))?;
         registry.register(Box::new(start_time))?;
         registry.register(Box::new(phase.clone()))?;

@@ -4,14 +4,18 @@ use crate::{
     stage::{Seen, Stage},
     table::Scene,
 };
+use core::net::SocketAddr;
 use serde_json::json;
 use std::{fs, time::Duration};
 use testkit::{Authority, ControlGroup, Identity, Node, NodeOptions, Proxy, http};
+use tokio::task::JoinSet;
 
 /// Longer than a runtime may stand still without a word, and shorter than what ends the process.
 const STALL_MS: u64 = 3_000;
 /// What a starved process gets of one CPU, in percent.
 const STARVED_PERCENT: u32 = 10;
+/// Who ask it one thing after the other meanwhile, as it needs less than that while nobody does.
+const ASKING: usize = 8;
 const DAY: Duration = Duration::from_secs(86_400);
 const KEY: &str = "the key of this cluster";
 
@@ -59,9 +63,19 @@ pub(crate) async fn play(seen: Seen) {
     let late = stage.fault(&["HeadcountRuntimeLag"]).await;
     let group = ControlGroup::of_cpu(STARVED_PERCENT).unwrap();
     group.take(starved.pid().unwrap()).unwrap();
+    let mut asking = JoinSet::new();
+    for _ in 0..ASKING {
+        asking.spawn(ask(starved.admin));
+    }
     late.fires().await;
-    drop(group);
+    drop((group, asking));
     late.ends().await;
+}
+
+async fn ask(admin: SocketAddr) {
+    loop {
+        _ = http::get(admin, "/readyz").await;
+    }
 }
 
 async fn node(config_toml: &str, env: &[(&str, &str)]) -> Node {
