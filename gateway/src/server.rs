@@ -28,6 +28,9 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 /// Bytes of a body on the service routes (a batch of counter operations is the largest).
 pub(crate) const SERVICE_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes that the kernel takes for one client beyond those that are on their way to it. What is more waits in its outbox, where it is
+/// counted and bounded; without this the kernel took 0.8 MB for each client that does not read (benches/reports/overload.md).
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// Pause after a failed accept, for instance when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -56,8 +59,9 @@ pub async fn serve(
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
     let door = Arc::new(FrontDoor { http, routes, has_clients: serves != Serves::Services, gateway });
-    // Accepted sockets inherit it.
+    // Accepted sockets inherit both.
     let _ = SockRef::from(&listener).set_tcp_nodelay(true);
+    let _ = SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
     tokio::pin!(shutdown);
     let room = Arc::new(Semaphore::new(tls::HANDSHAKES_MAX));
     loop {
