@@ -4,6 +4,7 @@ mod appearance;
 mod ending;
 mod opening;
 mod pacing;
+mod writing;
 
 use crate::{
     gateway::Gateway,
@@ -14,10 +15,9 @@ use crate::{
     },
     replies,
     session::{Input, Order, Outcome, Session},
-    transport::{Gone, Received, Transport},
+    transport::{Received, Transport},
 };
 use appearance::Unsettled;
-use bytes::Bytes;
 pub(crate) use opening::{Opening, Verdict, run};
 use pacing::Pacing;
 use presence::Departure;
@@ -32,15 +32,10 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 use tokio::sync::oneshot;
 use tracing::Instrument;
-
-/// Bytes written at once; what waits beyond it goes into the next write.
-const BATCH_BYTES: usize = 64 * 1024;
-/// How long one write may take; a client that takes longer reads too slowly.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+use writing::BATCH_BYTES;
 
 type RunningTask = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
@@ -67,6 +62,9 @@ impl Connection {
     /// Idle connections are most of what there is: what happens between two waits is boxed and gone before the next one.
     async fn drive<T: Transport>(&mut self, transport: &mut T) -> Departure {
         loop {
+            if self.is_coming_in() {
+                Box::pin(self.come_in()).await;
+            }
             self.read_frame();
             if self.outbox.queued_bytes() < BATCH_BYTES && poll_fn(|context| Poll::Ready(self.poll_task(context))).await {
                 // What was done at once is answered together with what comes next.
@@ -80,34 +78,6 @@ impl Connection {
             if let Some(departure) = poll_fn(|context| self.poll_next(transport, context)).await {
                 Box::pin(transport.take_leave()).await;
                 return departure;
-            }
-        }
-    }
-
-    /// Says what there is to say.
-    async fn speak<T: Transport>(&mut self, transport: &mut T) -> Option<Departure> {
-        loop {
-            self.settle().await;
-            let mut batch = Vec::new();
-            // What is queued goes out before a close, so that the client learns why.
-            for control in self.outbox.take(&mut batch, BATCH_BYTES) {
-                self.control(control);
-            }
-            let is_last = batch.is_empty() && self.closing.is_some();
-            if is_last {
-                // What the controls themselves queued, such as the push of an unsubscribe; no more, or a busy channel would keep us.
-                self.outbox.take(&mut batch, BATCH_BYTES);
-            }
-            if !batch.is_empty() {
-                self.fill_snapshots(&mut batch);
-                if let Err(departure) = self.write(transport, &batch).await {
-                    return Some(departure);
-                }
-            }
-            match self.closing {
-                Some(code) if is_last => return Some(self.close(transport, code).await),
-                _ if batch.is_empty() && !self.outbox.has_turn() => return None,
-                _ => {}
             }
         }
     }
@@ -179,22 +149,6 @@ impl Connection {
         }
     }
 
-    async fn write<T: Transport>(&mut self, transport: &mut T, batch: &[Item]) -> Result<(), Departure> {
-        let bytes: usize = batch.iter().filter_map(|item| item.bytes(self.wire)).map(Bytes::len).sum();
-        self.gateway.metrics.sent.bytes.inc_by(bytes as u64);
-        self.gateway.metrics.sent.messages.inc_by(batch.len() as u64);
-        let code = tokio::select! {
-            biased;
-            sent = tokio::time::timeout(WRITE_TIMEOUT, transport.send(batch)) => match sent {
-                Ok(sent) => return sent.map_err(|Gone| Departure::Dropped),
-                Err(_) => Disconnect::Slow,
-            },
-            // A full outbox, or somebody who ends the connection, need not wait for a client that does not read.
-            code = self.outbox.closing() => code,
-        };
-        Err(self.close(transport, code).await)
-    }
-
     fn feed(&mut self, input: Input) {
         let mut orders = Vec::new();
         self.session.handle(input, (self.gateway.clock)(), &mut orders);
@@ -263,16 +217,6 @@ impl Connection {
         match control {
             Control::Close(code) => self.closing = Some(code),
             Control::Unsubscribe(channel, code) => self.feed(Input::Unsubscribe(channel, code)),
-        }
-    }
-
-    /// Makes the snapshots that slow reading has put in place of changes.
-    fn fill_snapshots(&self, batch: &mut [Item]) {
-        for item in batch {
-            if let Item::Snapshot(channel) = item {
-                let data = self.gateway.snapshot(channel);
-                *item = Item::Broadcast(Broadcast::state(channel.clone(), Kind::Roster, &StreamPosition::default(), data));
-            }
         }
     }
 }

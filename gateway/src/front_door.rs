@@ -84,8 +84,11 @@ impl FrontDoor {
             Ok(Err(error)) => return tracing::debug!(%peer, %error, "a connection ended before its first request"),
             Err(_) => return tracing::debug!(%peer, "a connection without a request"),
         };
+        let turn = Box::pin(self.gateway.admission.turn()).await;
         drop(silent);
-        match request.map(|request| self.shake_hands(request, Peer(peer))) {
+        let next = request.map(|request| self.shake_hands(request, Peer(peer)));
+        drop(turn);
+        match next {
             Some(Next::WebSocket(head, accepted)) => {
                 if let Some(socket) = Box::pin(takeover::begin(socket, head, &self.gateway, peer)).await {
                     accepted.connect(self.gateway.clone(), socket, &[]);

@@ -3,6 +3,7 @@
 mod neighbours;
 mod stalled;
 mod storm;
+mod threads;
 
 use crate::{
     growth::{shown, write},
@@ -36,7 +37,8 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let (clients, stalled, pairs) = if options.quick { (1_500, 100, 1) } else { (options.clients, options.stalled, options.pairs) };
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut text = format!(
-        "# More than a gateway can take\n\n`headcount-bench {}` on {}; headcount {}. All clients share the machine with what they load.\n\n",
+        "# More than a gateway can take\n\n`headcount-bench {}` on {}; headcount {}. All clients share the machine with what they load;\n\
+         the crowds give way to everybody else (nice 19), and those whose messages are timed have a thread of their own.\n\n",
         arguments.join(" "),
         machine(),
         env!("CARGO_PKG_VERSION")

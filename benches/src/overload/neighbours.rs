@@ -1,5 +1,6 @@
 //! I/O: clients that are in already: what is published among them, and how soon they have it.
 
+use super::threads::Threads;
 use crate::{client::Client, latency::Latencies};
 use anyhow::{Context, ensure};
 use core::net::SocketAddr;
@@ -12,7 +13,6 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    runtime::{self, Runtime},
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
@@ -42,21 +42,12 @@ struct Shared {
 
 type Tasks = JoinSet<anyhow::Result<()>>;
 
-/// They have a thread of their own: otherwise they would wait behind thousands of other clients of this very process, which no
-/// gateway can help.
+/// They have a thread of their own.
 pub(super) struct Neighbours {
     shared: Arc<Shared>,
-    runtime: Option<Runtime>,
+    _threads: Threads,
     publishing: Tasks,
     listening: Tasks,
-}
-
-impl Drop for Neighbours {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
 }
 
 impl Neighbours {
@@ -64,9 +55,9 @@ impl Neighbours {
     pub(super) async fn start(gateway: SocketAddr, count: usize) -> anyhow::Result<Neighbours> {
         let (ends, said, heard) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::default());
         let shared = Arc::new(Shared { begun: Instant::now(), ends, said, heard });
-        let runtime = runtime::Builder::new_multi_thread().worker_threads(1).thread_name("neighbours").enable_all().build()?;
-        let (publishing, listening) = runtime.spawn(begin(gateway, count, shared.clone())).await??;
-        Ok(Neighbours { shared, runtime: Some(runtime), publishing, listening })
+        let threads = Threads::of_those_who_are_timed()?;
+        let (publishing, listening) = threads.run(begin(gateway, count, shared.clone())).await??;
+        Ok(Neighbours { shared, _threads: threads, publishing, listening })
     }
 
     /// Now, as [`Neighbours::between`] counts.

@@ -1,6 +1,6 @@
 //! I/O: readers who do not read, on a channel where much is said, and what those in other channels feel of it.
 
-use super::neighbours::Neighbours;
+use super::{neighbours::Neighbours, threads::Threads};
 use crate::{
     client::Client,
     latency::Latencies,
@@ -37,6 +37,7 @@ pub(super) async fn run(stalled: usize, pairs: usize, text: &mut String) -> anyh
     let node = Node::start(NodeOptions { config_toml, ..NodeOptions::default() }).await;
     let pid = node.pid().context("the node ended")?;
     let mut neighbours = Neighbours::start(node.client, NEIGHBOURS).await?;
+    let threads = Threads::of_a_crowd()?;
     let _talking = Talk(tokio::spawn(talk(node.client)));
     sleep(PAUSE).await;
     let before_kib = resident_kib(pid)?;
@@ -46,7 +47,7 @@ pub(super) async fn run(stalled: usize, pairs: usize, text: &mut String) -> anyh
         let alone = turn(&neighbours, &node, &mut queued_bytes).await;
         let mut readers = JoinSet::new();
         for number in 0..stalled {
-            readers.spawn(stall(node.client, number));
+            readers.spawn_on(stall(node.client, number), threads.handle());
         }
         sleep(PAUSE).await;
         let among = turn(&neighbours, &node, &mut queued_bytes).await;

@@ -1,7 +1,7 @@
 //! I/O: a gateway dies, and all its clients come to the other one, as published SDKs do: after a pause that is drawn at random
 //! and grows with every time that they are turned away.
 
-use super::neighbours::Neighbours;
+use super::{neighbours::Neighbours, threads::Threads};
 use crate::{
     clock::random_u64,
     plot::{Chart, Scale, Series},
@@ -63,9 +63,9 @@ pub(super) async fn run(clients: usize, text: &mut String) -> anyhow::Result<Vec
     let (inside, back) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let crowd = Arc::new(Crowd { doors, died, inside, back, tries: Mutex::default() });
     let mut neighbours = Neighbours::start(doors[1], NEIGHBOURS).await?;
-    let mut living = JoinSet::new();
+    let (threads, mut living) = (Threads::of_a_crowd()?, JoinSet::new());
     for number in 0..clients {
-        living.spawn(live(number, crowd.clone()));
+        living.spawn_on(live(number, crowd.clone()), threads.handle());
     }
     until("all are in", &mut living, || crowd.inside.load(Ordering::Relaxed) == clients).await?;
     eprintln!("{clients} clients are in");

@@ -6,6 +6,7 @@
 pub mod addresses;
 pub mod pace;
 mod peer;
+mod turns;
 
 use crate::hub::budget::Budget;
 use addresses::Addresses;
@@ -23,6 +24,8 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
+use tokio::sync::SemaphorePermit;
+use turns::Turns;
 
 /// Connections that have not yet said what they want. One more is closed at once, so that those who never say take no more than that.
 pub const SILENT_MAX: usize = 16_384;
@@ -131,6 +134,7 @@ pub(crate) struct Admission {
     /// By the place of the API key among those that are configured; one for all where none is needed.
     requests: Vec<SharedPace>,
     silent: AtomicUsize,
+    turns: Turns,
     refused: IntCounterVec,
     budget: Arc<Budget>,
     random_u64: fn() -> u64,
@@ -156,6 +160,7 @@ impl Admission {
             resumes: SharedPace::default(),
             requests: (0..keys.max(1)).map(|_| SharedPace::default()).collect(),
             silent: AtomicUsize::new(0),
+            turns: Turns::default(),
             refused,
             budget,
             random_u64,
@@ -186,6 +191,11 @@ impl Admission {
         }
         self.count(Reason::Silent);
         None
+    }
+
+    /// Waits until one of those who come in may do what takes long about it; nothing is waited for before the turn is given back.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.turns.take().await
     }
 
     /// The door: one more session, from `address`.

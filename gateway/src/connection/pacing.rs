@@ -21,6 +21,18 @@ pub(super) struct Pacing {
 }
 
 impl Connection {
+    /// Whether the frame at hand is the first one.
+    pub(super) fn is_coming_in(&self) -> bool {
+        self.frames.is_some() && self.pacing.pace.is_none()
+    }
+
+    /// Sees to the first command, in its turn.
+    pub(super) async fn come_in(&mut self) {
+        let gateway = self.gateway.clone();
+        let _turn = gateway.admission.turn().await;
+        self.read_frame();
+    }
+
     /// Whether `command` is done now. If not it is answered 111; a client that goes on and on is closed with 3013, and so is one that
     /// must come back to be let in.
     pub(super) fn is_in_time(&mut self, command: &Command) -> bool {
