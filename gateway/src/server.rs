@@ -29,7 +29,7 @@ const HEADERS_MAX: usize = 64;
 /// Bytes of a body on the service routes (a batch of counter operations is the largest).
 pub(crate) const SERVICE_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes that the kernel takes for one client beyond those that are on their way to it. What is more waits in its outbox, where it is
-/// counted and bounded; without this the kernel took 0.8 MB for each client that does not read (benches/reports/overload.md).
+/// counted and bounded; without this the kernel takes all that may wait for a client, and more.
 const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// Pause after a failed accept, for instance when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

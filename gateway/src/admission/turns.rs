@@ -6,7 +6,7 @@ use tokio::{
     task::yield_now,
 };
 
-/// Those whose turn it is. Whoever is in waits behind so many at most, each of which takes some 0.1 ms.
+/// Those whose turn it is. Whoever is in waits behind about so many, and no longer behind all who come.
 const TURNS: usize = 16;
 
 /// The queue of those who come in, in the order in which they came.
