@@ -40,7 +40,7 @@ pub async fn pending(link: &Link, slots: &[Slot]) -> Result<Vec<(Slot, usize)>, 
     for slots in slots.chunks(SLOTS_AT_ONCE) {
         let numbers: Vec<String> = slots.iter().map(|slot| slot.number().to_string()).collect();
         let numbers: Vec<&[u8]> = numbers.iter().map(String::as_bytes).collect();
-        let reply = link.call(&PENDING, &[], &numbers).await?;
+        let reply = link.call_patiently(&PENDING, &[], &numbers).await?;
         let slot_of = |pair: &[Reply]| {
             let [slot, length] = pair else { return None };
             Slot::new(slot.text()?.parse().ok()?).zip(usize::try_from(length.integer()?).ok())

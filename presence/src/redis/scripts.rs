@@ -90,12 +90,12 @@ impl From<CallError> for WriteError {
     }
 }
 
-/// Calls a script in a slot.
+/// Calls a script in a slot. Publications to the same node go first: thousands of clients that come back would hold them up.
 pub(super) async fn call(link: &Link, slot: Slot, ring_epoch: u64, script: &Script, more: &[&[u8]]) -> Result<Reply, WriteError> {
     let (fence, ring_epoch) = (fence_key(slot), ring_epoch.to_string());
     let mut args = vec![ring_epoch.as_bytes(), link.life().as_str().as_bytes()];
     args.extend_from_slice(more);
-    Ok(link.call(script, &[fence.as_bytes()], &args).await?)
+    Ok(link.call_patiently(script, &[fence.as_bytes()], &args).await?)
 }
 
 /// Calls a script that reads of a room.

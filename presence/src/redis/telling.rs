@@ -53,7 +53,7 @@ pub async fn strays(link: &Link, ring_epoch: u64, owner: &OwnerId, slots: &[(Slo
         let words: Vec<_> = slots.iter().map(|(slot, generation)| (slot.number().to_string(), generation.to_be_bytes())).collect();
         let mut args = vec![ring_epoch.as_bytes(), link.life().as_str().as_bytes(), owner.as_bytes()];
         args.extend(words.iter().flat_map(|(slot, generation)| [slot.as_bytes(), &generation[..]]));
-        let reply = link.call(&STRAYS, &[], &args).await?;
+        let reply = link.call_patiently(&STRAYS, &[], &args).await?;
         let slots = reply.array().ok_or_else(|| CallError::Unknown(format!("strays: {reply:?}")))?;
         found.extend(slots.iter().filter_map(|slot| Slot::new(slot.text()?.parse().ok()?)));
     }

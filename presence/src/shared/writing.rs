@@ -27,6 +27,9 @@ const CALLS_MAX: usize = 256;
 const LOOK_MS: u64 = 100;
 /// Between two slots that are looked at. Losses of whole nodes are found out sooner; this is for what else may be lost.
 const AUDIT_PAUSE: Duration = Duration::from_millis(500);
+/// Those who wait for something to be written are in so many groups, by its slot. Thousands may wait, and whenever something is written
+/// all of a group look whether it was theirs.
+const WAITING_GROUPS: usize = 256;
 /// How long somebody waits until what was written can be read by everybody.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -35,8 +38,8 @@ pub(super) struct Writing {
     pub(super) owner: Mutex<Owner>,
     /// There is something to write.
     work: Notify,
-    /// Something was written.
-    stored: Notify,
+    /// Something was written, in one of the slots of a group.
+    stored: Box<[Notify]>,
     incarnation: watch::Sender<u64>,
     /// Locked after the owner.
     leaves: Mutex<Leaves>,
@@ -49,7 +52,8 @@ type Lives = Arc<HashMap<Arc<str>, Arc<str>>>;
 impl Writing {
     pub(super) fn new(owner: Owner) -> Writing {
         let incarnation = watch::Sender::new(owner.id().incarnation);
-        let (work, stored, leaves, lives) = (Notify::new(), Notify::new(), Mutex::default(), Mutex::default());
+        let (work, leaves, lives) = (Notify::new(), Mutex::default(), Mutex::default());
+        let stored = (0..WAITING_GROUPS).map(|_| Notify::new()).collect();
         Writing { owner: Mutex::new(owner), work, stored, incarnation, leaves, lives }
     }
 
@@ -139,7 +143,7 @@ impl Writing {
         let asked = self.owner.lock().asked();
         let settled = async {
             loop {
-                let stored = self.stored.notified();
+                let stored = self.stored_in(room.slot()).notified();
                 tokio::pin!(stored);
                 // From here on nothing that is written is missed.
                 stored.as_mut().enable();
@@ -150,6 +154,10 @@ impl Writing {
             }
         };
         _ = timeout(SETTLE, settled).await;
+    }
+
+    fn stored_in(&self, slot: Slot) -> &Notify {
+        &self.stored[usize::from(slot.number()) % WAITING_GROUPS]
     }
 }
 
@@ -230,7 +238,7 @@ impl Shared {
         let outcome = self.try_call(&call).await;
         let now: Now = self.now();
         self.writing.owner.lock().finished(call.slot, call.number, outcome, now);
-        self.writing.stored.notify_waiters();
+        self.writing.stored_in(call.slot).notify_waiters();
         if !self.writing.leaves.lock().is_empty() {
             self.judge_leaves();
         }

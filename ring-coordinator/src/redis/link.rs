@@ -3,7 +3,7 @@
 use super::{
     CallError, Life, NotSent, Reply, Script,
     metrics::NodeMetrics,
-    pipeline::{Pipeline, Unanswered, write_call},
+    pipeline::{Haste, Pipeline, Unanswered, write_call},
 };
 use parking_lot::Mutex;
 use protocol::time::Clock;
@@ -49,26 +49,37 @@ impl Link {
 
     /// Calls a script. The node learns one that it does not know. Without an answer within one second the call fails.
     pub async fn call(&self, script: &Script, keys: &[&[u8]], args: &[&[u8]]) -> Result<Reply, CallError> {
-        match self.send(|out| write_call(out, script, true, keys, args)).await {
-            Err(CallError::Refused { code, .. }) if code == "NOSCRIPT" => self.send(|out| write_call(out, script, false, keys, args)).await,
+        self.call_with(Haste::Urgent, script, keys, args).await
+    }
+
+    /// The same of a script that takes its time, where others may go first: of these few are under way at once.
+    pub async fn call_patiently(&self, script: &Script, keys: &[&[u8]], args: &[&[u8]]) -> Result<Reply, CallError> {
+        self.call_with(Haste::Patient, script, keys, args).await
+    }
+
+    async fn call_with(&self, haste: Haste, script: &Script, keys: &[&[u8]], args: &[&[u8]]) -> Result<Reply, CallError> {
+        match self.send(haste, |out| write_call(out, script, true, keys, args)).await {
+            Err(CallError::Refused { code, .. }) if code == "NOSCRIPT" => {
+                self.send(haste, |out| write_call(out, script, false, keys, args)).await
+            }
             result => result,
         }
     }
 
     /// Sends any other command, with the same deadline. Not for commands that block, and not for `SUBSCRIBE`.
     pub async fn command(&self, command: &redis::Cmd) -> Result<Reply, CallError> {
-        self.send(|out| command.write_packed_command(out)).await
+        self.send(Haste::Urgent, |out| command.write_packed_command(out)).await
     }
 
     /// Sends a command whose answer nobody waits for.
     pub fn post(&self, command: &redis::Cmd) -> Result<(), NotSent> {
-        self.push(|out| command.write_packed_command(out), None)
+        self.push(Haste::Urgent, |out| command.write_packed_command(out), None)
     }
 
-    async fn send(&self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<Reply, CallError> {
+    async fn send(&self, haste: Haste, encode: impl FnOnce(&mut Vec<u8>)) -> Result<Reply, CallError> {
         let (caller, answer) = oneshot::channel();
         let began_ms = self.now_ms();
-        self.push(encode, Some(caller)).inspect_err(|_| self.0.metrics.calls.not_sent.inc())?;
+        self.push(haste, encode, Some(caller)).inspect_err(|_| self.0.metrics.calls.not_sent.inc())?;
         let result = answer.await.unwrap_or_else(|_| Err(CallError::Unknown("the connection ended".to_owned())));
         self.0.metrics.calls.count(&result, self.now_ms().saturating_sub(began_ms));
         if matches!(result, Err(CallError::NotSent(NotSent::OutOfMemory))) {
@@ -77,8 +88,8 @@ impl Link {
         result
     }
 
-    fn push(&self, encode: impl FnOnce(&mut Vec<u8>), caller: Option<Caller>) -> Result<(), NotSent> {
-        if self.0.pipeline.lock().push(encode, caller, self.now_ms())? {
+    fn push(&self, haste: Haste, encode: impl FnOnce(&mut Vec<u8>), caller: Option<Caller>) -> Result<(), NotSent> {
+        if self.0.pipeline.lock().push(haste, encode, caller, self.now_ms())? {
             self.0.work.notify_one();
         }
         Ok(())

@@ -1,8 +1,10 @@
 //! Pure: the queue of one command connection. Commands of many callers are gathered and written together, because to Redis
-//! one that comes alone costs twenty times as much; replies belong to them in the order in which they were written.
+//! one that comes alone costs twenty times as much; replies belong to them in the order in which they were written. A node does one
+//! after the other, so what is short and urgent would wait behind all that was written before it: commands that may wait have a
+//! lane of their own, of which few are under way at once.
 
 use super::{NotSent, Script};
-use std::{collections::VecDeque, mem};
+use std::collections::VecDeque;
 
 /// Commands that wait for one node or for its answers. At this the next is refused: [`NotSent::Full`].
 pub const COMMANDS_MAX: usize = 65_536;
@@ -14,24 +16,45 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// Fewer than that wait while so many batches are unanswered. So the gathering takes as long as an answer does, and a lone
 /// command goes at once.
 const BATCHES_UNDER_WAY_MAX: usize = 2;
+/// So many commands that may wait are unanswered at once. Each takes a node some tenths of a millisecond, and whatever is urgent waits
+/// for so many of them.
+pub const PATIENT_UNDER_WAY_MAX: usize = 8;
 /// How long a caller waits for an answer.
 pub const CALL_DEADLINE_MS: u64 = 1_000;
 
 /// `T` is what a caller waits at.
 #[derive(Debug)]
 pub struct Pipeline<T> {
-    /// Gathered bytes, and how many each command has.
-    gathered: Vec<u8>,
-    queued: VecDeque<Waiting<T>>,
+    urgent: Lane<T>,
+    patient: Lane<T>,
     sent: VecDeque<Waiting<T>>,
     /// How many at the front of `sent` nobody waits for any more.
     given_up: usize,
-    /// How many commands each batch under way still has unanswered.
+    /// How many urgent commands each batch under way still has unanswered.
     batches: VecDeque<usize>,
-    /// Bytes of `queued` and `sent`.
+    /// How many patient commands are unanswered.
+    patient_under_way: usize,
+    /// Bytes of all that is queued or sent.
     bytes: usize,
     /// Why there is nothing to wait for any more.
     closed: Option<NotSent>,
+}
+
+/// Whether what comes later may go before a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// No: somebody waits for it, and it is short.
+    Urgent,
+    /// Yes.
+    Patient,
+}
+
+/// Commands that are not written yet, in their order.
+#[derive(Debug)]
+struct Lane<T> {
+    /// Their bytes, one after the other.
+    gathered: Vec<u8>,
+    queued: VecDeque<Waiting<T>>,
 }
 
 #[derive(Debug)]
@@ -39,6 +62,36 @@ struct Waiting<T> {
     caller: Option<T>,
     bytes: usize,
     until_ms: u64,
+    haste: Haste,
+}
+
+impl<T> Lane<T> {
+    fn new() -> Lane<T> {
+        Lane { gathered: Vec::new(), queued: VecDeque::new() }
+    }
+
+    /// Moves the first `count` commands to `sent`, and their bytes to `out`.
+    fn take(&mut self, count: usize, sent: &mut VecDeque<Waiting<T>>, out: &mut Vec<u8>) {
+        if count < self.queued.len() {
+            let bytes: usize = self.queued.iter().take(count).map(|waiting| waiting.bytes).sum();
+            out.extend(self.gathered.drain(..bytes));
+            sent.extend(self.queued.drain(..count));
+        } else {
+            out.append(&mut self.gathered);
+            sent.append(&mut self.queued);
+        }
+    }
+
+    /// Gives up on what has waited until its deadline. Returns how many bytes that were.
+    fn expire(&mut self, now_ms: u64, given_up: &mut Vec<Unanswered<T>>) -> usize {
+        let mut bytes = 0;
+        while let Some(waiting) = self.queued.pop_front_if(|waiting| waiting.until_ms <= now_ms) {
+            bytes += waiting.bytes;
+            given_up.extend(waiting.caller.map(Unanswered::NotSent));
+        }
+        self.gathered.drain(..bytes);
+        bytes
+    }
 }
 
 /// A caller whose command was not answered.
@@ -52,43 +105,53 @@ pub enum Unanswered<T> {
 
 impl<T> Default for Pipeline<T> {
     fn default() -> Pipeline<T> {
-        let (queued, sent, batches) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
-        Pipeline { gathered: Vec::new(), queued, sent, given_up: 0, batches, bytes: 0, closed: None }
+        let (urgent, patient, sent, batches) = (Lane::new(), Lane::new(), VecDeque::new(), VecDeque::new());
+        Pipeline { urgent, patient, sent, given_up: 0, batches, patient_under_way: 0, bytes: 0, closed: None }
     }
 }
 
 impl<T> Pipeline<T> {
-    /// Puts a command at the end. Says whether the connection should be told that there is something to write.
-    pub fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>), caller: Option<T>, now_ms: u64) -> Result<bool, NotSent> {
+    /// Puts a command at the end of its lane. Says whether the connection should be told that there is something to write.
+    pub fn push(&mut self, haste: Haste, encode: impl FnOnce(&mut Vec<u8>), caller: Option<T>, now_ms: u64) -> Result<bool, NotSent> {
         if let Some(reason) = &self.closed {
             return Err(reason.clone());
         }
-        if self.queued.len() + self.sent.len() >= COMMANDS_MAX {
+        if self.urgent.queued.len() + self.patient.queued.len() + self.sent.len() >= COMMANDS_MAX {
             return Err(NotSent::Full);
         }
-        let before = self.gathered.len();
-        encode(&mut self.gathered);
-        let bytes = self.gathered.len() - before;
+        let lane = match haste {
+            Haste::Urgent => &mut self.urgent,
+            Haste::Patient => &mut self.patient,
+        };
+        let before = lane.gathered.len();
+        encode(&mut lane.gathered);
+        let bytes = lane.gathered.len() - before;
         if self.bytes + bytes > COMMAND_BYTES_MAX {
-            self.gathered.truncate(before);
+            lane.gathered.truncate(before);
             return Err(if bytes > COMMAND_BYTES_MAX { NotSent::TooLarge(bytes) } else { NotSent::Full });
         }
         self.bytes += bytes;
-        self.queued.push_back(Waiting { caller, bytes, until_ms: now_ms + CALL_DEADLINE_MS });
-        Ok(self.queued.len() == 1 || self.queued.len() == BATCH_COMMANDS || self.gathered.len() >= BATCH_BYTES)
+        lane.queued.push_back(Waiting { caller, bytes, until_ms: now_ms + CALL_DEADLINE_MS, haste });
+        Ok(lane.queued.len() == 1 || self.is_enough())
     }
 
-    /// Takes what may be written now; returns how many commands that is. `out` is empty.
+    /// Whether urgent commands are written whatever is under way.
+    fn is_enough(&self) -> bool {
+        self.urgent.queued.len() >= BATCH_COMMANDS || self.urgent.gathered.len() >= BATCH_BYTES
+    }
+
+    /// Takes what may be written now, the urgent first; returns how many commands that is. `out` is empty.
     pub fn take(&mut self, out: &mut Vec<u8>) -> usize {
-        let is_enough = self.queued.len() >= BATCH_COMMANDS || self.gathered.len() >= BATCH_BYTES;
-        if self.queued.is_empty() || (self.batches.len() >= BATCHES_UNDER_WAY_MAX && !is_enough) {
-            return 0;
+        let before = self.sent.len();
+        let urgent = self.urgent.queued.len();
+        if urgent > 0 && (self.batches.len() < BATCHES_UNDER_WAY_MAX || self.is_enough()) {
+            self.urgent.take(urgent, &mut self.sent, out);
+            self.batches.push_back(urgent);
         }
-        mem::swap(&mut self.gathered, out);
-        let commands = self.queued.len();
-        self.sent.append(&mut self.queued);
-        self.batches.push_back(commands);
-        commands
+        let patient = self.patient.queued.len().min(PATIENT_UNDER_WAY_MAX - self.patient_under_way);
+        self.patient.take(patient, &mut self.sent, out);
+        self.patient_under_way += patient;
+        self.sent.len() - before
     }
 
     /// The next reply has come: to whom it belongs. The outer `None` if it belongs to no command.
@@ -96,7 +159,9 @@ impl<T> Pipeline<T> {
         let waiting = self.sent.pop_front()?;
         self.given_up = self.given_up.saturating_sub(1);
         self.bytes -= waiting.bytes;
-        if let Some(batch) = self.batches.front_mut() {
+        if waiting.haste == Haste::Patient {
+            self.patient_under_way -= 1;
+        } else if let Some(batch) = self.batches.front_mut() {
             *batch -= 1;
             if *batch == 0 {
                 self.batches.pop_front();
@@ -113,24 +178,19 @@ impl<T> Pipeline<T> {
             given_up.extend(waiting.caller.take().map(Unanswered::Sent));
             self.given_up += 1;
         }
-        let mut unsent_bytes = 0;
-        while let Some(waiting) = self.queued.pop_front_if(|waiting| waiting.until_ms <= now_ms) {
-            unsent_bytes += waiting.bytes;
-            given_up.extend(waiting.caller.map(Unanswered::NotSent));
-        }
-        self.gathered.drain(..unsent_bytes);
-        self.bytes -= unsent_bytes;
+        self.bytes -= self.urgent.expire(now_ms, &mut given_up) + self.patient.expire(now_ms, &mut given_up);
         given_up
     }
 
     /// Ends it: everything that waits, and what every later caller is told.
     pub fn close(&mut self, reason: NotSent) -> Vec<Unanswered<T>> {
         self.closed = Some(reason);
-        self.gathered = Vec::new();
+        let lanes = [&mut self.urgent, &mut self.patient].map(|lane| std::mem::replace(lane, Lane::new()));
         self.batches.clear();
-        (self.given_up, self.bytes) = (0, 0);
+        (self.given_up, self.patient_under_way, self.bytes) = (0, 0, 0);
         let sent = self.sent.drain(..).filter_map(|waiting| waiting.caller.map(Unanswered::Sent));
-        sent.chain(self.queued.drain(..).filter_map(|waiting| waiting.caller.map(Unanswered::NotSent))).collect()
+        let queued = lanes.into_iter().flat_map(|lane| lane.queued);
+        sent.chain(queued.filter_map(|waiting| waiting.caller.map(Unanswered::NotSent))).collect()
     }
 
     /// Whether answers are awaited.
@@ -173,7 +233,11 @@ mod tests {
     use super::*;
 
     fn push(pipeline: &mut Pipeline<usize>, caller: usize, now_ms: u64) {
-        pipeline.push(|out| out.extend(format!("{caller};").bytes()), Some(caller), now_ms).unwrap();
+        pipeline.push(Haste::Urgent, |out| out.extend(format!("{caller};").bytes()), Some(caller), now_ms).unwrap();
+    }
+
+    fn push_patient(pipeline: &mut Pipeline<usize>, caller: usize, now_ms: u64) {
+        pipeline.push(Haste::Patient, |out| out.extend(format!("{caller};").bytes()), Some(caller), now_ms).unwrap();
     }
 
     fn take(pipeline: &mut Pipeline<usize>) -> String {
@@ -196,6 +260,44 @@ mod tests {
         assert_eq!(take(&mut pipeline), "2;3;");
         assert_eq!([1, 2, 3].map(|_| pipeline.answered()), [1, 2, 3].map(|caller| Some(Some(caller))));
         assert_eq!((pipeline.answered(), pipeline.is_under_way(), pipeline.bytes), (None, false, 0));
+    }
+
+    #[test]
+    fn of_patient_commands_few_are_under_way_and_urgent_ones_go_before_the_rest() {
+        let mut pipeline = Pipeline::default();
+        let patient = PATIENT_UNDER_WAY_MAX;
+        (100..100 + 2 * patient).for_each(|caller| push_patient(&mut pipeline, caller, 0));
+        assert_eq!(pipeline.take(&mut Vec::new()), patient);
+        for caller in 0..2 {
+            push(&mut pipeline, caller, 0);
+            assert_eq!(take(&mut pipeline), format!("{caller};"), "whatever patient ones are under way");
+        }
+        push(&mut pipeline, 2, 0);
+        assert_eq!(take(&mut pipeline), "", "two urgent batches are under way");
+        assert_eq!(pipeline.answered(), Some(Some(100)));
+        assert_eq!(take(&mut pipeline), format!("{};", 100 + patient), "one for one");
+        (1..patient).for_each(|_| _ = pipeline.answered());
+        assert_eq!(pipeline.answered(), Some(Some(0)));
+        let all = take(&mut pipeline);
+        assert!(all.starts_with(&format!("2;{};", 101 + patient)), "the urgent first: {all}");
+        assert_eq!(all.matches(';').count(), patient);
+        assert_eq!([1, 100 + patient, 2].map(|_| pipeline.answered()), [1, 100 + patient, 2].map(|caller| Some(Some(caller))));
+    }
+
+    #[test]
+    fn patient_commands_are_given_up_and_told_like_others() {
+        let mut pipeline = Pipeline::default();
+        (0..=PATIENT_UNDER_WAY_MAX).for_each(|caller| push_patient(&mut pipeline, caller, 0));
+        take(&mut pipeline);
+        push_patient(&mut pipeline, 77, 500);
+        let given_up = pipeline.expire(1_000);
+        assert_eq!(given_up.last(), Some(&Unanswered::NotSent(PATIENT_UNDER_WAY_MAX)));
+        assert_eq!(given_up.len(), PATIENT_UNDER_WAY_MAX + 1);
+        assert_eq!(take(&mut pipeline), "", "the node has not answered those that nobody waits for");
+        assert_eq!(pipeline.answered(), Some(None));
+        assert_eq!(take(&mut pipeline), "77;");
+        (1..PATIENT_UNDER_WAY_MAX).for_each(|_| assert_eq!(pipeline.answered(), Some(None)));
+        assert_eq!((pipeline.answered(), pipeline.bytes), (Some(Some(77)), 0));
     }
 
     #[test]
@@ -234,19 +336,19 @@ mod tests {
     fn at_the_bound_the_next_is_refused_and_a_closed_one_says_why() {
         let mut pipeline = Pipeline::default();
         let big = |out: &mut Vec<u8>| out.resize(out.len() + COMMAND_BYTES_MAX + 1, 0);
-        assert_eq!(pipeline.push(big, Some(0), 0), Err(NotSent::TooLarge(COMMAND_BYTES_MAX + 1)));
+        assert_eq!(pipeline.push(Haste::Patient, big, Some(0), 0), Err(NotSent::TooLarge(COMMAND_BYTES_MAX + 1)));
         for caller in 0..COMMANDS_MAX {
             push(&mut pipeline, caller, 0);
         }
-        assert_eq!(pipeline.push(|_| {}, Some(0), 0), Err(NotSent::Full));
+        assert_eq!(pipeline.push(Haste::Urgent, |_| {}, Some(0), 0), Err(NotSent::Full));
         take(&mut pipeline);
-        assert_eq!(pipeline.push(|_| {}, Some(0), 0), Err(NotSent::Full));
+        assert_eq!(pipeline.push(Haste::Urgent, |_| {}, Some(0), 0), Err(NotSent::Full));
         pipeline.answered();
         push(&mut pipeline, 7, 0);
         let left = pipeline.close(NotSent::Loading);
         assert_eq!(left.len(), COMMANDS_MAX);
         assert_eq!((&left[0], &left[COMMANDS_MAX - 1]), (&Unanswered::Sent(1), &Unanswered::NotSent(7)));
-        assert_eq!(pipeline.push(|_| {}, Some(0), 0), Err(NotSent::Loading));
+        assert_eq!(pipeline.push(Haste::Urgent, |_| {}, Some(0), 0), Err(NotSent::Loading));
     }
 
     #[test]
