@@ -92,7 +92,7 @@ impl Replica {
         }
         // One after another.
         self.fold_all();
-        // Digests are sums over slots, so that of the absorber is what it will be.
+        // Digests are sums over slots, so that of the absorber is what it will be, but for votes that both have turned.
         let slots = std::mem::take(&mut self.origins[at].slots_digest);
         let absorber = &mut self.origins[by];
         absorber.slots_digest = absorber.slots_digest.wrapping_add(slots);
@@ -104,6 +104,11 @@ impl Replica {
     #[must_use]
     pub fn is_folding(&self) -> bool {
         self.folding.is_some()
+    }
+
+    /// Whether they are added to those of `by`, the digest of which is not what it will be before that is done.
+    pub(crate) fn is_folding_into(&self, by: OriginIndex) -> bool {
+        self.folding.is_some_and(|folding| folding.by == by)
     }
 
     /// Adds the slots of an absorbed origin to the absorber's, in the next `count` counters.
@@ -138,11 +143,19 @@ impl Replica {
             return;
         }
         let known = cell.slot(by);
+        // Of a vote nothing turns: the length is the longest before and after.
         self.table.remove(id, |entry| entry.origin == origin && entry.by.is_none());
-        if slot.sums() != Floor::default() {
-            let sums = sum(known.sums(), slot.sums());
-            self.table.put_slot(id, by, Slot { p: sums.p, n: sums.n, seq: known.seq.max(seq) });
+        if slot.sums() == Floor::default() {
+            return;
         }
+        let mut sums = sum(known.sums(), slot.sums());
+        if id.is_vote() {
+            // The digest of the absorber was made as if lengths were sums.
+            let length = known.sums().join(slot.sums());
+            self.origins[by].weigh(weight(self.table.key(id, &mut [0; 256])), sums, length);
+            sums = length;
+        }
+        self.table.put_slot(id, by, Slot { p: sums.p, n: sums.n, seq: known.seq.max(seq) });
     }
 
     fn set_absorbed(&mut self, at: OriginIndex, absorbed: (OriginIndex, u64, u64)) {
@@ -176,7 +189,7 @@ impl Replica {
             let mut buffer = [0; 256];
             let key = self.table.key(id, &mut buffer);
             self.origins[at].weigh(weight(key), slot.sums(), Floor::default());
-            self.table.remove(id, |entry| entry.origin == at && entry.by.is_none());
+            self.tallied(id, |table| table.remove(id, |entry| entry.origin == at && entry.by.is_none()));
         }
     }
 }

@@ -57,7 +57,7 @@ impl Replica {
         match fact {
             Fact::Slot { key, sums } => {
                 if self.origins[by].absorbed.is_none() {
-                    let (id, slot) = (self.table.insert_unread(key, by)?, Slot { p: sums.p, n: sums.n, seq });
+                    let (id, slot) = (self.insert_slot(key, by, sums)?, Slot { p: sums.p, n: sums.n, seq });
                     if self.is_included(id, by) {
                         return Ok(());
                     }
@@ -69,7 +69,7 @@ impl Replica {
                 }
             }
             Fact::Floor { origin, key, sums } => {
-                let id = self.table.insert_unread(key, self.own)?;
+                let id = self.insert_counter(key, self.own)?;
                 self.merge_floor(id, key, (by, origin), sums, seq);
             }
             Fact::Retired { origin, heir } => {
@@ -82,7 +82,7 @@ impl Replica {
                 }
             }
             Fact::AbsorbedKey { origin, key, sums } => {
-                let id = self.table.insert_unread(key, by)?;
+                let id = self.insert_counter(key, by)?;
                 self.merge_slot(id, key, by, Slot { p: sums.p, n: sums.n, seq });
                 self.drop_slot(id, origin);
                 self.drop_included(id, by, seq);
@@ -133,10 +133,10 @@ impl Replica {
         let before = only.map_or_else(|| Cell::new(&self.table, id).slot(by), |(_, slot)| slot);
         let after = before.join(slot);
         if after != before {
-            match only {
-                Some(_) => self.table.put_only_slot(id, after),
-                None => self.table.put_slot(id, by, after),
-            }
+            self.tallied(id, |table| match only {
+                Some(_) => table.put_only_slot(id, after),
+                None => table.put_slot(id, by, after),
+            });
             self.origins[by].weigh(weight(key), before.sums(), after.sums());
         }
     }

@@ -6,6 +6,7 @@ use crate::{
     ledger::{AddError, Change, Changed, Ledger},
     producer::BatchId,
     token::Token,
+    vote::{self, BadVote, VoteKey},
 };
 use protocol::{
     name::{CounterKey, NameRef},
@@ -19,18 +20,23 @@ use protocol::{
 pub struct BadBatch;
 
 /// The results of a batch's ops, if it was done now.
-pub type Results = Vec<(Change, Result<Changed, AddError>)>;
+pub type Results<'a> = Vec<(Change<'a>, Result<Changed, AddError>)>;
 
-/// An op, in the words in which it travels.
+/// An addition of `by`, or a reset, in the words in which it travels.
 #[must_use]
-pub fn op(key: &CounterKey, change: Change, token: Option<Token>) -> protocol::producer::Op {
-    let by = if let Change::Add(by) = change { Some(by) } else { None };
+pub fn op(key: &CounterKey, by: Option<i64>, token: Option<Token>) -> protocol::producer::Op {
     let token = token.map(|token| token.number().to_be_bytes().to_vec().into()).unwrap_or_default();
     protocol::producer::Op { key: key.as_str().to_owned(), by, token }
 }
 
+/// A vote, likewise: under its own key, so that a node that knows of no votes refuses it, and 1 or −1.
+pub fn vote(key: &CounterKey, user: &str, is_on: bool) -> Result<protocol::producer::Op, BadVote> {
+    let (key, by) = (VoteKey::new(key.by_ref(), user)?.as_str().to_owned(), Some(if is_on { 1 } else { -1 }));
+    Ok(protocol::producer::Op { key, by, ..protocol::producer::Op::default() })
+}
+
 /// Counts a batch, or says what became of it. The answer holds once what `out` has now is on disk.
-pub fn produce(ledger: &mut Ledger, batch: &Produce, now: Now, out: &mut Group) -> Result<(Produced, Results), BadBatch> {
+pub fn produce<'a>(ledger: &mut Ledger, batch: &'a Produce, now: Now, out: &mut Group) -> Result<(Produced, Results<'a>), BadBatch> {
     let ops = batch.ops.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let Produce { producer, epoch, number, ack, .. } = *batch;
     let (fate, results) = ledger.produce(BatchId { producer, epoch, number }, &ops, now, out);
@@ -45,6 +51,16 @@ pub fn produce(ledger: &mut Ledger, batch: &Produce, now: Now, out: &mut Group) 
 }
 
 fn read(op: &protocol::producer::Op) -> Result<Op<'_>, BadBatch> {
+    if let Some((counter, user)) = vote::parts(&op.key) {
+        let key = NameRef::parse(counter.as_bytes()).map_err(|_| BadBatch)?;
+        VoteKey::new(key, user).map_err(|_| BadBatch)?;
+        let is_on = match op.by {
+            Some(1) => true,
+            Some(-1) => false,
+            _ => return Err(BadBatch),
+        };
+        return Ok(Op { key, change: Change::Vote { user, is_on }, token: None });
+    }
     let key = NameRef::parse(op.key.as_bytes()).map_err(|_| BadBatch)?;
     let token = match op.token[..] {
         [] => None,
@@ -61,8 +77,9 @@ fn result_of(result: &Result<Changed, AddError>, value: i64) -> OpResult {
         Err(AddError::TokenExpired { .. }) => (value, OpFate::TokenExpired),
         Err(AddError::TokenReused) => (value, OpFate::TokenReused),
         Err(AddError::TokensFull) => (value, OpFate::TokensFull),
-        // The ledger knows nothing of storage.
-        Err(AddError::KeysFull | AddError::Storage(_)) => (value, OpFate::KeysFull),
+        Err(AddError::VoteWornOut) => (value, OpFate::VoteWornOut),
+        // The ledger knows nothing of storage, and votes were looked at when they were read.
+        Err(AddError::KeysFull | AddError::Storage(_) | AddError::BadVote(_)) => (value, OpFate::KeysFull),
     };
     OpResult { value, fate: fate.into() }
 }
@@ -74,16 +91,28 @@ mod tests {
     #[test]
     fn an_op_reads_back_and_what_is_none_is_refused() {
         let (key, token) = (CounterKey::parse("likes").unwrap(), Token(7 << 76 | 2 << 62));
-        for (change, token) in [(Change::Add(i64::MIN), Some(token)), (Change::Add(0), None), (Change::Reset, Some(token))] {
-            let words = op(&key, change, token);
+        let cases = [
+            (op(&key, Some(i64::MIN), Some(token)), Change::Add(i64::MIN), Some(token)),
+            (op(&key, Some(0), None), Change::Add(0), None),
+            (op(&key, None, Some(token)), Change::Reset, Some(token)),
+            (vote(&key, "ann", true).unwrap(), Change::Vote { user: "ann", is_on: true }, None),
+            (vote(&key, "ann", false).unwrap(), Change::Vote { user: "ann", is_on: false }, None),
+        ];
+        for (words, change, token) in cases {
             let read = read(&words).unwrap();
             assert_eq!((read.key.as_str(), read.change, read.token), ("likes", change, token));
         }
-        let good = op(&key, Change::Reset, None);
-        for bad in
-            [protocol::producer::Op { key: "a b".to_owned(), ..good.clone() }, protocol::producer::Op { token: vec![1; 15].into(), ..good }]
-        {
-            assert!(read(&bad).is_err());
+        assert_eq!(vote(&key, "", true), Err(BadVote::Nobody));
+        let (good, cast) = (op(&key, None, None), vote(&key, "ann", true).unwrap());
+        for bad in [
+            protocol::producer::Op { key: "a b".to_owned(), ..good.clone() },
+            protocol::producer::Op { token: vec![1; 15].into(), ..good },
+            protocol::producer::Op { by: None, ..cast.clone() },
+            protocol::producer::Op { by: Some(2), ..cast.clone() },
+            protocol::producer::Op { key: cast.key.replace("likes", "li kes"), ..cast.clone() },
+            protocol::producer::Op { key: cast.key.replace("ann", ""), ..cast },
+        ] {
+            assert!(read(&bad).is_err(), "{bad:?}");
         }
     }
 }

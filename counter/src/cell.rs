@@ -4,7 +4,10 @@
 //!
 //! The flat entries of the table are the storage; `crdts::PNCounter` is the law they are tested against (`law.rs`).
 
-use crate::table::{CellId, Entry, Table};
+use crate::{
+    table::{CellId, Entry, Table, Tally},
+    vote,
+};
 
 /// The place of an origin in its replica's list of origins.
 pub type OriginIndex = u16;
@@ -117,18 +120,33 @@ impl<'a> Cell<'a> {
         Cell { table, id }
     }
 
-    /// The exact value, which merges may carry outside i64.
+    /// The exact value, which merges may carry outside i64: what was counted, and the votes that are on. That of a vote is 1 while it is on.
     #[must_use]
     pub fn value(self) -> i128 {
+        if self.id.is_vote() {
+            return i128::from(self.is_on());
+        }
         if let Some((_, slot)) = self.table.only_slot(self.id) {
             return slot.sums().balance();
         }
         let slots: i128 = self.slots().map(|(_, slot)| slot.sums().balance()).sum();
         let floors = self.floors().into_iter().map(|(origin, floor)| self.slot(origin).sums().meet(floor).balance());
-        slots - floors.sum::<i128>()
+        slots - floors.sum::<i128>() + i128::from(self.table.tally(self.id).on)
     }
 
-    /// Whether anything was counted since the last reset, even if it adds up to nothing.
+    /// The causal length of a vote: how often it was turned.
+    #[must_use]
+    pub fn length(self) -> u64 {
+        self.slots().map(|(_, slot)| slot.p).max().unwrap_or(0)
+    }
+
+    /// Whether it is a vote that is on.
+    #[must_use]
+    pub fn is_on(self) -> bool {
+        self.id.is_vote() && vote::is_on(self.length())
+    }
+
+    /// Whether anything was counted since the last reset, even if it adds up to nothing, or anybody has ever voted.
     #[must_use]
     pub fn is_live(self) -> bool {
         if let Some((_, slot)) = self.table.only_slot(self.id) {
@@ -137,6 +155,7 @@ impl<'a> Cell<'a> {
         let floors = self.floors();
         let floor = |origin: OriginIndex| floors.iter().find(|(of, _)| *of == origin).map(|(_, floor)| *floor).unwrap_or_default();
         self.slots().any(|(origin, slot)| slot.p > floor(origin).p || slot.n > floor(origin).n)
+            || self.table.tally(self.id) != Tally::default()
     }
 
     /// `origin`'s slot after adding `by`, and the value then.

@@ -132,7 +132,7 @@ impl Ledger {
         _ = self.apply(&cursor);
         let known = &self.replica.origins[origin];
         // Parts of a state that never came whole leave slots behind that are newer than the position, or take some away.
-        let is_whole = known.ahead <= known.seq && !self.replica.is_partly_included(origin);
+        let is_whole = known.ahead <= known.seq && !self.replica.is_partly_included(origin) && !self.replica.is_folding_into(origin);
         let digest_differs = is_whole && chunk.digest.is_some_and(|digest| digest != known.digest());
         Received::Applied { origin, digest_differs }
     }
@@ -161,8 +161,7 @@ impl Ledger {
                         return poisoned("another origin's slot");
                     };
                     let about = fact.origin().map(|origin| indices.get(usize::from(origin)).copied());
-                    let text = fact.key().or(if let Fact::Token(token) = fact { Some(token.key) } else { None });
-                    if about == Some(None) || text.is_some_and(|key| NameRef::parse(key.as_bytes()).is_err()) {
+                    if about == Some(None) || !fact.is_possible() {
                         return poisoned("a fact about nothing");
                     }
                     if let (Fact::Absorbed { upto, .. }, Some(Some(about))) = (fact, about) {

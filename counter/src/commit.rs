@@ -104,6 +104,7 @@ impl Committer {
         }
         let State { ledger, pending, spare, closing, .. } = &mut *state;
         self.shared.metrics.keys.set(i64::try_from(ledger.replica.count()).unwrap_or(i64::MAX));
+        self.shared.metrics.votes.set(i64::try_from(ledger.replica.table().votes()).unwrap_or(i64::MAX));
         self.shared.metrics.tokens.set(i64::try_from(ledger.tokens.count()).unwrap_or(i64::MAX));
         let violations = &self.shared.metrics.law_violations;
         violations.inc_by(ledger.replica.law_violations().saturating_sub(violations.get()));
@@ -124,7 +125,7 @@ impl Committer {
         self.shared.metrics.log_bytes.set(i64::try_from(self.log_bytes()).unwrap_or(i64::MAX));
         if !self.shared.interests.is_empty() {
             self.shared.interests.tell(Record::decode_all(group.records()).filter_map(|record| match record {
-                Ok(Record::Fact { fact, .. }) => fact.key(),
+                Ok(Record::Fact { fact, .. }) => fact.counter(),
                 _ => None,
             }));
         }

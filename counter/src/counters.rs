@@ -5,14 +5,19 @@ use crate::{
     engine::{Ack, AddOp, Added, Engine},
     interest::Interest,
     lanes::Counted,
-    ledger::{AddError, Change},
+    ledger::AddError,
     reading::Reading,
     readings::{ReadOne, from_words},
     remote::{Remote, Unreachable, added},
     session,
     token::Token,
+    voting::Voters,
 };
-use protocol::{name::CounterKey, producer::Read, trace::SPANS};
+use protocol::{
+    name::CounterKey,
+    producer::{Read, VotersWanted, Votes},
+    trace::SPANS,
+};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tracing::{Instrument, info_span};
 
@@ -96,17 +101,25 @@ impl Counters {
         let counting = async {
             match self {
                 Counters::Here(engine, _) => engine.add(key, by, token, ack).await.map(|added| counted(engine, added)),
-                Counters::Elsewhere(remote) => remote.change(batch::op(key, Change::Add(by), token), ack).await,
+                Counters::Elsewhere(remote) => remote.change(batch::op(key, Some(by), token), ack).await,
             }
         };
         counting.instrument(span).await
+    }
+
+    /// Turns `user`'s vote for `key` on or off, as [`Engine::vote`] does.
+    pub async fn vote(&self, key: &CounterKey, user: &str, is_on: bool, ack: Option<Ack>) -> Result<Counted, AddError> {
+        match self {
+            Counters::Here(engine, _) => engine.vote(key, user, is_on, ack).await.map(|added| counted(engine, added)),
+            Counters::Elsewhere(remote) => remote.change(batch::vote(key, user, is_on).map_err(AddError::BadVote)?, ack).await,
+        }
     }
 
     /// Observed reset: what the node that does it knows of `key` no longer counts, what others count meanwhile does.
     pub async fn reset(&self, key: &CounterKey, token: Option<Token>, ack: Option<Ack>) -> Result<Counted, AddError> {
         match self {
             Counters::Here(engine, _) => engine.reset(key, token, ack).await.map(|added| counted(engine, added)),
-            Counters::Elsewhere(remote) => remote.change(batch::op(key, Change::Reset, token), ack).await,
+            Counters::Elsewhere(remote) => remote.change(batch::op(key, None, token), ack).await,
         }
     }
 
@@ -153,6 +166,31 @@ impl Counters {
                 let readings = answer.readings.unwrap_or_default();
                 let session = readings.session.clone();
                 Ok(Seen { counters: from_words(readings), covered: answer.covered, session })
+            }
+        }
+    }
+
+    /// Which of `keys` `user` has voted for.
+    pub async fn voted(&self, keys: &[CounterKey], user: &str) -> Result<Vec<bool>, ReadError> {
+        match self {
+            Counters::Here(engine, _) => Ok(keys.iter().map(|key| engine.has_voted(key.by_ref(), user)).collect()),
+            Counters::Elsewhere(remote) => {
+                let keys = keys.iter().map(|key| key.as_str().to_owned()).collect();
+                let answer = remote.ask(Read { keys, voter: user.to_owned(), ..Read::default() }).await?;
+                Ok(answer.votes.ok_or(Unreachable)?.voted)
+            }
+        }
+    }
+
+    /// A page of those who have voted for `key`, as [`Engine::voters`] gives it.
+    pub async fn voters(&self, key: &CounterKey, after: Option<&str>, limit: usize) -> Result<Option<Voters>, ReadError> {
+        match self {
+            Counters::Here(engine, _) => Ok(engine.voters(key.by_ref(), after, limit)),
+            Counters::Elsewhere(remote) => {
+                let page = VotersWanted { after: after.unwrap_or_default().to_owned(), limit: u32::try_from(limit).unwrap_or(u32::MAX) };
+                let answer = remote.ask(Read { keys: vec![key.as_str().to_owned()], page: Some(page), ..Read::default() }).await?;
+                let Votes { users, next, is_lost, .. } = *answer.votes.ok_or(Unreachable)?;
+                Ok((!is_lost).then(|| Voters { users, next: Some(next).filter(|next| !next.is_empty()) }))
             }
         }
     }

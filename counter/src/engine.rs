@@ -72,7 +72,7 @@ pub struct Op<'a> {
     /// The counter.
     pub key: NameRef<'a>,
     /// What is done to it.
-    pub change: Change,
+    pub change: Change<'a>,
     /// Makes a retry exact.
     pub token: Option<Token>,
 }
@@ -188,7 +188,7 @@ impl Engine {
 
     /// Makes one change in memory without waiting. Callers wait for [`Engine::room`] first, and acknowledge nothing
     /// before [`Engine::settle`] of its group.
-    pub fn stage(&self, key: &CounterKey, change: Change, token: Option<Token>) -> Result<Staged, AddError> {
+    pub fn stage(&self, key: &CounterKey, change: Change<'_>, token: Option<Token>) -> Result<Staged, AddError> {
         let mut outcomes = Outcomes::default();
         self.stage_all(&[Op { key: key.by_ref(), change, token }], &mut outcomes);
         // One operation has one outcome.
@@ -197,7 +197,7 @@ impl Engine {
         Ok(Staged { changed, group: outcomes.group() })
     }
 
-    /// Makes many changes under one lock, in order, and appends their outcomes to `out`, which has none yet; otherwise as
+    /// Makes many changes of one kind under one lock, in order, and appends their outcomes to `out`, which has none yet; otherwise as
     /// [`Engine::stage`].
     pub fn stage_all(&self, ops: &[Op<'_>], out: &mut Outcomes) {
         let mut state = self.shared.state.lock();
@@ -208,10 +208,8 @@ impl Engine {
         if news {
             self.shared.wake.notify_one();
         }
-        // Resets come alone.
-        match ops {
-            [Op { change: Change::Reset, .. }] => self.shared.metrics.count_resets(out),
-            _ => self.shared.metrics.count_additions(out),
+        if let Some(first) = ops.first() {
+            self.shared.metrics.count(first.change, out);
         }
     }
 
@@ -358,7 +356,13 @@ impl Engine {
         &self.shared.metrics
     }
 
-    async fn change(&self, key: &CounterKey, change: Change, token: Option<Token>, ack: Option<Ack>) -> Result<Added, AddError> {
+    pub(crate) async fn change(
+        &self,
+        key: &CounterKey,
+        change: Change<'_>,
+        token: Option<Token>,
+        ack: Option<Ack>,
+    ) -> Result<Added, AddError> {
         self.room().await;
         let staged = self.stage(key, change, token)?;
         self.acknowledge(staged, token, ack).instrument(info_span!(target: SPANS, "commit")).await

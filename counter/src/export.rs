@@ -2,12 +2,13 @@
 //!
 //! A line of an export holds the CRDT itself, as `crdts` writes it, by actors `region/node#epoch`. Observed resets have no
 //! place in that and stand beside it: an actor's increments count as far as they are above its `resets`, and its
-//! decrements likewise.
+//! decrements likewise. Votes have lines of their own.
 
 use crate::{
     cell::{Cell, Floor, OriginIndex},
     origin::OriginId,
     replica::{Entry, Replica},
+    vote::{self, BadVote, VoteKey},
 };
 use crdts::{
     CmRDT, Dot, PNCounter,
@@ -60,13 +61,38 @@ pub struct Reset {
     pub decrements: u64,
 }
 
-/// What is left of an exported counter.
+/// A line for programs, of one vote: a grow-only maximum, `length` of which is odd while the vote is on.
+#[derive(Debug, Serialize)]
+pub struct ExportedVote {
+    /// The counter.
+    pub key: String,
+    /// The user.
+    pub voter: String,
+    /// How often it was turned.
+    pub length: u64,
+}
+
+/// What is left of an exported line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Surviving {
     /// The counter.
     pub key: CounterKey,
+    /// What of it.
+    pub what: Left,
+}
+
+/// What is left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Left {
     /// The increments and decrements that count.
-    pub sums: Floor,
+    Counted(Floor),
+    /// The vote of a user.
+    Vote {
+        /// The user.
+        user: String,
+        /// Whether it is on.
+        is_on: bool,
+    },
 }
 
 /// Why a line cannot be imported.
@@ -75,6 +101,9 @@ pub enum BadLine {
     /// It is no line of an export.
     #[error("{0}")]
     Json(String),
+    /// It holds a vote as there cannot be one.
+    #[error("{0}")]
+    Vote(BadVote),
     /// The key breaks the grammar of names.
     #[error("key: {0}")]
     Key(NameError),
@@ -144,15 +173,23 @@ impl Surviving {
     /// Reads a line of an export, without its line break.
     pub fn parse(line: &[u8]) -> Result<Surviving, BadLine> {
         // The line number that serde_json knows is that within the line.
-        let Line { key, crdt, resets } =
+        let Line { key, crdt, resets, voter, length } =
             serde_json::from_slice(line).map_err(|error| BadLine::Json(error.to_string().replace(" at line 1 column", " at column")))?;
         let key = CounterKey::parse(&key).map_err(BadLine::Key)?;
+        let crdt = match (crdt, voter, length) {
+            (Some(crdt), None, None) => crdt,
+            (None, Some(user), Some(length)) => {
+                VoteKey::new(key.by_ref(), &user).map_err(BadLine::Vote)?;
+                return Ok(Surviving { key, what: Left::Vote { user, is_on: vote::is_on(length) } });
+            }
+            _ => return Err(BadLine::Json("it has neither `crdt`, as a counter has, nor `voter` and `length`, as a vote has".to_owned())),
+        };
         let left = |grown: &Grown, reset: fn(&Reset) -> u64| {
             let left = grown.inner.dots.iter().map(|(actor, sum)| sum.saturating_sub(resets.get(actor).map_or(0, reset)));
             left.into_iter().try_fold(0_u64, u64::checked_add).ok_or(BadLine::TooMuch)
         };
         let sums = Floor { p: left(&crdt.p, |reset| reset.increments)?, n: left(&crdt.n, |reset| reset.decrements)? };
-        Ok(Surviving { key, sums })
+        Ok(Surviving { key, what: Left::Counted(sums) })
     }
 }
 
@@ -160,9 +197,11 @@ impl Surviving {
 #[serde(deny_unknown_fields)]
 struct Line {
     key: String,
-    crdt: Both,
+    crdt: Option<Both>,
     #[serde(default)]
     resets: BTreeMap<String, Reset>,
+    voter: Option<String>,
+    length: Option<u64>,
 }
 
 /// `PNCounter` as it is written: its own fields are private, and its actors cannot be listed.
@@ -227,14 +266,20 @@ mod tests {
         let crdt: PNCounter<String> =
             serde_json::from_value(serde_json::from_str::<serde_json::Value>(&line).unwrap()["crdt"].clone()).unwrap();
         assert_eq!(crdt.read().to_string(), "9", "all that was ever counted: 12 - 3");
-        assert_eq!(Surviving::parse(line.as_bytes()).unwrap().sums, Floor { p: 7, n: 2 });
+        assert_eq!(Surviving::parse(line.as_bytes()).unwrap().what, Left::Counted(Floor { p: 7, n: 2 }));
+        let vote = serde_json::to_string(&ExportedVote { key: "likes".to_owned(), voter: "Zoë 7".to_owned(), length: 3 }).unwrap();
+        assert_eq!(vote, r#"{"key":"likes","voter":"Zoë 7","length":3}"#);
+        assert_eq!(Surviving::parse(vote.as_bytes()).unwrap().what, Left::Vote { user: "Zoë 7".to_owned(), is_on: true });
     }
 
     #[test]
     fn a_bad_line_is_refused_with_what_is_wrong_with_it() {
         let of = |p: &str| format!(r#"{{"key":"a","crdt":{{"p":{{"inner":{{"dots":{p}}}}},"n":{{"inner":{{"dots":{{}}}}}}}}}}"#);
         let refused = |line: &str| Surviving::parse(line.as_bytes()).unwrap_err().to_string();
-        assert_eq!(Surviving::parse(of(r#"{"x":18446744073709551615}"#).as_bytes()).unwrap().sums, Floor { p: u64::MAX, n: 0 });
+        assert_eq!(
+            Surviving::parse(of(r#"{"x":18446744073709551615}"#).as_bytes()).unwrap().what,
+            Left::Counted(Floor { p: u64::MAX, n: 0 })
+        );
         assert_eq!(refused("{"), "EOF while parsing an object at column 1");
         assert_eq!(
             refused(&of(r#"{"x":18446744073709551615,"y":1}"#)),
@@ -242,6 +287,10 @@ mod tests {
         );
         assert!(refused(&of(r#"{"x":-1}"#)).starts_with("invalid value: integer `-1`, expected u64"));
         assert!(refused(r#"{"key":"a","value":5}"#).starts_with("unknown field `value`"), "a dump is no export");
+        for neither in [r#"{"key":"a"}"#, r#"{"key":"a","voter":"ann"}"#, &of("{}").replace("\"crdt\"", "\"voter\":\"ann\",\"crdt\"")] {
+            assert!(refused(neither).starts_with("it has neither `crdt`"), "{neither}");
+        }
+        assert_eq!(refused(r#"{"key":"a","voter":"","length":1}"#), "a vote needs a user");
         assert!(refused(&of("{}").replace("\"a\"", "\"a b\"")).starts_with("key: "));
     }
 }

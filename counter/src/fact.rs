@@ -4,7 +4,9 @@ use crate::{
     cell::{Floor, OriginIndex},
     marks::Mark,
     record::{Malformed, put, put_sums, put_text, take, take_sums, take_text},
+    vote,
 };
+use protocol::name::NameRef;
 
 const SLOT: u8 = 4;
 const FLOOR: u8 = 5;
@@ -21,11 +23,11 @@ const PRODUCED: u8 = 14;
 /// What an origin says in its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fact<'a> {
-    /// It has counted this much in a counter.
+    /// It has counted this much in a counter, or turned a vote to this length.
     Slot {
-        /// The counter.
+        /// The counter, or the vote.
         key: &'a str,
-        /// The sums.
+        /// The sums; of a vote its length, and nothing.
         sums: Floor,
     },
     /// It has reset a counter: of another origin's slot, so much no longer counts.
@@ -106,6 +108,24 @@ pub struct Use<'a> {
 
 impl<'a> Fact<'a> {
     /// The counter whose value the fact may change.
+    #[must_use]
+    pub fn counter(&self) -> Option<&'a str> {
+        self.key().map(vote::counter_of)
+    }
+
+    /// Whether it speaks of a counter, or of a vote, as there can be one.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        match self {
+            Fact::Slot { key, sums } => vote::is_key(key) && (!vote::is_vote(key) || vote::is_length(*sums)),
+            Fact::Floor { key, .. } | Fact::AbsorbedKey { key, .. } | Fact::Token(Use { key, .. }) => {
+                NameRef::parse(key.as_bytes()).is_ok()
+            }
+            _ => true,
+        }
+    }
+
+    /// The counter, or the vote, that the fact is about.
     #[must_use]
     pub fn key(&self) -> Option<&'a str> {
         match self {

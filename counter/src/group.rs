@@ -52,8 +52,8 @@ pub struct Cut {
     pub cursors: Vec<(OriginIndex, u64)>,
     /// The own origin.
     pub own: OriginIndex,
-    /// The digest of the own origin.
-    pub digest: u64,
+    /// The digest of the own origin, if all of it was there to be counted.
+    pub digest: Option<u64>,
 }
 
 impl Group {
@@ -148,7 +148,7 @@ impl Group {
         let skipped = usize::try_from(self.number).unwrap_or_default() % stride;
         self.facts.iter().skip(skipped).step_by(stride).filter(|put| put.changes > 0).filter_map(move |put| {
             match Record::decode(&mut self.bytes.get(put.offset..)?).ok()? {
-                Record::Fact { fact, .. } => Some((fact.key()?, u64::from(put.changes) * stride as u64)),
+                Record::Fact { fact, .. } => Some((fact.counter()?, u64::from(put.changes) * stride as u64)),
                 _ => None,
             }
         })

@@ -3,15 +3,16 @@
 
 use crate::{
     cell::{Floor, Slot},
-    engine::{NODE_NAME_BYTES_MAX, OpenError},
-    export::{BadLine, Surviving},
+    engine::{NODE_NAME_BYTES_MAX, Op, OpenError},
+    export::{BadLine, Left, Surviving},
     group::Group,
-    ledger::Ledger,
+    ledger::{Change, Ledger},
     log::{self, Log},
     on_disk::{self, OnDisk},
-    replica::KEYS_MAX,
+    replica::{AddRefusal, KEYS_MAX, Replica},
     snapshot::Snapshot,
 };
+use protocol::name::CounterKey;
 use std::{
     fs::File,
     io,
@@ -69,17 +70,21 @@ impl Import {
     /// Takes in what is left of one counter, if anything is, as counted by this node. After an error nothing of it was.
     pub fn add(&mut self, counter: &Surviving) -> Result<(), BadLine> {
         let Import { ledger: Ledger { replica, .. }, records, .. } = self;
+        let sums = match &counter.what {
+            Left::Counted(sums) => *sums,
+            Left::Vote { user, is_on } => return vote(replica, &counter.key, user, *is_on, records),
+        };
         let at = replica.locate(counter.key.by_ref());
-        if replica.cell_id(at).is_some() {
+        if replica.cell_id(at).is_some_and(|id| replica.look(id).slots().next().is_some()) {
             return Err(BadLine::Twice(counter.key.as_str().to_owned()));
         }
         if replica.count() >= KEYS_MAX {
             return Err(BadLine::KeysFull);
         }
-        if counter.sums == Floor::default() {
+        if sums == Floor::default() {
             return Ok(());
         }
-        let (cell, sums) = (replica.ensure_cell(at), counter.sums);
+        let cell = replica.ensure_cell(at);
         replica.put_own(cell, counter.key.as_str(), Slot { p: sums.p, n: sums.n, seq: 0 }, records);
         if records.byte_count() >= RECORDS_BYTES {
             let (number, seq) = (records.number(), records.next_seq());
@@ -105,13 +110,26 @@ impl Import {
     }
 }
 
+/// A vote that is off leaves nothing.
+fn vote(replica: &mut Replica, key: &CounterKey, user: &str, is_on: bool, records: &mut Group) -> Result<(), BadLine> {
+    if replica.vote_length(key.by_ref(), user) > 0 {
+        return Err(BadLine::Twice(format!("the vote of {user} for {key}")));
+    }
+    let op = Op { key: key.by_ref(), change: Change::Vote { user, is_on }, token: None };
+    match replica.vote(replica.locate_for(&op), user, is_on, records) {
+        Ok(_) => Ok(()),
+        Err(AddRefusal::BadVote(bad)) => Err(BadLine::Vote(bad)),
+        // A new vote is neither out of range nor worn out.
+        Err(AddRefusal::KeysFull | AddRefusal::Overflow(_) | AddRefusal::WornOut) => Err(BadLine::KeysFull),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::name::CounterKey;
 
     fn likes() -> Surviving {
-        Surviving { key: CounterKey::parse("likes").unwrap(), sums: Floor { p: u64::MAX, n: u64::MAX - 5 } }
+        Surviving { key: CounterKey::parse("likes").unwrap(), what: Left::Counted(Floor { p: u64::MAX, n: u64::MAX - 5 }) }
     }
 
     fn value(data_dir: &Path) -> Option<i128> {

@@ -2,11 +2,12 @@
 
 use crate::{
     engine::OpenError,
-    export::{Counter, actor},
+    export::{Counter, ExportedVote, actor},
     on_disk::{self, OnDisk},
     origin::Origin,
     recovery::Tail,
     table::Place,
+    vote,
 };
 use std::{
     fmt,
@@ -43,6 +44,8 @@ pub struct Report {
     pub counters: usize,
     /// Other counters that are remembered.
     pub reset: usize,
+    /// Votes, on or off.
+    pub votes: usize,
     /// Tokens remembered.
     pub tokens: usize,
     /// Who has counted.
@@ -86,9 +89,20 @@ impl Inspection {
         let replica = &self.on_disk.recovered.ledger.replica;
         let (mut place, mut buffer) = (Place::default(), [0; 256]);
         std::iter::from_fn(move || {
-            let id = replica.table().walk(&mut place)?;
+            let id = std::iter::from_fn(|| replica.table().walk(&mut place)).find(|id| !id.is_vote())?;
             let key = replica.table().key(id, &mut buffer).to_owned();
             Some(Counter { replica, cell: replica.look(id), key })
+        })
+    }
+
+    /// All votes, on or off, likewise.
+    pub fn votes(&self) -> impl Iterator<Item = ExportedVote> {
+        let replica = &self.on_disk.recovered.ledger.replica;
+        let (mut place, mut buffer) = (Place::default(), [0; 256]);
+        std::iter::from_fn(move || {
+            let id = std::iter::from_fn(|| replica.table().walk(&mut place)).find(|id| id.is_vote())?;
+            let (key, voter) = vote::parts(replica.table().key(id, &mut buffer))?;
+            Some(ExportedVote { key: key.to_owned(), voter: voter.to_owned(), length: replica.look(id).length() })
         })
     }
 
@@ -120,6 +134,7 @@ impl Inspection {
             unused: recovered.leftover.clone(),
             counters,
             reset: ledger.replica.count() - counters,
+            votes: ledger.replica.table().votes(),
             tokens: ledger.tokens.count(),
             origins: origins.iter().map(of).collect(),
         }
@@ -147,6 +162,9 @@ impl fmt::Display for Report {
         write!(out, "counters   {}", self.counters)?;
         if self.reset > 0 {
             write!(out, ", and {} of which nothing is left since their last reset", self.reset)?;
+        }
+        if self.votes > 0 {
+            write!(out, "\nvotes      {}", self.votes)?;
         }
         writeln!(out, "\ntokens     {}", self.tokens)?;
         for OriginReport { actor, own, life, position } in &self.origins {

@@ -179,6 +179,7 @@ pub(crate) fn settle(batch: &Batch, produced: &Produced) -> Option<Vec<Settled>>
                     OpFate::TokenReused => Err(AddError::TokenReused),
                     OpFate::TokensFull => Err(AddError::TokensFull),
                     OpFate::KeysFull => Err(AddError::KeysFull),
+                    OpFate::VoteWornOut => Err(AddError::VoteWornOut),
                 }
             });
             Some(results.collect())

@@ -5,22 +5,31 @@ use crate::{
     cell::Overflow,
     group::Group,
     lives::{LIVES_FULL, Tending},
+    locating::Located,
     marks::Marks,
     record::{Fact, Malformed, Record, Use},
-    replica::{AddRefusal, Located, Replica},
+    replica::{AddRefusal, Replica},
     token::Token,
     tokens::{Standing, TokenRefusal, Tokens, Used},
+    vote::{self, BadVote, LENGTH_MAX},
 };
 use protocol::{name::NameRef, time::Now};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// What is done to a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum Change<'a> {
     /// Add this much; 0 changes nothing.
     Add(i64),
     /// Observed reset: what is known here so far no longer counts.
     Reset,
+    /// Turn somebody's vote. A token says nothing more: a vote that is as it should be stays so.
+    Vote {
+        /// Whose.
+        user: &'a str,
+        /// On, or off.
+        is_on: bool,
+    },
 }
 
 /// The answer to a change.
@@ -28,7 +37,7 @@ pub enum Change {
 pub struct Changed {
     /// The value after it.
     pub value: i64,
-    /// The token was used before for the same; nothing changed now.
+    /// The token was used before for the same, or the vote was so before; nothing changed now.
     pub duplicate: bool,
 }
 
@@ -50,12 +59,29 @@ pub enum AddError {
     /// Too many tokens are remembered. Nothing changed; retry later with the same token.
     #[error("too_many_tokens: the table of tokens is full; retry later")]
     TokensFull,
-    /// Too many counters. Nothing changed; existing counters go on.
+    /// The vote cannot be told apart from others. Nothing changed.
+    #[error("bad_vote: {0}")]
+    BadVote(BadVote),
+    /// The user has turned this vote as often as one can be. Nothing changed; it stays as it is.
+    #[error("vote_worn_out: the vote was turned {LENGTH_MAX} times and stays as it is")]
+    VoteWornOut,
+    /// Too many counters, or too many votes. Nothing changed; existing ones go on.
     #[error("too_many_counters: the table of counters is full")]
     KeysFull,
     /// The log cannot be written, or this node can begin no other life. Refused before it changed anything, or not known to be durable: retry with the same token.
     #[error("storage_unavailable: {0}")]
     Storage(Arc<str>),
+}
+
+impl From<AddRefusal> for AddError {
+    fn from(refusal: AddRefusal) -> AddError {
+        match refusal {
+            AddRefusal::Overflow(overflow) => AddError::Overflow(overflow),
+            AddRefusal::KeysFull => AddError::KeysFull,
+            AddRefusal::BadVote(bad) => AddError::BadVote(bad),
+            AddRefusal::WornOut => AddError::VoteWornOut,
+        }
+    }
 }
 
 /// The counters, the tokens and the marks.
@@ -83,7 +109,7 @@ impl Ledger {
     pub fn change(
         &mut self,
         at: Located<'_>,
-        change: Change,
+        change: Change<'_>,
         token: Option<Token>,
         now: Now,
         out: &mut Group,
@@ -91,14 +117,25 @@ impl Ledger {
         if !self.replica.can_write() {
             return Err(AddError::Storage(LIVES_FULL.into()));
         }
-        match token {
-            None => self.do_it(at, change, out).map(|value| Changed { value, duplicate: false }),
-            Some(token) => self.do_once(at, change, token, now, out),
+        match (change, token) {
+            (Change::Vote { user, is_on }, _) => self.vote(at, user, is_on, out),
+            (Change::Add(by), None) => Ok(Changed { value: self.replica.add(at, by, out)?, duplicate: false }),
+            (Change::Reset, None) => {
+                self.replica.reset(at, out);
+                Ok(Changed { value: 0, duplicate: false })
+            }
+            (Change::Add(by), Some(token)) => self.do_once(at, Some(by), token, now, out),
+            (Change::Reset, Some(token)) => self.do_once(at, None, token, now, out),
         }
     }
 
-    fn do_once(&mut self, at: Located<'_>, change: Change, token: Token, now: Now, out: &mut Group) -> Result<Changed, AddError> {
-        let by = if let Change::Add(by) = change { Some(by) } else { None };
+    fn vote(&mut self, at: Located<'_>, user: &str, is_on: bool, out: &mut Group) -> Result<Changed, AddError> {
+        let turned = self.replica.vote(at, user, is_on, out)?;
+        Ok(Changed { value: self.value(at.key).map_err(AddError::Overflow)?, duplicate: !turned })
+    }
+
+    /// `by` is `None` for a reset.
+    fn do_once(&mut self, at: Located<'_>, by: Option<i64>, token: Token, now: Now, out: &mut Group) -> Result<Changed, AddError> {
         match self.tokens.judge(token, self.replica.own(), self.replica.cell_id(at), by, now) {
             Ok(Standing::New) => {}
             Ok(Standing::Duplicate) => return Ok(Changed { value: self.value(at.key).map_err(AddError::Overflow)?, duplicate: true }),
@@ -106,7 +143,13 @@ impl Ledger {
             Err(TokenRefusal::Reused) => return Err(AddError::TokenReused),
             Err(TokenRefusal::Full) => return Err(AddError::TokensFull),
         }
-        let value = self.do_it(at, change, out)?;
+        let value = match by {
+            Some(by) => self.replica.add(at, by, out)?,
+            None => {
+                self.replica.reset(at, out);
+                0
+            }
+        };
         if by != Some(0) {
             self.replica.ready_to_write(out);
             let (own, cell) = (self.replica.own(), self.replica.ensure_cell(at));
@@ -117,20 +160,6 @@ impl Ledger {
             self.tokens.remember(token.0, Used::new(own, seq, cell, by, after));
         }
         Ok(Changed { value, duplicate: false })
-    }
-
-    #[inline]
-    fn do_it(&mut self, at: Located<'_>, change: Change, out: &mut Group) -> Result<i64, AddError> {
-        match change {
-            Change::Add(by) => self.replica.add(at, by, out).map_err(|refusal| match refusal {
-                AddRefusal::Overflow(overflow) => AddError::Overflow(overflow),
-                AddRefusal::KeysFull => AddError::KeysFull,
-            }),
-            Change::Reset => {
-                self.replica.reset(at, out);
-                Ok(0)
-            }
-        }
     }
 
     /// The value; 0 for a counter that nobody counted.
@@ -159,12 +188,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// Makes room for the counters that the records of a part of a snapshot speak of.
+    /// Makes room for the counters, without their votes, that the records of a part of a snapshot speak of.
     pub fn reserve(&mut self, part: usize, bytes: &[u8]) {
         let (mut count, mut last) = (0, None);
         for record in Record::decode_all(bytes).map_while(Result::ok) {
             // All that is said of a counter stands together.
-            let key = record.counter();
+            let key = record.key().filter(|key| !vote::is_vote(key));
             count += usize::from(key.is_some() && key != last);
             last = key;
         }

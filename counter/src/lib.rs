@@ -3,15 +3,16 @@
 //! | file | what |
 //! |---|---|
 //! | `cell`, `law`, `table`, `shard` | one PN-counter, with `crdts` as its law; and a hundred million of them |
+//! | `vote`, `voting` | who has voted: cells of the same table, and what they come to |
 //! | `origin`, `lives`, `absorb` | who counts, and what becomes of it when a node loses its disk or never comes back |
-//! | `replica`, `apply`, `token`, `marks`, `producer`, `batch`, `ledger` | all counters, what makes retries exact, and all together: the durable state |
+//! | `replica`, `locating`, `apply`, `token`, `marks`, `producer`, `batch`, `ledger` | all counters, what makes retries exact, and all together: the durable state |
 //! | `record`, `fact`, `group` | the bytes of the log, and of the streams between replicas |
 //! | `chunk`, `feed`, `scan`, `links`, `serving` | the conversation of replicas |
 //! | `recovery`, `replay`, `manifest` | from the bytes back to the state |
 //! | `log`, `snapshot`, `on_disk` | the files |
 //! | `inspect`, `export`, `import` | the files of a node that does not run |
 //! | `shared`, `commit` | what all share; the log thread |
-//! | `opening`, `engine`, `outcomes`, `membership` | what callers use |
+//! | `opening`, `engine`, `casting`, `outcomes`, `membership` | what callers use |
 //! | `peers`, `outputs`, `producing`, `readings` | the connections to other nodes, and of gateways; the crate `peering` has what those are made of |
 //! | `lane`, `lanes`, `remote`, `dialing`, `watches` | the counters of a gateway that has none: at the replicas of its region |
 //! | `counters` | either of the two, as a gateway uses them |
@@ -22,6 +23,7 @@
 mod absorb;
 mod apply;
 pub mod batch;
+mod casting;
 pub mod cell;
 pub mod chunk;
 mod commit;
@@ -46,6 +48,7 @@ pub mod law;
 pub mod ledger;
 pub mod links;
 pub mod lives;
+mod locating;
 mod log;
 pub mod manifest;
 pub mod marks;
@@ -76,6 +79,8 @@ mod snapshot;
 pub mod table;
 pub mod token;
 pub mod tokens;
+pub mod vote;
+pub mod voting;
 mod watches;
 
 pub use counters::{Counters, ReadError, Seen, Wanted};

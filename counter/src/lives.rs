@@ -179,6 +179,9 @@ impl Replica {
 
     /// Says how much of an origin is on this disk, unless that was said.
     pub(crate) fn promise(&mut self, at: OriginIndex, out: &mut Group) {
+        if self.is_folding_into(at) {
+            return;
+        }
         let origin = &self.origins[at];
         let held = self.held(at);
         if origin.holds.get(&self.own).is_none_or(|(_, said)| *said != held) {
@@ -213,6 +216,7 @@ impl Replica {
         let held = self.held(at);
         let says_so = |by: OriginIndex| origin.holds.get(&by).is_some_and(|(_, said)| *said == held);
         self.origins.heir(at) == Some(&me)
+            && !self.is_folding_into(at)
             && origin.durable_seq == origin.seq
             && !self.includes_some(at)
             && self.origins.iter().all(|(by, other)| !other.is_live() || says_so(by))

@@ -2,7 +2,7 @@
 
 use crate::{
     lanes::{Lanes, Totals},
-    ledger::AddError,
+    ledger::{AddError, Change},
     links::Links,
     outcomes::Outcomes,
     replica::Replica,
@@ -14,6 +14,7 @@ const OPS: &str = "headcount_counter_ops_total";
 const COMMIT: &str = "headcount_counter_commit_seconds";
 const LOG_BYTES: &str = "headcount_counter_log_bytes";
 const KEYS: &str = "headcount_counter_keys";
+const VOTES: &str = "headcount_counter_votes";
 const TOKENS: &str = "headcount_counter_tokens";
 const DUPLICATES: &str = "headcount_counter_duplicate_tokens_total";
 const LAW: &str = "headcount_counter_law_violations_total";
@@ -40,10 +41,11 @@ const FAILOVERS: &str = "headcount_counter_failovers_total";
 
 /// Every metric of this crate with its help text.
 pub const METRICS: &[(&str, &str)] = &[
-    (OPS, "Additions and resets, by op (add, reset) and result (ok, duplicate, overflow, token, full, storage)"),
+    (OPS, "Additions, resets and votes, by op (add, reset, vote) and result (ok, duplicate, overflow, token, full, vote, storage)"),
     (COMMIT, "Seconds to write one group of records and have it on disk"),
     (LOG_BYTES, "Bytes of log that a restart would replay"),
     (KEYS, "Counters held"),
+    (VOTES, "Votes held, on or off, beside the counters that they are for"),
     (TOKENS, "Tokens remembered"),
     (DUPLICATES, "Retries that a token recognised"),
     (LAW, "Sampled additions on which the storage and the CRDT disagreed; must stay 0"),
@@ -72,9 +74,11 @@ pub const METRICS: &[(&str, &str)] = &[
 pub(crate) struct Metrics {
     add: Results,
     reset: Results,
+    vote: Results,
     pub(crate) commit_seconds: Histogram,
     pub(crate) log_bytes: IntGauge,
     pub(crate) keys: IntGauge,
+    pub(crate) votes: IntGauge,
     pub(crate) tokens: IntGauge,
     duplicates: IntCounter,
     pub(crate) law_violations: IntCounter,
@@ -181,6 +185,7 @@ struct Results {
     overflow: IntCounter,
     token: IntCounter,
     full: IntCounter,
+    vote: IntCounter,
     storage: IntCounter,
 }
 
@@ -194,9 +199,11 @@ impl Metrics {
         Ok(Metrics {
             add: Results::of(&ops, "add"),
             reset: Results::of(&ops, "reset"),
+            vote: Results::of(&ops, "vote"),
             commit_seconds,
             log_bytes: gauge(registry, LOG_BYTES)?,
             keys: gauge(registry, KEYS)?,
+            votes: gauge(registry, VOTES)?,
             tokens: gauge(registry, TOKENS)?,
             duplicates: counter(registry, DUPLICATES)?,
             law_violations: counter(registry, LAW)?,
@@ -209,19 +216,14 @@ impl Metrics {
         })
     }
 
-    /// Counts additions by their results.
-    pub(crate) fn count_additions(&self, outcomes: &Outcomes) {
-        self.add.count(outcomes);
-        self.count_duplicates(outcomes);
-    }
-
-    /// Counts resets by their results.
-    pub(crate) fn count_resets(&self, outcomes: &Outcomes) {
-        self.reset.count(outcomes);
-        self.count_duplicates(outcomes);
-    }
-
-    fn count_duplicates(&self, outcomes: &Outcomes) {
+    /// Counts changes, all of the kind of `change`, by their results.
+    pub(crate) fn count(&self, change: Change<'_>, outcomes: &Outcomes) {
+        match change {
+            Change::Add(_) => self.add.count(outcomes),
+            Change::Reset => self.reset.count(outcomes),
+            // One that is cast again is no retry.
+            Change::Vote { .. } => return self.vote.count(outcomes),
+        }
         if outcomes.repeated() > 0 {
             self.duplicates.inc_by(outcomes.repeated() as u64);
         }
@@ -239,6 +241,7 @@ impl Results {
                 AddError::Overflow(_) => self.overflow.inc(),
                 AddError::TokenExpired { .. } | AddError::TokenReused => self.token.inc(),
                 AddError::TokensFull | AddError::KeysFull => self.full.inc(),
+                AddError::BadVote(_) | AddError::VoteWornOut => self.vote.inc(),
                 AddError::Storage(_) => self.storage.inc(),
             }
         }
@@ -252,6 +255,7 @@ impl Results {
             overflow: result("overflow"),
             token: result("token"),
             full: result("full"),
+            vote: result("vote"),
             storage: result("storage"),
         }
     }

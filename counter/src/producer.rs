@@ -81,7 +81,7 @@ impl Ledger {
         }
         let mut results = Vec::with_capacity(ops.len());
         for ops in ops.chunks(BATCH) {
-            let located = self.replica.locate_all(ops.iter().map(|op| op.key));
+            let located = self.replica.locate_all(ops);
             for (at, op) in located.into_iter().flatten().zip(ops) {
                 results.push(self.change(at, op.change, op.token, now, out));
             }

@@ -6,11 +6,12 @@ use crate::{
     engine::{Ack, Engine},
     group::Group,
     interest::Interest,
-    ledger::{Change, Ledger},
+    ledger::Ledger,
     outcomes::Outcomes,
     reading::Reading,
     readings,
     shared::{Shared, State},
+    voting::Voters,
 };
 use peering::{
     End, Stream,
@@ -20,7 +21,7 @@ use peering::{
 use protocol::{
     name::CounterKey,
     peer::{FRAME_BYTES_MAX, Hello, Message, Refused},
-    producer::{Answer, Changed, Fate, Opened, Produce, Produced, Read, Readings, Watch},
+    producer::{Answer, Changed, Fate, Opened, Produce, Produced, Read, Readings, VotersWanted, Votes, Watch},
     time::Now,
 };
 use std::{
@@ -147,12 +148,11 @@ impl Serving {
         let Produce { producer, number, .. } = *produce;
         match self.engine.shared().step(|ledger, group, now| batch::produce(ledger, produce, now, group)) {
             Ok((Ok((produced, results)), group)) => {
-                let (mut additions, mut resets) = (Outcomes::default(), Outcomes::default());
                 for (change, result) in results {
-                    if change == Change::Reset { &mut resets } else { &mut additions }.push(result);
+                    let mut outcome = Outcomes::default();
+                    outcome.push(result);
+                    self.engine.metrics().count(change, &outcome);
                 }
-                self.engine.metrics().count_additions(&additions);
-                self.engine.metrics().count_resets(&resets);
                 Some((produced, group))
             }
             Ok((Err(batch::BadBatch), _)) => None,
@@ -189,11 +189,14 @@ impl Serving {
     }
 
     async fn read(self: Arc<Serving>, read: Read, keys: Vec<CounterKey>) {
-        let Read { id, min, wait_ms, detail, .. } = read;
+        let Read { id, min, wait_ms, detail, voter, page, .. } = read;
         let covered = if min.is_empty() { Ok(true) } else { self.engine.cover(&min, Duration::from_millis(wait_ms.into())).await };
         let answer = match covered {
-            Ok(covered) => Answer { id, readings: Some(self.engine.shared().readings(keys, detail)), covered, bad_session: false },
-            Err(_) => Answer { id, readings: None, covered: false, bad_session: true },
+            Ok(covered) => {
+                let votes = (page.is_some() || !voter.is_empty()).then(|| votes(&self.engine, &keys, &voter, page.as_ref()).into());
+                Answer { id, readings: Some(self.engine.shared().readings(keys, detail)), covered, bad_session: false, votes }
+            }
+            Err(_) => Answer { id, bad_session: true, ..Answer::default() },
         };
         self.say(Message::Answer(answer)).await;
     }
@@ -221,6 +224,17 @@ impl Serving {
     async fn say(&self, message: Message) {
         // Nobody takes it when the connection has ended.
         _ = self.answers.send(message).await;
+    }
+}
+
+/// What was asked of votes, in the words in which it travels.
+fn votes(engine: &Engine, keys: &[CounterKey], voter: &str, page: Option<&VotersWanted>) -> Votes {
+    let voted = if voter.is_empty() { Vec::new() } else { keys.iter().map(|key| engine.has_voted(key.by_ref(), voter)).collect() };
+    let (Some(VotersWanted { after, limit }), Some(key)) = (page, keys.first()) else { return Votes { voted, ..Votes::default() } };
+    let after = Some(after.as_str()).filter(|after| !after.is_empty());
+    match engine.voters(key.by_ref(), after, usize::try_from(*limit).unwrap_or(usize::MAX)) {
+        Some(Voters { users, next }) => Votes { users, next: next.unwrap_or_default(), is_lost: false, voted },
+        None => Votes { is_lost: true, voted, ..Votes::default() },
     }
 }
 

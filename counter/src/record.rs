@@ -123,9 +123,9 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The counter that it speaks of.
+    /// The counter, or the vote, that it speaks of.
     #[must_use]
-    pub fn counter(&self) -> Option<&'a str> {
+    pub fn key(&self) -> Option<&'a str> {
         match self {
             Record::Fact { fact: Fact::Token(used), .. } => Some(used.key),
             Record::Fact { fact, .. } => fact.key(),

@@ -66,7 +66,8 @@ impl Ledger {
 
     /// Takes in what is said of counters up to the next record whose turn is alone.
     fn replay_stretch<'a>(&mut self, records: &Records<'a>, threads: usize) -> Result<Ended<'a>, Malformed> {
-        let step = SHARDS.div_ceil(threads);
+        // Votes are lent with their counters.
+        let step = SHARDS.div_ceil(threads).next_multiple_of(2);
         let shares: Vec<_> = (0..SHARDS).step_by(step).map(|first| first..SHARDS.min(first + step)).collect();
         let lent: Vec<_> = shares.iter().map(|share| self.replica.lend(share.clone())).collect();
         let (replicas, ended): (Vec<_>, Vec<_>) = thread::scope(|scope| {
@@ -96,7 +97,7 @@ impl Ledger {
             if batch.is_empty() {
                 return Ok(());
             }
-            self.replica.prepare(batch.iter().filter_map(Record::counter));
+            self.replica.prepare(batch.iter().filter_map(Record::key));
             batch.iter().try_for_each(|record| self.apply(record))?;
         }
     }
@@ -212,12 +213,16 @@ mod tests {
         law::LAW_SAMPLE,
         marks::Mark,
         table::{Entry, Place},
+        vote::{self, VoteKey},
     };
     use proptest::prelude::*;
+    use protocol::name::NameRef;
     use std::collections::BTreeMap;
 
     const ORIGINS: OriginIndex = 4;
     const KEYS: u64 = 12;
+    /// Kinds of records from here on are about votes.
+    const VOTES_FROM: u8 = 30;
 
     /// Any record that a ledger with these origins can read, from as many numbers.
     fn record<'a>(kind: u8, [by, about]: [OriginIndex; 2], [seq, number, more]: [u64; 3], key: &'a str) -> Record<'a> {
@@ -238,6 +243,7 @@ mod tests {
             13 => fact(Fact::Produced { producer: more, mark: Mark { upto: number, ..Mark::default() } }),
             14 | 15 => fact(Fact::AbsorbedKey { origin, key, sums }),
             16..20 => fact(Fact::Floor { origin, key, sums }),
+            _ if vote::is_vote(key) => fact(Fact::Slot { key, sums: Floor { p: number, n: 0 } }),
             _ => fact(Fact::Slot { key, sums }),
         }
     }
@@ -250,8 +256,9 @@ mod tests {
     fn log(first: u8, records: usize) -> impl Strategy<Value = Vec<Vec<u8>>> {
         let numbers = [1..200_u64, 0..50, 0..6];
         let one = (first..40_u8, [0..ORIGINS, 0..ORIGINS], numbers, 0..KEYS).prop_map(|(kind, origins, numbers, key)| {
-            let mut bytes = Vec::new();
-            record(kind, origins, numbers, &format!("key-{key}")).encode(&mut bytes);
+            let (mut bytes, counter) = (Vec::new(), format!("key-{key}"));
+            let of_vote = VoteKey::new(NameRef::parse(counter.as_bytes()).unwrap(), &format!("user-{}", numbers[2])).unwrap();
+            record(kind, origins, numbers, if kind < VOTES_FROM { &counter } else { of_vote.as_str() }).encode(&mut bytes);
             bytes
         });
         let group = proptest::collection::vec(one, 0..20).prop_map(|records| records.concat());
@@ -279,7 +286,7 @@ mod tests {
             slots.sort_unstable_by_key(|entry| (entry.origin, entry.by));
             counters.insert(key, (slots, replica.floored.contains(&id), replica.look(id).value()));
         }
-        assert_eq!(counters.len(), replica.count());
+        assert_eq!(counters.len(), replica.count() + replica.table.votes());
         let (mut said, mut marked) = (Vec::new(), Vec::new());
         tokens.copy(None, usize::MAX, &replica.table, &mut said);
         marks.copy(|_, _| true, &mut marked);

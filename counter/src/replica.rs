@@ -7,9 +7,11 @@ use crate::{
     group::{Cut, Group},
     inclusion::Inclusion,
     law::Law,
+    locating::Located,
     origin::{OriginId, Origins},
     record::Fact,
-    table::{BATCH, CellId, Table},
+    table::{CellId, Table},
+    vote::BadVote,
 };
 use protocol::name::NameRef;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,22 +28,23 @@ pub struct Entry {
     pub decrements: u128,
 }
 
-/// Why an addition was refused; nothing changed.
+/// Why an addition or a vote was refused; nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddRefusal {
     /// A smaller amount may fit.
     Overflow(Overflow),
-    /// [`KEYS_MAX`] counters exist, and this is a new one.
+    /// [`KEYS_MAX`] counters exist, or as many votes, and this is a new one.
     KeysFull,
+    /// The vote cannot be told apart.
+    BadVote(BadVote),
+    /// It was turned [`crate::vote::LENGTH_MAX`] times.
+    WornOut,
 }
 
-/// A key that was looked up: its hash, and where its counter is, if there is one.
-#[derive(Clone, Copy, Debug)]
-pub struct Located<'a> {
-    /// The key.
-    pub key: NameRef<'a>,
-    hash: u64,
-    id: Option<CellId>,
+impl From<BadVote> for AddRefusal {
+    fn from(bad: BadVote) -> AddRefusal {
+        AddRefusal::BadVote(bad)
+    }
 }
 
 /// All counters of one replica.
@@ -107,35 +110,6 @@ impl Replica {
     #[must_use]
     pub fn origins(&self) -> &Origins {
         &self.origins
-    }
-
-    /// Looks a key up.
-    #[must_use]
-    pub fn locate<'a>(&self, key: NameRef<'a>) -> Located<'a> {
-        let hash = self.table.hash(key.as_str());
-        Located { key, hash, id: self.table.find(hash, key.as_str()) }
-    }
-
-    /// See [`Table::prepare`].
-    pub fn prepare<'a>(&self, keys: impl Iterator<Item = &'a str>) {
-        let mut hashes = [0; BATCH];
-        let count = hashes.iter_mut().zip(keys).map(|(hash, key)| *hash = self.table.hash(key)).count();
-        self.table.prepare(&hashes[..count]);
-    }
-
-    /// Looks up to [`BATCH`] keys up at once.
-    pub fn locate_all<'a>(&self, keys: impl Iterator<Item = NameRef<'a>> + Clone) -> [Option<Located<'a>>; BATCH] {
-        let (mut hashes, mut count) = ([0; BATCH], 0);
-        for (hash, key) in hashes.iter_mut().zip(keys.clone()) {
-            *hash = self.table.hash(key.as_str());
-            count += 1;
-        }
-        self.table.prepare(&hashes[..count]);
-        let mut located = [None; BATCH];
-        for ((located, key), hash) in located.iter_mut().zip(keys).zip(hashes) {
-            *located = Some(Located { key, hash, id: self.table.find(hash, key.as_str()) });
-        }
-        located
     }
 
     /// Adds `by` and returns the new value; 0 changes nothing.
@@ -225,7 +199,8 @@ impl Replica {
     #[must_use]
     pub fn cut(&self) -> Cut {
         let cursors = self.origins.iter().map(|(index, origin)| (index, origin.seq)).collect();
-        Cut { cursors, own: self.own, digest: if self.origins.contains(self.own) { self.origins[self.own].digest() } else { 0 } }
+        let is_known = self.origins.contains(self.own) && !self.is_folding_into(self.own);
+        Cut { cursors, own: self.own, digest: is_known.then(|| self.origins[self.own].digest()) }
     }
 
     /// What is up to `cut` is on disk.
@@ -242,14 +217,6 @@ impl Replica {
 
     pub(crate) fn look(&self, id: CellId) -> Cell<'_> {
         Cell::new(&self.table, id)
-    }
-
-    pub(crate) fn cell_id(&self, at: Located<'_>) -> Option<CellId> {
-        at.id.or_else(|| self.table.find(at.hash, at.key.as_str()))
-    }
-
-    pub(crate) fn ensure_cell(&mut self, at: Located<'_>) -> CellId {
-        self.cell_id(at).unwrap_or_else(|| self.table.insert(at.hash, at.key.as_str(), self.own))
     }
 
     /// Writes the own slot and puts it down.

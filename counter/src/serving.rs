@@ -55,7 +55,7 @@ impl Links {
                 }
                 piece.upto = piece.upto.max(seq);
                 piece.as_of_ms = now.wall_ms;
-                piece.digest = (by == group.cut.own).then_some(group.cut.digest);
+                piece.digest = if by == group.cut.own { group.cut.digest } else { None };
                 record.encode(&mut piece.records);
             }
         }

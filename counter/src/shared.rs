@@ -180,11 +180,11 @@ impl Shared {
         let now = ops.iter().find_map(|op| op.token).map_or_else(Now::default, |_| (self.config.clock)());
         if let [op] = ops {
             // An unpipelined one does not pay for the tables of a batch.
-            let at = ledger.replica.locate(op.key);
+            let at = ledger.replica.locate_for(op);
             out.push(ledger.change(at, op.change, op.token, now, pending));
         } else {
             for ops in ops.chunks(BATCH) {
-                let located = ledger.replica.locate_all(ops.iter().map(|op| op.key));
+                let located = ledger.replica.locate_all(ops);
                 for (at, op) in located.into_iter().flatten().zip(ops) {
                     out.push(ledger.change(at, op.change, op.token, now, pending));
                 }

@@ -1,31 +1,51 @@
-//! Pure: where slots and floors are kept, for up to a hundred million counters. A counter is one record of 64-bit words in
+//! Pure: where slots and floors are kept, for up to a hundred million counters and votes. A counter is one record of 64-bit words in
 //! a block: its first slot, then its key; what further origins counted, and floors, hang off it as a list. Nothing but a
-//! 4-byte index stands beside that, so a counter with a key of 16 bytes that one origin counts costs about 60 bytes.
+//! 4-byte index stands beside that, so a counter with a key of 16 bytes that one origin counts costs about 60 bytes, and a vote of a
+//! user whose id has 16 bytes about 50: its record refers to that of its counter instead of repeating the key.
 //!
-//! Counters are in shards, so that a growing index stalls for the time of one shard only.
+//! Counters are in shards, so that a growing index stalls for the time of one shard only. Each shard of counters has one of
+//! votes beside it, for those counters.
 
 use crate::{
     cell::{Floor, OriginIndex, Slot},
     record::Malformed,
-    shard::{Extra, FREE, HEAD_WORDS, SLOT, Shard, join, key_length, push_record, read_key, record_words, split},
+    shard::{Extra, FREE, HEAD_WORDS, SLOT, Shard, TALLY, VOTE_WORDS, join, read_text, split},
+    vote,
 };
-use protocol::name::NameRef;
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-pub(crate) const SHARDS: usize = 64;
+mod votes;
+
+pub use votes::Tally;
+use votes::vote_hash;
+
+/// Every other one is of votes.
+pub(crate) const SHARDS: usize = 128;
+/// In the hash of a key: the shard of the counter, and whether it is a vote's.
+const SHARD_AT: u32 = 40;
+const SHARD_BITS: u64 = 63 << SHARD_AT;
+const VOTE_BIT: u64 = 64 << SHARD_AT;
 /// Parts of the table that snapshots write, and recoveries read, side by side; each has as many shards.
 pub const PARTS: usize = 16;
 /// Keys of a batch that are prepared at once.
 pub const BATCH: usize = 64;
 /// Origin indices stay below this.
-pub const ORIGINS_MAX: u16 = FREE;
+pub const ORIGINS_MAX: u16 = TALLY;
 
 /// Where a counter is, for as long as the table lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CellId {
     shard: u8,
     at: u32,
+}
+
+impl CellId {
+    /// Whether it is that of a vote.
+    #[must_use]
+    pub fn is_vote(self) -> bool {
+        self.shard % 2 == 1
+    }
 }
 
 /// A place in a walk over all counters. A walk ends even while counters are added as fast as it goes: of each shard it
@@ -76,13 +96,14 @@ pub struct Table {
     shards: Box<[Shard]>,
     seed: u64,
     count: usize,
+    votes: usize,
 }
 
 impl Table {
     /// An empty table. `seed` is random, so that nobody can choose keys that collide.
     #[must_use]
     pub fn new(seed: u64) -> Table {
-        Table { shards: (0..SHARDS).map(|_| Shard::default()).collect(), seed, count: 0 }
+        Table { shards: (0..SHARDS).map(|shard| Shard::new(shard % 2 == 1)).collect(), seed, count: 0, votes: 0 }
     }
 
     /// The seed that it was made with.
@@ -94,23 +115,24 @@ impl Table {
     /// Makes room in the index of a part for `count` counters, evenly spread.
     pub fn reserve(&mut self, part: usize, count: usize) {
         let Place { shard: from, until, .. } = Place::of_part(part);
-        let empty = self.shards[from..until].iter_mut().filter(|shard| shard.index.is_empty());
-        empty.for_each(|shard| shard.index.reserve(count * PARTS / SHARDS, |_| 0));
+        let counters = self.shards[from..until].iter_mut().step_by(2);
+        counters.for_each(|shard| shard.index.reserve(count * PARTS * 2 / SHARDS));
     }
 
-    /// Takes some shards out, into a table of their own. [`Table::adopt`] brings them back.
+    /// Takes some shards out, those of counters with those of their votes, into a table of their own. [`Table::adopt`] brings them back.
     pub(crate) fn lend(&mut self, shards: Range<usize>) -> Table {
         let mut lent = Table::new(self.seed);
         lent.shards[shards.clone()].swap_with_slice(&mut self.shards[shards]);
-        lent.count = lent.shards.iter().map(|shard| shard.index.len()).sum();
-        self.count -= lent.count;
+        let count = |is_votes| lent.shards.iter().filter(|shard| shard.is_votes == is_votes).map(|shard| shard.index.len()).sum();
+        (lent.count, lent.votes) = (count(false), count(true));
+        (self.count, self.votes) = (self.count - lent.count, self.votes - lent.votes);
         lent
     }
 
     /// Takes over the shards of a table with the same seed, where this one has nothing. They stay as they are: what is known of
     /// places in them holds.
     pub fn adopt(&mut self, other: Table) {
-        self.count += other.count;
+        (self.count, self.votes) = (self.count + other.count, self.votes + other.votes);
         let theirs = self.shards.iter_mut().zip(other.shards).filter(|(_, theirs)| !theirs.blocks.is_empty());
         theirs.for_each(|(shard, theirs)| *shard = theirs);
     }
@@ -124,42 +146,65 @@ impl Table {
     /// The hash that [`Table::find`] and [`Table::insert`] take.
     #[must_use]
     pub fn hash(&self, key: impl AsRef<[u8]>) -> u64 {
-        xxh3_64_with_seed(key.as_ref(), self.seed)
+        match vote::split(key.as_ref()) {
+            None => counter_hash(self.seed, key.as_ref()),
+            Some((counter, user)) => vote_hash(counter_hash(self.seed, counter), user),
+        }
     }
 
-    /// The counter called `key`.
+    /// The counter or the vote called `key`.
+    #[inline]
     #[must_use]
     pub fn find(&self, hash: u64, key: &str) -> Option<CellId> {
         let shard = shard_of(hash);
         let found = &self.shards[shard];
-        found.index.find(hash, |at| found.is_at(*at, key.as_bytes())).map(|at| id(shard, *at))
+        if found.is_votes {
+            let (counter, user) = vote::split(key.as_bytes())?;
+            return self.find_vote(hash, counter, user);
+        }
+        self.find_text(hash, key.as_bytes())
+    }
+
+    #[inline]
+    fn find_text(&self, hash: u64, key: &[u8]) -> Option<CellId> {
+        let shard = shard_of(hash);
+        let found = &self.shards[shard];
+        found.index.of(hash).find(hash, |at| found.is_at(*at, key)).map(|at| id(shard, *at))
     }
 
     /// Asks the memory for what [`Table::find`] will look at, for all of a batch before the first is looked up: otherwise
     /// each lookup waits for memory by itself, and at a million counters that is most of what an addition costs.
     pub fn prepare(&self, hashes: &[u64]) {
         // Two short loops whose rounds do not depend on each other, so that the processor runs ahead of the memory.
-        let guess = |hash: u64| Some((shard_of(hash), *self.shards[shard_of(hash)].index.iter_hash(hash).next()?));
+        let guess = |hash: u64| Some((shard_of(hash), *self.shards[shard_of(hash)].index.of(hash).iter_hash(hash).next()?));
         let mut guesses = [None; BATCH];
         guesses.iter_mut().zip(hashes).for_each(|(place, hash)| *place = guess(*hash));
         let words = guesses.iter().flatten().map(|(shard, at)| {
             let (block, offset) = split(*at);
             let words = &self.shards[*shard].blocks[block];
-            words[offset] ^ words[offset + HEAD_WORDS]
+            // No record is shorter.
+            words[offset] ^ words[offset + VOTE_WORDS]
         });
         std::hint::black_box(words.fold(0, |all, word| all ^ word));
     }
 
-    /// The counter called `key`, made if it is not there; `origin` is the one most likely to count in it.
+    /// The counter or the vote called `key`, made if it is not there; `origin` is the one most likely to count in it.
     pub fn insert(&mut self, hash: u64, key: &str, origin: OriginIndex) -> CellId {
         if let Some(known) = self.find(hash, key) {
             return known;
         }
+        if let Some((counter, user)) = vote::split(key.as_bytes()) {
+            return self.insert_vote(hash, counter, user, origin);
+        }
+        self.insert_counter(hash, key.as_bytes(), origin)
+    }
+
+    fn insert_counter(&mut self, hash: u64, key: &[u8], origin: OriginIndex) -> CellId {
         let (at_shard, seed) = (shard_of(hash), self.seed);
-        let Shard { index, blocks, .. } = &mut self.shards[at_shard];
-        let at = push_record(blocks, key.as_bytes(), origin);
-        let blocks: &Vec<Vec<u64>> = blocks;
-        index.insert_unique(hash, at, |at| xxh3_64_with_seed(read_key(blocks, *at, &mut [0; 256]), seed));
+        let shard = &mut self.shards[at_shard];
+        let at = shard.push_counter(key, origin);
+        let Shard { index, blocks, .. } = shard;
+        index.of_mut(hash).insert_unique(hash, at, |at| counter_hash(seed, read_text(blocks, HEAD_WORDS, *at, &mut [0; 256])));
         self.count += 1;
         id(at_shard, at)
     }
@@ -171,12 +216,19 @@ impl Table {
         if let Some(known) = self.find(hash, key) {
             return Ok(known);
         }
-        NameRef::parse(key.as_bytes()).map_err(|_| Malformed)?;
+        if !vote::is_key(key) {
+            return Err(Malformed);
+        }
         Ok(self.insert(hash, key, origin))
     }
 
     /// Every entry of a counter, the one kept with the key first.
     pub fn entries(&self, id: CellId) -> impl Iterator<Item = Entry> {
+        self.list(id).filter(|entry| entry.by != TALLY).map(Entry::from)
+    }
+
+    /// The same, with the tally.
+    fn list(&self, id: CellId) -> impl Iterator<Item = Extra> {
         let shard = &self.shards[usize::from(id.shard)];
         let (head, mut next) = shard.head(id.at);
         let list = std::iter::from_fn(move || {
@@ -184,7 +236,7 @@ impl Table {
             next = extra.next;
             Some(extra)
         });
-        std::iter::once(head).chain(list).filter(|entry| entry.by != FREE).map(Entry::from)
+        std::iter::once(head).chain(list).filter(|entry| entry.by != FREE)
     }
 
     /// The only slot of a counter that has no other entry.
@@ -216,13 +268,14 @@ impl Table {
     pub fn remove(&mut self, id: CellId, is_gone: impl Fn(&Entry) -> bool) {
         let shard = &mut self.shards[usize::from(id.shard)];
         let (head, first) = shard.head(id.at);
-        if head.by != FREE && is_gone(&Entry::from(head)) {
+        let is_gone = |extra: Extra| ![FREE, TALLY].contains(&extra.by) && is_gone(&Entry::from(extra));
+        if is_gone(head) {
             shard.put_head(id.at, Extra { by: FREE, ..head });
         }
         let (mut before, mut at) = (None, first);
         while let Some(place) = at.checked_sub(1) {
             let extra = *shard.extra(place);
-            if is_gone(&Entry::from(extra)) {
+            if is_gone(extra) {
                 match before {
                     None => shard.set_next(id.at, extra.next),
                     Some(before) => shard.extra_mut(before).next = extra.next,
@@ -237,10 +290,19 @@ impl Table {
         }
     }
 
-    /// A counter's key.
+    /// The key of a counter or of a vote.
     #[must_use]
     pub fn key<'a>(&self, id: CellId, buffer: &'a mut [u8; 256]) -> &'a str {
-        let key = read_key(&self.shards[usize::from(id.shard)].blocks, id.at, buffer);
+        let shard = &self.shards[usize::from(id.shard)];
+        let key = if shard.is_votes {
+            let (mut of_counter, mut user) = ([0; 256], [0; 256]);
+            let counter = self.counter_of(id);
+            let of_counter = self.shards[usize::from(counter.shard)].text(counter.at, &mut of_counter);
+            let length = vote::join(of_counter, shard.text(id.at, &mut user), buffer);
+            &buffer[..length]
+        } else {
+            shard.text(id.at, buffer)
+        };
         // Only checked names come in.
         std::str::from_utf8(key).unwrap_or_default()
     }
@@ -260,7 +322,7 @@ impl Table {
                 None => place.at = join(block + 1, 0),
                 Some(words) => {
                     let found = id(place.shard, place.at);
-                    place.at += record_words(key_length(words, offset));
+                    place.at += shard.record_words(&words[offset..]);
                     return Some(found);
                 }
             }
@@ -296,10 +358,16 @@ impl Table {
     }
 }
 
-/// The shard of a counter whose key has this hash.
+/// The shard of a counter or a vote whose key has this hash. These are not the bits that the index itself uses.
+#[inline]
 pub(crate) fn shard_of(hash: u64) -> usize {
-    // Not the bits that the index itself uses.
-    usize::from((hash >> 40).to_le_bytes()[0]) % SHARDS
+    let byte = usize::from((hash >> SHARD_AT).to_le_bytes()[0]);
+    byte % (SHARDS / 2) * 2 + usize::from(hash & VOTE_BIT != 0)
+}
+
+#[inline]
+fn counter_hash(seed: u64, key: &[u8]) -> u64 {
+    xxh3_64_with_seed(key, seed) & !VOTE_BIT
 }
 
 fn id(shard: usize, at: u32) -> CellId {
@@ -307,73 +375,4 @@ fn id(shard: usize, at: u32) -> CellId {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Put { key: usize, origin: OriginIndex, by: Option<OriginIndex>, p: u64 },
-        Remove { key: usize, origin: OriginIndex },
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let by = proptest::option::weighted(0.3, 0..3_u16);
-        let put = (0..40_usize, 0..4_u16, by, 1..9_u64).prop_map(|(key, origin, by, p)| Step::Put { key, origin, by, p });
-        let remove = (0..40_usize, 0..4_u16).prop_map(|(key, origin)| Step::Remove { key, origin });
-        proptest::collection::vec(prop_oneof![4 => put, 1 => remove], 1..300)
-    }
-
-    proptest! {
-        #[test]
-        fn a_table_holds_what_was_put_and_not_removed(steps in steps()) {
-            let keys: Vec<String> = (0..40).map(|at| "k".repeat(at * 6 + 1)).collect();
-            let (mut table, mut model) = (Table::new(7), BTreeMap::new());
-            for step in steps {
-                match step {
-                    Step::Put { key, origin, by, p } => {
-                        let id = table.insert(table.hash(&keys[key]), &keys[key], origin);
-                        let slot = Slot { p, n: p + 1, seq: p + 2 };
-                        match by {
-                            None => table.put_slot(id, origin, slot),
-                            Some(by) => table.put_floor(id, by, origin, Floor { p: slot.p, n: slot.n }, slot.seq),
-                        }
-                        model.insert((key, origin, by), slot);
-                    }
-                    Step::Remove { key, origin } => {
-                        if let Some(id) = table.find(table.hash(&keys[key]), &keys[key]) {
-                            table.remove(id, |entry| entry.origin == origin);
-                        }
-                        model.retain(|(at, of, _), _| (*at, *of) != (key, origin));
-                    }
-                }
-            }
-            let mut found = BTreeMap::new();
-            let mut place = Place::default();
-            while let Some(id) = table.walk(&mut place) {
-                let mut buffer = [0; 256];
-                let key = keys.iter().position(|key| key == table.key(id, &mut buffer)).unwrap();
-                prop_assert_eq!(table.find(table.hash(&keys[key]), &keys[key]), Some(id));
-                let entries = table.entries(id).filter(|entry| entry.slot != Slot::default());
-                found.extend(entries.map(|entry| ((key, entry.origin, entry.by), entry.slot)));
-            }
-            prop_assert_eq!(found, model);
-        }
-    }
-
-    #[test]
-    fn a_counter_that_one_origin_counts_costs_a_record_and_an_index_entry() {
-        let mut table = Table::new(7);
-        for at in 0..200_000_u64 {
-            let key = format!("key_{at:012}");
-            let id = table.insert(table.hash(&key), &key, 0);
-            table.put_slot(id, 0, Slot { p: at, n: 0, seq: at });
-        }
-        assert_eq!(table.count(), 200_000);
-        let words: usize = table.shards.iter().flat_map(|shard| &shard.blocks).map(Vec::capacity).sum();
-        let index: usize = table.shards.iter().map(|shard| shard.index.allocation_size()).sum();
-        assert!((words * 8 + index) / 200_000 <= 60, "{words} words, {index} bytes of index");
-        assert!(table.shards.iter().all(|shard| shard.lists.is_empty()));
-    }
-}
+mod tests;

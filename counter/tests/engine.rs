@@ -236,10 +236,16 @@ async fn watchers_hear_of_durable_changes_and_sessions_cover_them() {
 enum Op {
     Add { key: usize, by: i64 },
     Reset { key: usize },
+    Vote { key: usize, user: &'static str, is_on: bool },
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let op = prop_oneof![5 => (0..3_usize, -9..=9_i64).prop_map(|(key, by)| Op::Add { key, by }), 1 => (0..3_usize).prop_map(|key| Op::Reset { key })];
+    let user = proptest::sample::select(&["ann", "bob"][..]);
+    let op = prop_oneof![
+        5 => (0..3_usize, -9..=9_i64).prop_map(|(key, by)| Op::Add { key, by }),
+        1 => (0..3_usize).prop_map(|key| Op::Reset { key }),
+        3 => (0..3_usize, user, any::<bool>()).prop_map(|(key, user, is_on)| Op::Vote { key, user, is_on }),
+    ];
     proptest::collection::vec(op, 1..12)
 }
 
@@ -257,6 +263,7 @@ proptest! {
         let changes: Vec<_> = ops.iter().map(|op| match op {
             Op::Add { key, by } => (&keys[*key], Change::Add(*by)),
             Op::Reset { key } => (&keys[*key], Change::Reset),
+            Op::Vote { key, user, is_on } => (&keys[*key], Change::Vote { user, is_on: *is_on }),
         }).collect();
         // After each acknowledgement: the values, and how far the log had grown.
         let mut moments = vec![([0; 3], 0)];
@@ -264,6 +271,7 @@ proptest! {
             let done = match change {
                 Change::Add(by) => runtime.block_on(engine.add(key, *by, Some(token(number)), None)),
                 Change::Reset => runtime.block_on(engine.reset(key, Some(token(number)), None)),
+                Change::Vote { user, is_on } => runtime.block_on(engine.vote(key, user, *is_on, None)),
             };
             done.unwrap();
             let written = recovered(&log_of(dir.path())).tail.unwrap().end;
@@ -280,9 +288,11 @@ proptest! {
             let mut group = Group::new(1, 1);
             ledger.replica.count_as("eu", "c1", 7, &mut group);
             for (number, (key, change)) in (0..).zip(&changes) {
-                let done = ledger.change(ledger.replica.locate(key.by_ref()), *change, Some(token(number)), NOON, &mut group).unwrap();
-                // Adding nothing uses no token up.
-                prop_assert!(done.duplicate || *change == Change::Add(0) || usize::try_from(number).unwrap() >= acknowledged);
+                let op = counter::engine::Op { key: key.by_ref(), change: *change, token: Some(token(number)) };
+                let done = ledger.change(ledger.replica.locate_for(&op), op.change, op.token, NOON, &mut group).unwrap();
+                // Adding nothing uses no token up, and a vote may have been taken back since.
+                let may_change = *change == Change::Add(0) || matches!(change, Change::Vote { .. });
+                prop_assert!(done.duplicate || may_change || usize::try_from(number).unwrap() >= acknowledged);
             }
             prop_assert_eq!(keys.each_ref().map(|key| ledger.value(key.by_ref()).unwrap()), last);
         }

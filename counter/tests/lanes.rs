@@ -5,7 +5,6 @@
 use counter::{
     Ack, AddError, batch,
     lanes::{Input, Lanes, OP_DEADLINE_MS, OpId, Output, RESOLVE_MS, STALL_MS, UNFIT_MS, UNREACHABLE_MS, UNRESOLVED_BYTES_MAX},
-    ledger::Change,
 };
 use proptest::prelude::*;
 use protocol::{
@@ -64,7 +63,7 @@ impl Gateway {
     }
 
     fn add(&mut self, ack: Ack) {
-        let op = batch::op(&CounterKey::parse(&format!("k{}", self.ops)).unwrap(), Change::Add(1), None);
+        let op = batch::op(&CounterKey::parse(&format!("k{}", self.ops)).unwrap(), Some(1), None);
         self.handle(Input::Op { id: OpId { call: self.ops, index: 0 }, op, ack });
         self.ops += 1;
     }
@@ -257,7 +256,7 @@ fn what_waits_is_bounded() {
     gateway.handle(Input::Up { link: 1, rank: 1 });
     let long = CounterKey::parse(&"k".repeat(255)).unwrap();
     while gateway.told.is_empty() {
-        let op = batch::op(&long, Change::Add(1), None);
+        let op = batch::op(&long, Some(1), None);
         gateway.handle(Input::Op { id: OpId { call: gateway.ops, index: 0 }, op, ack: Ack::Fsync });
         gateway.ops += 1;
         assert!(gateway.ops * 255 <= UNRESOLVED_BYTES_MAX as u64);

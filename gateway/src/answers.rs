@@ -44,7 +44,8 @@ pub(crate) fn refusal(error: &AddError) -> ErrorCode {
         AddError::TokenExpired { .. } => ErrorCode::Expired,
         AddError::TokenReused => ErrorCode::BadRequest,
         AddError::TokensFull => ErrorCode::TooManyRequests,
-        AddError::KeysFull => ErrorCode::LimitExceeded,
+        AddError::KeysFull | AddError::VoteWornOut => ErrorCode::LimitExceeded,
+        AddError::BadVote(_) => ErrorCode::BadRequest,
         AddError::Storage(_) => ErrorCode::Storage,
     }
 }

@@ -50,6 +50,15 @@ impl Gateway {
             Task::CounterAdd { key, by, token } => {
                 Outcome::Answered(self.counter_add(&key, by, token.as_deref()).await.map(|value| called(&value)))
             }
+            Task::CounterVote { key, user, is_on } => {
+                Outcome::Answered(self.counter_vote(&key, &user, is_on).await.map(|value| called(&value)))
+            }
+            Task::CounterVoted { keys, user } => {
+                let voted = self.counters.voted(&keys, &user).await;
+                let among = |voted: Vec<bool>| keys.iter().zip(voted).filter(|(_, voted)| *voted).map(|(key, _)| key.as_str()).collect();
+                let said = |keys: Vec<&str>| called(&json!({ "keys": keys }));
+                Outcome::Answered(voted.map(|voted| said(among(voted))).map_err(|error| unread(&error)))
+            }
             Task::CounterGet(keys) => {
                 let seen = self.counters.read(&keys, Wanted::default()).await;
                 let counters = |seen: Seen| seen.counters.iter().map(live::reading).collect::<Vec<Value>>();
@@ -97,6 +106,12 @@ impl Gateway {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let stats = self.roster_stats(channel).await?;
         Ok(stats.map(|stats| PresenceStatsResult { num_clients: number(stats.clients), num_users: number(stats.users) }))
+    }
+
+    async fn counter_vote(&self, key: &CounterKey, user: &str, is_on: bool) -> Result<Value, ErrorCode> {
+        let ack = self.rules.namespaces.of_counter(key.by_ref()).map_err(|_| ErrorCode::UnknownChannel)?.ack;
+        let counted = self.counters.vote(key, user, is_on, Some(ack)).await.map_err(|error| refusal(&error))?;
+        Ok(added_json(key, &counted.added))
     }
 
     async fn counter_add(&self, key: &CounterKey, by: i64, token: Option<&str>) -> Result<Value, ErrorCode> {

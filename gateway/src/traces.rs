@@ -57,6 +57,7 @@ impl Gateway {
             Task::Subscribe(_) => "subscribe",
             Task::Publish(..) => "publish",
             Task::CounterAdd { .. } => "counter.add",
+            Task::CounterVote { .. } => "counter.vote",
             _ => return Span::none(),
         };
         (traces.begin)(Work::Command(name, connection), None)

@@ -7,6 +7,7 @@ use counter::{
     Import, Inspection,
     export::{Counter, Surviving},
 };
+use serde::Serialize;
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, BufWriter, Read, Write},
@@ -98,13 +99,8 @@ impl Place {
 pub fn run(command: CounterCommand, config: &Config) -> Result<(), Failure> {
     match command {
         CounterCommand::Verify(place) => verify(place.dir(config)),
-        CounterCommand::Dump { place, prefix } => {
-            let is_wanted = |counter: &Counter<'_>| counter.is_live() && counter.key().starts_with(&prefix);
-            print_lines(place.dir(config), is_wanted, |counter, out| serde_json::to_writer(out, &counter.dump()))
-        }
-        CounterCommand::Export(place) => {
-            print_lines(place.dir(config), |counter| counter.was_counted(), |counter, out| serde_json::to_writer(out, &counter.export()))
-        }
+        CounterCommand::Dump { place, prefix } => dump(place.dir(config), &prefix),
+        CounterCommand::Export(place) => export(place.dir(config)),
         CounterCommand::Import { file, place } => import(&file, place.dir(config), config),
         CounterCommand::Forget { member, place, force } => forget(&member, place.dir(config), force),
     }
@@ -115,22 +111,34 @@ fn verify(dir: &Path) -> Result<(), Failure> {
     write!(io::stdout(), "{}", inspection.report()).map_err(Failure::Output)
 }
 
-/// Prints a line for each counter that is wanted, holding one of them at a time.
-fn print_lines(
-    dir: &Path,
-    is_wanted: impl Fn(&Counter<'_>) -> bool,
-    line: impl Fn(&Counter<'_>, &mut dyn Write) -> serde_json::Result<()>,
-) -> Result<(), Failure> {
+fn dump(dir: &Path, prefix: &str) -> Result<(), Failure> {
     let (_locked, inspection) = inspect(dir)?;
+    let is_wanted = |counter: &Counter<'_>| counter.is_live() && counter.key().starts_with(prefix);
     let mut out = BufWriter::with_capacity(OUTPUT_BYTES, io::stdout().lock());
     for counter in inspection.counters().filter(is_wanted) {
-        match line(&counter, &mut out) {
-            Err(error) if error.is_io() => return Err(Failure::Output(error.into())),
-            done => done.with_context(|| counter.key().to_owned())?,
-        }
-        out.write_all(b"\n").map_err(Failure::Output)?;
+        print_line(&counter.dump(), &mut out)?;
     }
     out.flush().map_err(Failure::Output)
+}
+
+fn export(dir: &Path) -> Result<(), Failure> {
+    let (_locked, inspection) = inspect(dir)?;
+    let mut out = BufWriter::with_capacity(OUTPUT_BYTES, io::stdout().lock());
+    for counter in inspection.counters().filter(Counter::was_counted) {
+        print_line(&counter.export(), &mut out)?;
+    }
+    for vote in inspection.votes() {
+        print_line(&vote, &mut out)?;
+    }
+    out.flush().map_err(Failure::Output)
+}
+
+fn print_line(line: &impl Serialize, out: &mut impl Write) -> Result<(), Failure> {
+    match serde_json::to_writer(&mut *out, line) {
+        Err(error) if error.is_io() => return Err(Failure::Output(error.into())),
+        done => done.context("a line of JSON")?,
+    }
+    out.write_all(b"\n").map_err(Failure::Output)
 }
 
 fn import(file: &Path, dir: &Path, config: &Config) -> Result<(), Failure> {

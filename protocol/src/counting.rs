@@ -35,9 +35,85 @@ pub enum CounterType {
     /// Numbers that are added to (PN-counters).
     #[default]
     Counter,
+    /// How many users have voted, each once, and not taken it back.
+    Unique,
+    /// The same, and nobody takes it back: who has seen something.
+    Seen,
 }
 
 impl CounterType {
     /// All types with their names in the configuration.
-    pub const NAMES: [(&'static str, CounterType); 1] = [("counter", CounterType::Counter)];
+    pub const NAMES: [(&'static str, CounterType); 3] =
+        [("counter", CounterType::Counter), ("unique", CounterType::Unique), ("seen", CounterType::Seen)];
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        CounterType::NAMES[self as usize].0
+    }
+
+    /// Whether it may be changed so.
+    pub fn check(self, does: Does) -> Result<(), WrongType> {
+        let is_good = match self {
+            CounterType::Counter => matches!(does, Does::Add | Does::Reset),
+            CounterType::Unique => matches!(does, Does::Vote { .. }),
+            CounterType::Seen => matches!(does, Does::Vote { is_on: true }),
+        };
+        if is_good { Ok(()) } else { Err(WrongType { counter_type: self, does }) }
+    }
+}
+
+/// What somebody wants to do to a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Does {
+    /// Add to it.
+    Add,
+    /// Reset it.
+    Reset,
+    /// Vote, or take a vote back.
+    Vote {
+        /// Vote.
+        is_on: bool,
+    },
+}
+
+/// The counters of a namespace are not changed so; nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("counters of type {} {}", counter_type.name(), self.instead())]
+pub struct WrongType {
+    /// What they are.
+    pub counter_type: CounterType,
+    /// What was asked for.
+    pub does: Does,
+}
+
+impl WrongType {
+    fn instead(self) -> &'static str {
+        match (self.counter_type, self.does) {
+            (CounterType::Counter, _) => "are added to; votes are for namespaces of type unique or seen",
+            (CounterType::Unique, _) => "count votes, and are neither added to nor reset",
+            (CounterType::Seen, Does::Vote { .. }) => "keep every vote",
+            (CounterType::Seen, _) => "count votes that nobody takes back, and are neither added to nor reset",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_type_is_changed_in_its_own_way_only() {
+        let all = [Does::Add, Does::Reset, Does::Vote { is_on: true }, Does::Vote { is_on: false }];
+        let allowed = |of: CounterType| all.map(|does| of.check(does).is_ok());
+        assert_eq!(allowed(CounterType::Counter), [true, true, false, false]);
+        assert_eq!(allowed(CounterType::Unique), [false, false, true, true]);
+        assert_eq!(allowed(CounterType::Seen), [false, false, true, false]);
+        for (name, of) in CounterType::NAMES {
+            assert_eq!(of.name(), name);
+            for refused in all.into_iter().filter_map(|does| of.check(does).err()) {
+                assert!(refused.to_string().starts_with(&format!("counters of type {name} ")), "{refused}");
+            }
+        }
+    }
 }

@@ -34,5 +34,7 @@ pub const CONTACTS_MAX: usize = 500;
 pub const COUNTER_BATCH_MAX: usize = 10_000;
 /// Keys in one `counter.get` or `GET /v1/counters?keys=`; more is refused.
 pub const COUNTER_KEYS_PER_READ_MAX: usize = 1_000;
+/// Voters in one page of `GET /v1/counters/{key}/voters`, unless a smaller limit is asked for.
+pub const VOTERS_PER_PAGE_MAX: usize = 1_000;
 /// Bytes of a close reason: a WebSocket close frame holds 125 bytes, two of them the code (RFC 6455, 5.5).
 pub const CLOSE_REASON_BYTES_MAX: usize = 123;

@@ -49,13 +49,13 @@ pub struct Produce {
     pub ack: u32,
 }
 
-/// One change of a counter.
+/// One change of a counter, or of a vote.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Op {
-    /// The counter.
+    /// The counter, or the vote.
     #[prost(string, tag = "1")]
     pub key: String,
-    /// How much is added; absent: the counter is reset.
+    /// How much is added; absent: the counter is reset. Of a vote: 1 to vote, −1 to take it back.
     #[prost(sint64, optional, tag = "2")]
     pub by: Option<i64>,
     /// 16 bytes, big-endian; empty: none.
@@ -97,8 +97,10 @@ pub enum OpFate {
     TokenReused = 4,
     /// Refused: too many tokens are remembered.
     TokensFull = 5,
-    /// Refused: too many counters.
+    /// Refused: too many counters, or too many votes.
     KeysFull = 6,
+    /// Refused: the vote was turned as often as one can be.
+    VoteWornOut = 7,
 }
 
 /// The answer to [`Produce`].
@@ -167,6 +169,40 @@ pub struct Read {
     /// Also tell what each member has counted.
     #[prost(bool, tag = "5")]
     pub detail: bool,
+    /// Also tell which of the counters this user has voted for; empty: nobody.
+    #[prost(string, tag = "6")]
+    pub voter: String,
+    /// Also tell who has voted for the first counter.
+    #[prost(message, optional, tag = "7")]
+    pub page: Option<VotersWanted>,
+}
+
+/// A page of voters.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct VotersWanted {
+    /// It begins behind this user's vote; empty: with the newest vote.
+    #[prost(string, tag = "1")]
+    pub after: String,
+    /// How many at most.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+
+/// The answer to [`VotersWanted`], and to [`Read::voter`].
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Votes {
+    /// Those who have voted.
+    #[prost(string, repeated, tag = "1")]
+    pub users: Vec<String>,
+    /// The next page begins behind this user's vote; empty: there is none.
+    #[prost(string, tag = "2")]
+    pub next: String,
+    /// No vote is known of the user that the page should begin behind.
+    #[prost(bool, tag = "3")]
+    pub is_lost: bool,
+    /// Whether the user has voted, for each counter in the order of the keys.
+    #[prost(bool, repeated, tag = "4")]
+    pub voted: Vec<bool>,
 }
 
 /// The answer to [`Read`].
@@ -184,6 +220,9 @@ pub struct Answer {
     /// The session is none that this service gave out; there are no values.
     #[prost(bool, tag = "4")]
     pub bad_session: bool,
+    /// What was asked of votes. A node that knows of no votes leaves it out.
+    #[prost(message, optional, boxed, tag = "5")]
+    pub votes: Option<Box<Votes>>,
 }
 
 /// Values, and how current they are.
@@ -294,7 +333,9 @@ mod tests {
             session: "1".to_owned(),
             server_time_ms: 3,
         };
-        let read = Read { id: 1, keys: vec!["k".to_owned()], min: "1".to_owned(), wait_ms: 2, detail: true };
+        let read = Read { id: 1, keys: vec!["k".to_owned()], min: "1".to_owned(), wait_ms: 2, detail: true, ..Read::default() };
+        let page = Some(VotersWanted { after: "b".to_owned(), limit: 2 });
+        let votes = Votes { users: vec!["a".to_owned()], next: "a".to_owned(), is_lost: true, voted: vec![true, false] };
         let gateway = Hello { producer: true, ..Hello::default() };
         let cases = [
             (Message::Hello(gateway), "000000040a023001"),
@@ -311,8 +352,16 @@ mod tests {
             (Message::Close(Close { producer: 7, epoch: 8 }), "000000146212090700000000000000110800000000000000"),
             (Message::Read(read), "0000000e6a0c080112016b1a013120022801"),
             (
-                Message::Answer(Answer { id: 1, readings: Some(readings()), covered: true, bad_session: true }),
+                Message::Answer(Answer { id: 1, readings: Some(readings()), covered: true, bad_session: true, votes: None }),
                 "0000004f724d080112450a320a016b10011a2b0a0565752f63311210000000000000000000000000000000001a100101010101010101010101010101010112080a02657510051801180620012a013118012001",
+            ),
+            (
+                Message::Read(Read { id: 1, keys: vec!["k".to_owned()], voter: "ann".to_owned(), page, ..Read::default() }),
+                "000000136a11080112016b3203616e6e3a050a01621002",
+            ),
+            (
+                Message::Answer(Answer { id: 1, votes: Some(votes.into()), ..Answer::default() }),
+                "00000012721008012a0c0a0161120161180122020100",
             ),
             (Message::Watch(Watch { keys: vec!["k".to_owned()], end: true }), "000000077a050a016b1001"),
             (

@@ -12,8 +12,9 @@ use crate::{
     outcomes::Outcomes,
 };
 use bytes::BytesMut;
+use std::mem::discriminant;
 
-/// One addition, as far as the command that asks for it can tell.
+/// One addition, or one vote, as far as the command that asks for it can tell.
 #[derive(Clone, Copy)]
 pub(super) struct Addition<'a> {
     pub(super) op: Op<'a>,
@@ -61,9 +62,10 @@ impl<'a, 'r> Batch<'a, 'r> {
         Batch { quit: false, staged: None, replies, engine, additions, ack: Ack::Memory, outcomes: Outcomes::default() }
     }
 
-    /// Makes `addition` with those around it.
+    /// Makes `addition` with those around it: votes with votes.
     pub(super) fn add(&mut self, addition: Addition<'a>) {
-        if self.ack != addition.ack {
+        let is_alike = |before: &Op<'_>| discriminant(&before.change) == discriminant(&addition.op.change);
+        if self.ack != addition.ack || !self.additions.last().is_none_or(is_alike) {
             self.flush();
             self.ack = addition.ack;
         }

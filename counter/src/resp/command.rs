@@ -17,6 +17,7 @@ use crate::{
 };
 use bytes::Bytes;
 use protocol::{
+    counting::Does,
     limits::CHANNELS_PER_CLIENT_MAX,
     name::{CounterKey, NameRef},
     namespace::Namespace,
@@ -34,27 +35,27 @@ pub(super) struct Command {
     name: &'static str,
     /// The number of its words, itself included; negative: at least as many. As in Redis's own table.
     arity: i32,
-    does: Does,
+    runs: Runs,
 }
 
 /// What a command does; an error reply is the `Err` of each.
-enum Does {
+enum Runs {
     /// It adds, together with the additions around it.
     Add(for<'a> fn(&Client, Request<'a, '_>) -> Result<Addition<'a>, Reply>),
     /// Anything else, after all additions before it.
     Else(fn(&mut Client, Request<'_, '_>, &mut Batch<'_, '_>) -> Result<Reply, Reply>),
 }
 
-const fn add(name: &'static str, arity: i32, does: for<'a> fn(&Client, Request<'a, '_>) -> Result<Addition<'a>, Reply>) -> Command {
-    Command { name, arity, does: Does::Add(does) }
+const fn add(name: &'static str, arity: i32, runs: for<'a> fn(&Client, Request<'a, '_>) -> Result<Addition<'a>, Reply>) -> Command {
+    Command { name, arity, runs: Runs::Add(runs) }
 }
 
 const fn other(
     name: &'static str,
     arity: i32,
-    does: fn(&mut Client, Request<'_, '_>, &mut Batch<'_, '_>) -> Result<Reply, Reply>,
+    runs: fn(&mut Client, Request<'_, '_>, &mut Batch<'_, '_>) -> Result<Reply, Reply>,
 ) -> Command {
-    Command { name, arity, does: Does::Else(does) }
+    Command { name, arity, runs: Runs::Else(runs) }
 }
 
 /// Every command; the frequent ones come first.
@@ -62,6 +63,7 @@ pub(super) const COMMANDS: &[Command] = &[
     add("INCR", 2, |client, request| client.addition(request.word(1), 1)),
     add("INCRBY", 3, |client, request| client.addition(request.word(1), amount(request.word(2))?)),
     add("HC.ADD", -3, Client::hc_add),
+    add("HC.VOTE", 4, Client::hc_vote),
     add("DECR", 2, |client, request| client.addition(request.word(1), -1)),
     add("DECRBY", 3, |client, request| {
         let by = amount(request.word(2))?.checked_neg().ok_or_else(|| Reply::error("ERR decrement would overflow"))?;
@@ -89,6 +91,7 @@ pub(super) const COMMANDS: &[Command] = &[
     other("HC.GET", 2, Client::hc_get),
     other("HC.SESSION", 1, |client, _, _| Ok(Reply::text(client.engine.session()))),
     other("HC.INFO", 2, Client::hc_info),
+    other("HC.VOTED", 3, Client::hc_voted),
 ];
 
 /// One connected client.
@@ -120,13 +123,13 @@ impl Client {
             return;
         }
         let reply = match self.permitted(request) {
-            Ok(Does::Add(addition)) => match addition(self, request) {
+            Ok(Runs::Add(addition)) => match addition(self, request) {
                 Ok(addition) => return batch.add(addition),
                 Err(error) => Err(error),
             },
-            Ok(Does::Else(does)) => {
+            Ok(Runs::Else(run)) => {
                 batch.flush();
-                does(self, request, batch)
+                run(self, request, batch)
             }
             Err(error) => Err(error),
         };
@@ -143,8 +146,8 @@ impl Client {
     }
 
     /// What the command does, if this client may have it done.
-    fn permitted(&self, request: Request<'_, '_>) -> Result<&'static Does, Reply> {
-        let Command { name, arity, does } = find(request.word(0)).ok_or_else(|| unknown(request))?;
+    fn permitted(&self, request: Request<'_, '_>) -> Result<&'static Runs, Reply> {
+        let Command { name, arity, runs } = find(request.word(0)).ok_or_else(|| unknown(request))?;
         let words = i32::try_from(request.len()).unwrap_or(i32::MAX);
         if if *arity < 0 { words < -arity } else { words != *arity } {
             return Err(wrong_number(name));
@@ -161,7 +164,7 @@ impl Client {
             let allowed = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
             return Err(Reply::error(format!("ERR Can't execute '{name}': {allowed}")));
         }
-        Ok(does)
+        Ok(runs)
     }
 
     /// Refuses a transaction as a whole. Clients send it in one go: if only MULTI and EXEC were refused, what is between them
@@ -176,8 +179,8 @@ impl Client {
     }
 
     fn addition<'a>(&self, key: &'a [u8], by: i64) -> Result<Addition<'a>, Reply> {
-        let (key, namespace) = self.key(key)?;
-        Ok(Addition { op: Op { key, change: Change::Add(by), token: None }, ack: namespace.ack })
+        let (key, ack) = self.key_to(key, Does::Add)?;
+        Ok(Addition { op: Op { key, change: Change::Add(by), token: None }, ack })
     }
 
     fn get(&self, key: &[u8]) -> Result<Reply, Reply> {
@@ -197,7 +200,7 @@ impl Client {
     }
 
     fn del(&mut self, request: Request<'_, '_>, batch: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
-        let keys = request.words_from(1).map(|key| self.key(key).map(|(key, namespace)| (key.to_name(), namespace.ack)));
+        let keys = request.words_from(1).map(|key| self.key_to(key, Does::Reset).map(|(key, ack)| (key.to_name(), ack)));
         let mut keys = keys.collect::<Result<BTreeSet<_>, _>>()?;
         keys.retain(|(key, _)| self.engine.contains(key.by_ref()));
         for (key, ack) in &keys {
@@ -299,10 +302,16 @@ impl Client {
     }
 
     /// A counter's key: a good name in a namespace that exists.
-    fn key<'a>(&self, word: &'a [u8]) -> Result<(NameRef<'a>, &Namespace), Reply> {
+    pub(super) fn key<'a>(&self, word: &'a [u8]) -> Result<(NameRef<'a>, &Namespace), Reply> {
         let key = NameRef::parse(word).map_err(|error| Reply::error(format!("ERR {error}")))?;
-        let namespace = self.config.namespaces.of_counter(key).map_err(|error| Reply::error(format!("ERR {error}")))?;
-        Ok((key, namespace))
+        self.config.namespaces.of_counter(key).map(|namespace| (key, namespace)).map_err(|error| Reply::error(format!("ERR {error}")))
+    }
+
+    /// The key of a counter that may be changed so, and how safe that must be.
+    pub(super) fn key_to<'a>(&self, word: &'a [u8], does: Does) -> Result<(NameRef<'a>, Ack), Reply> {
+        let (key, namespace) = self.key(word)?;
+        namespace.counter_type.check(does).map_err(|wrong| Reply::error(format!("WRONGTYPE {wrong}")))?;
+        Ok((key, namespace.ack))
     }
 
     fn owned_key(&self, word: &[u8]) -> Result<CounterKey, Reply> {
@@ -366,8 +375,8 @@ mod tests {
     async fn a_namespace_says_how_safe_its_increments_must_be() {
         let dir = tempfile::tempdir().unwrap();
         let (region, node, data_dir) = ("eu".to_owned(), "c1".to_owned(), dir.path().to_owned());
-        let default_ack = Ack::Fsync;
-        let config = EngineConfig { data_dir, region, node, default_ack, clock: Now::default, epoch: 7, snapshot_log_bytes: 1 << 20 };
+        let config =
+            EngineConfig { data_dir, region, node, default_ack: Ack::Fsync, clock: Now::default, epoch: 7, snapshot_log_bytes: 1 << 20 };
         let engine = Engine::open(config, &prometheus::Registry::new()).unwrap();
         let namespace = |name: &str, ack| Namespace {
             name: name.to_owned(),

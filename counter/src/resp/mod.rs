@@ -10,6 +10,7 @@ mod handshake;
 mod reply;
 pub(crate) mod request;
 mod thread;
+mod votes;
 
 use crate::engine::Engine;
 use protocol::{audit::Sink, namespace::Namespaces, time::Clock};

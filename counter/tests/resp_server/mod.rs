@@ -41,8 +41,8 @@ pub(crate) async fn start_with(api_keys: &[&str], clients_max: usize, write_time
     let data_dir = dir.path().to_owned();
     let config = EngineConfig { data_dir, region, node, default_ack: Ack::Fsync, clock: || NOON, epoch: 7, snapshot_log_bytes: 1 << 20 };
     let engine = Engine::open(config, &registry).unwrap();
-    let default = Namespace {
-        name: String::new(),
+    let namespace = |name: &str, counter_type| Namespace {
+        name: name.to_owned(),
         presence: true,
         join_leave: true,
         history_size: 0,
@@ -50,11 +50,12 @@ pub(crate) async fn start_with(api_keys: &[&str], clients_max: usize, write_time
         recover: false,
         global: false,
         flush_ms: 0,
-        counter_type: CounterType::default(),
+        counter_type,
         ack: Ack::default(),
         grants: Grants::all(Grant::Anyone),
     };
-    let namespaces = Arc::new(Namespaces::new(default, []));
+    let voted = [namespace("likes", CounterType::Unique), namespace("seen", CounterType::Seen)];
+    let namespaces = Arc::new(Namespaces::new(namespace("", CounterType::Counter), voted));
     let api_keys = api_keys.iter().map(|key| ApiKey::new((*key).to_owned())).collect();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

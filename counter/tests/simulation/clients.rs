@@ -61,6 +61,7 @@ impl World {
     pub(crate) fn void(&mut self) {
         let disks: Vec<Ledger> = self.nodes.iter().map(Node::durable).collect();
         self.void_gateway_ops(&disks);
+        self.void_votes(&disks);
         // What any disk knows as taken back will count nowhere, sooner or later.
         let mut taken_back = BTreeSet::new();
         for disk in &disks {
@@ -90,6 +91,7 @@ impl World {
     /// Acknowledges what is as safe as its client wants.
     pub(crate) fn answer(&mut self, at: usize) {
         self.reply(at);
+        self.answer_votes(at);
         let Some(process) = &self.nodes[at].process else { return };
         let now_ms = self.now_ms;
         for op in self.ops.iter_mut().filter(|op| !op.acked) {
@@ -130,6 +132,7 @@ impl World {
             });
             let last = self.ops.len() - 1;
             self.send(last);
+            self.vote();
             if self.plan.resets && self.chance.percent(10) {
                 let at = self.chance.index(self.nodes.len());
                 if let Some(Process { ledger, pending, .. }) = &mut self.nodes[at].process {

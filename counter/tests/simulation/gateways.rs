@@ -9,7 +9,6 @@ use crate::{
 use counter::{
     Ack, AddError, batch,
     lanes::{Input, Lanes, LinkId, OP_DEADLINE_MS, OpId, Output},
-    ledger::Change,
 };
 use protocol::{
     name::CounterKey,
@@ -96,7 +95,7 @@ impl World {
                 let number = self.gateway_ops.len();
                 let name = if self.chance.percent(50) { SHARED.to_owned() } else { format!("o{number}") };
                 let key = CounterKey::parse(&name).unwrap();
-                let op = batch::op(&key, Change::Add(1), None);
+                let op = batch::op(&key, Some(1), None);
                 let ack = [Ack::Memory, Ack::Fsync, Ack::Fsync, Ack::Replicated][self.chance.index(4)];
                 // What is in memory only, a crash may lose; and then what comes after it must not count in its place.
                 self.gateway_ops.push(GatewayOp { key, told: Told::Nothing, void: ack == Ack::Memory });

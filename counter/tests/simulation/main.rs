@@ -1,6 +1,6 @@
 //! Counters under everything that may go wrong: thousands of runs of two to four nodes with virtual time, lost, doubled and
 //! late messages, one-way and flapping partitions, crashes, lost and restored disks, wrong clocks, nodes that never come
-//! back; clients that retry, and gateways that count through lanes. After all is healed nothing may differ, be lost, be counted twice, or be left to do.
+//! back; clients that retry, users who vote, and gateways that count through lanes. After all is healed nothing may differ, be lost, be counted twice, or be left to do.
 //!
 //! `HEADCOUNT_SEEDS=10000` runs that many; `HEADCOUNT_SEED=n` repeats one.
 
@@ -15,6 +15,7 @@ mod lives;
 mod mutant;
 mod nemesis;
 mod node;
+mod votes;
 mod world;
 
 use mutant::Mutant;
@@ -60,6 +61,8 @@ fn fault(seed: u64, mutant: Option<Mutant>) -> Result<u64, String> {
                 return Err(format!("stuck: {name} still has {entries} origins"));
             }
         }
+        let first = &live[0].process.as_ref().unwrap().ledger.replica;
+        world.votes_are_right(replica, first).map_err(|wrong| format!("{name}: {wrong}"))?;
         if !process.ledger.tokens.unsettled().is_empty() {
             return Err(format!("stuck: {name} has tokens to settle"));
         }

@@ -7,6 +7,7 @@ use crate::{
     mutant::Mutant,
     nemesis::Plan,
     node::{Disk, Node, Process},
+    votes::Vote,
 };
 use counter::links::Output;
 use protocol::{name::CounterKey, peer::Message};
@@ -49,6 +50,7 @@ pub(crate) struct World {
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) gateway_ops: Vec<GatewayOp>,
     pub(crate) replies: Vec<Reply>,
+    pub(crate) votes: Vec<Vote>,
 }
 
 impl World {
@@ -77,6 +79,7 @@ impl World {
             gateways,
             gateway_ops,
             replies,
+            votes: vec![],
         };
         for at in 0..world.nodes.len() {
             if mutant == Some(Mutant::EpochSurvivesItsDisk) {
@@ -137,6 +140,7 @@ impl World {
     pub(crate) fn crash(&mut self, at: usize) {
         self.nodes[at].crash(&mut self.chance);
         self.lives[at] += 1;
+        self.forget_votes(at);
         let gone: Vec<u64> = self.links.iter().filter(|(_, ends)| ends.0 == at || ends.1 == at).map(|(link, _)| *link).collect();
         gone.into_iter().for_each(|link| self.close(link));
         for op in self.ops.iter_mut().filter(|op| !op.acked) {

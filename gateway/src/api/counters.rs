@@ -9,6 +9,7 @@ use axum::extract::State;
 use counter::{Ack, AddOp, Counted, ReadOne, Seen, Token, replica::Entry};
 use protocol::{
     code::ErrorCode,
+    counting::Does,
     limits::{COUNTER_BATCH_MAX, COUNTER_KEYS_PER_READ_MAX},
     object::Object,
 };
@@ -161,7 +162,7 @@ pub(crate) async fn reset(
 ) -> Result<axum::Json<Value>, ApiError> {
     let key = extract::counter_key(&gateway, &key)?;
     let token = in_query.token.or(in_body.token).ok_or(ApiError::TokenRequired)?;
-    let ack = gateway.rules.namespaces.of_counter(key.by_ref())?.ack;
+    let ack = extract::changed(&gateway, &key, Does::Reset)?;
     let Counted { added, session } = gateway.counters.reset(&key, Some(Token::parse(&token)?), Some(ack)).await?;
     Ok(answer(added_json(&key, &added), &session))
 }
@@ -172,16 +173,16 @@ fn reading(read: &ReadOne) -> Result<Value, ApiError> {
 
 fn operation(gateway: &Gateway, key: &str, by: i64, token: Option<&str>, ack: Option<Ack>) -> Result<AddOp, ApiError> {
     let (key, token) = (extract::counter_key(gateway, key)?, token.map(Token::parse).transpose()?);
-    let ack = ack.unwrap_or(gateway.rules.namespaces.of_counter(key.by_ref())?.ack);
+    let ack = ack.unwrap_or(extract::changed(gateway, &key, Does::Add)?);
     Ok(AddOp { key, by, token, ack: Some(ack) })
 }
 
-fn level(name: Option<&str>) -> Result<Option<Ack>, ApiError> {
+pub(super) fn level(name: Option<&str>) -> Result<Option<Ack>, ApiError> {
     let unknown = || ApiError::BadRequest(format!("ack is one of {}", Ack::NAMES.map(|(name, _)| name).join(", ")));
     name.map(|name| Ack::parse(name).ok_or_else(unknown)).transpose()
 }
 
-fn answer(mut body: Value, session: &str) -> axum::Json<Value> {
+pub(super) fn answer(mut body: Value, session: &str) -> axum::Json<Value> {
     body["session"] = session.into();
     axum::Json(body)
 }

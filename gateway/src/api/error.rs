@@ -10,7 +10,7 @@ use axum::{
 };
 use counter::{AddError, ReadError, TokenInvalid};
 use presence::Unavailable;
-use protocol::{code::ErrorCode, name::NameError, namespace::UnknownNamespace};
+use protocol::{code::ErrorCode, counting::WrongType, name::NameError, namespace::UnknownNamespace};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -44,6 +44,8 @@ pub enum ApiError {
     TooLarge(String),
     /// The same token came with another operation.
     Conflict(&'static str),
+    /// The counters of the namespace are not changed so.
+    WrongType(WrongType),
     /// The token of an operation is no UUID version 7.
     TokenInvalid(TokenInvalid),
     /// The operation needs a token, so that a retry is recognised.
@@ -87,6 +89,7 @@ impl ApiError {
             ApiError::Late => of(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the body did not come to its end in time"),
             ApiError::TooLarge(message) => of(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message),
             ApiError::Conflict(message) => of(StatusCode::CONFLICT, "conflict", message),
+            ApiError::WrongType(error) => of(StatusCode::CONFLICT, "wrong_type", &error.to_string()),
             ApiError::TokenInvalid(error) => of(StatusCode::BAD_REQUEST, "token_invalid", &error.to_string()),
             ApiError::TokenRequired => of(
                 StatusCode::BAD_REQUEST,
@@ -192,6 +195,12 @@ impl From<TokenInvalid> for ApiError {
     }
 }
 
+impl From<WrongType> for ApiError {
+    fn from(error: WrongType) -> ApiError {
+        ApiError::WrongType(error)
+    }
+}
+
 impl From<AddError> for ApiError {
     fn from(error: AddError) -> ApiError {
         match error {
@@ -200,6 +209,8 @@ impl From<AddError> for ApiError {
             AddError::TokenReused => ApiError::Conflict("the token was used before for another key or amount"),
             AddError::TokensFull => ErrorCode::TooManyRequests.into(),
             AddError::KeysFull => ErrorCode::LimitExceeded.into(),
+            AddError::BadVote(bad) => ApiError::BadRequest(bad.to_string()),
+            AddError::VoteWornOut => ApiError::Conflict("the vote was turned as often as one can be, and stays as it is"),
             AddError::Storage(why) => ApiError::Storage(why),
         }
     }

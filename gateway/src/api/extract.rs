@@ -9,6 +9,7 @@ use axum::{
 };
 use protocol::{
     code::ErrorCode,
+    counting::{Ack, Does},
     limits::USER_BYTES_MAX,
     name::{Channel, CounterKey},
     namespace::{Namespace, RESERVED},
@@ -27,6 +28,9 @@ pub(crate) struct LenientJson<T>(pub T);
 pub(crate) struct Query<T>(pub T);
 /// The one variable part of a path, decoded.
 pub(crate) struct Path(pub String);
+
+/// The two variable parts of a path, decoded.
+pub(crate) struct Paths(pub [String; 2]);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
@@ -79,6 +83,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Path {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for Paths {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Paths, ApiError> {
+        let axum::extract::Path((one, other)) = axum::extract::Path::from_request_parts(parts, state).await?;
+        Ok(Paths([one, other]))
+    }
+}
+
 /// A channel that services may use, and its namespace: any that is configured, private and user-limited ones too, but
 /// none of those that Headcount itself answers.
 pub(super) fn channel<'a>(gateway: &'a Gateway, text: &str) -> Result<(Channel, &'a Namespace), ApiError> {
@@ -95,6 +108,13 @@ pub(super) fn counter_key(gateway: &Gateway, text: &str) -> Result<CounterKey, A
     let key = CounterKey::parse(text)?;
     gateway.rules.namespaces.of_counter(key.by_ref())?;
     Ok(key)
+}
+
+/// How safe a change of a counter must be, where its namespace allows this one.
+pub(super) fn changed(gateway: &Gateway, key: &CounterKey, does: Does) -> Result<Ack, ApiError> {
+    let namespace = gateway.rules.namespaces.of_counter(key.by_ref())?;
+    namespace.counter_type.check(does)?;
+    Ok(namespace.ack)
 }
 
 /// A user's id.

@@ -14,6 +14,7 @@ mod openapi;
 pub(crate) mod operators;
 mod pattern;
 pub(crate) mod presence;
+mod votes;
 
 use crate::{
     auth::Secret,
@@ -81,6 +82,10 @@ pub(crate) fn routes() -> Vec<Route> {
         route(Method::GET, "/v1/counters/{key}", Service, counters::read),
         route(Method::DELETE, "/v1/counters/{key}", Service, counters::reset),
         route(Method::POST, "/v1/counters/{key}/add", Service, counters::add),
+        route(Method::GET, "/v1/counters/{key}/voters", Service, votes::list),
+        route(Method::GET, "/v1/counters/{key}/voters/{user}", Service, votes::has_voted),
+        route(Method::PUT, "/v1/counters/{key}/voters/{user}", Service, votes::cast),
+        route(Method::DELETE, "/v1/counters/{key}/voters/{user}", Service, votes::take_back),
         route(Method::GET, "/v1/hot/counters", Service, operators::hottest),
         route(Method::GET, "/v1/ring", Service, cluster::ring),
         route(Method::GET, "/v1/regions", Service, cluster::regions),

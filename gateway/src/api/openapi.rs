@@ -7,7 +7,12 @@ use crate::{
 };
 use counter::Token;
 use presence::{Hook, Stamp};
-use protocol::{code::ErrorCode, name::Name, namespace::UnknownNamespace};
+use protocol::{
+    code::ErrorCode,
+    counting::{CounterType, Does},
+    name::Name,
+    namespace::UnknownNamespace,
+};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -32,6 +37,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::Late,
         ApiError::TooLarge(String::new()),
         ApiError::Conflict(""),
+        ApiError::WrongType(CounterType::Unique.check(Does::Add).unwrap_err()),
         ApiError::TokenInvalid(Token::parse("").unwrap_err()),
         ApiError::TokenRequired,
         ApiError::TokenExpired { server_time_ms: 0 },
@@ -54,13 +60,14 @@ fn every_error() -> Vec<ApiError> {
         ApiError::Late => 10,
         ApiError::TooLarge(_) => 11,
         ApiError::Conflict(_) => 12,
-        ApiError::TokenInvalid(_) => 13,
-        ApiError::TokenRequired => 14,
-        ApiError::TokenExpired { .. } => 15,
-        ApiError::PreconditionFailed(_) => 16,
-        ApiError::Unavailable(_) => 17,
-        ApiError::Storage(_) => 18,
-        ApiError::Refused(_) => 19,
+        ApiError::WrongType(_) => 13,
+        ApiError::TokenInvalid(_) => 14,
+        ApiError::TokenRequired => 15,
+        ApiError::TokenExpired { .. } => 16,
+        ApiError::PreconditionFailed(_) => 17,
+        ApiError::Unavailable(_) => 18,
+        ApiError::Storage(_) => 19,
+        ApiError::Refused(_) => 20,
     };
     assert!(own.iter().map(kind).eq(1..=own.len()), "one of each variant, in order");
     own.into_iter().chain(ErrorCode::ALL.map(ApiError::Code)).collect()

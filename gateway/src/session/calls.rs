@@ -5,14 +5,16 @@ use crate::bus::{Post, stream::Range};
 use bytes::Bytes;
 use protocol::{
     code::ErrorCode,
+    counting::Does,
     limits::{COUNTER_KEYS_PER_READ_MAX, HISTORY_PAGE_MAX, ROSTER_PAGE_MAX, USERS_PER_QUERY_MAX},
     message::{HistoryRequest, PublishRequest, RpcRequest},
-    name::Channel,
+    name::{Channel, CounterKey},
     namespace::{Namespace, RESERVED, Right},
     object::Object,
     time::Now,
 };
 use serde::Deserialize;
+use std::sync::Arc;
 
 /// Arguments of `counter.add`.
 #[derive(Deserialize)]
@@ -24,7 +26,15 @@ struct CounterAdd {
     token: Option<String>,
 }
 
-/// Arguments of `counter.get`.
+/// Arguments of `counter.vote`.
+#[derive(Deserialize)]
+struct CounterVote {
+    key: String,
+    #[serde(default = "yes")]
+    on: bool,
+}
+
+/// Arguments of `counter.get`, and of `counter.voted`.
 #[derive(Deserialize)]
 struct CounterGet {
     keys: Vec<String>,
@@ -103,16 +113,17 @@ impl Session {
             "counter.add" => {
                 let call: CounterAdd = arguments(&request.data)?;
                 let key = Self::name(&call.key)?;
-                self.check_counter(Right::CounterAdd, &key)?;
+                self.may_change(&key, Does::Add)?;
                 Task::CounterAdd { key, by: call.by, token: call.token }
             }
-            "counter.get" => {
-                let call: CounterGet = arguments(&request.data)?;
-                let keys =
-                    bounded(&call.keys, COUNTER_KEYS_PER_READ_MAX)?.iter().map(|key| Self::name(key)).collect::<Result<Vec<_>, _>>()?;
-                keys.iter().try_for_each(|key| self.check_counter(Right::CounterGet, key).map(drop))?;
-                Task::CounterGet(keys)
+            "counter.vote" => {
+                let call: CounterVote = arguments(&request.data)?;
+                let (key, user) = (Self::name(&call.key)?, self.voter()?);
+                self.may_change(&key, Does::Vote { is_on: call.on })?;
+                Task::CounterVote { key, user, is_on: call.on }
             }
+            "counter.get" => Task::CounterGet(self.readable(&request.data)?),
+            "counter.voted" => Task::CounterVoted { keys: self.readable(&request.data)?, user: self.voter()? },
             "presence.page" => {
                 let call: PresencePage = arguments(&request.data)?;
                 let limit = call.limit.unwrap_or(ROSTER_PAGE_MAX).clamp(1, ROSTER_PAGE_MAX);
@@ -134,6 +145,25 @@ impl Session {
         };
         self.begin(id, task, out);
         Ok(())
+    }
+
+    /// Whether this client may change a counter, and counters like that are changed so.
+    fn may_change(&self, key: &CounterKey, does: Does) -> Result<(), ErrorCode> {
+        let namespace = self.check_counter(Right::CounterAdd, key)?;
+        namespace.counter_type.check(does).map_err(|_| ErrorCode::NotAvailable)
+    }
+
+    /// Counters that this client may read.
+    fn readable(&self, data: &Bytes) -> Result<Vec<CounterKey>, ErrorCode> {
+        let call: CounterGet = arguments(data)?;
+        let keys = bounded(&call.keys, COUNTER_KEYS_PER_READ_MAX)?.iter().map(|key| Self::name(key)).collect::<Result<Vec<_>, _>>()?;
+        keys.iter().try_for_each(|key| self.check_counter(Right::CounterGet, key).map(drop))?;
+        Ok(keys)
+    }
+
+    /// Who votes: nobody without a user id does.
+    fn voter(&self) -> Result<Arc<str>, ErrorCode> {
+        self.user().filter(|user| !user.is_empty()).cloned().ok_or(ErrorCode::PermissionDenied)
     }
 
     /// A channel with a roster that this client may see.
@@ -164,4 +194,8 @@ fn bounded<T>(list: &[T], most: usize) -> Result<&[T], ErrorCode> {
 
 fn one() -> i64 {
     1
+}
+
+fn yes() -> bool {
+    true
 }

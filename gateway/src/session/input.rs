@@ -11,6 +11,7 @@ use protocol::{
     message::{Command, Push, Reply, StreamPosition},
     name::{Channel, CounterKey},
 };
+use std::sync::Arc;
 
 /// A fact.
 #[derive(Debug)]
@@ -81,6 +82,10 @@ pub enum Task {
     PresenceStats(Channel),
     /// Add to a counter.
     CounterAdd { key: CounterKey, by: i64, token: Option<String> },
+    /// Turn the user's own vote.
+    CounterVote { key: CounterKey, user: Arc<str>, is_on: bool },
+    /// Say which of these the user has voted for.
+    CounterVoted { keys: Vec<CounterKey>, user: Arc<str> },
     /// Read counters.
     CounterGet(Vec<CounterKey>),
     /// A page of a roster.

@@ -284,6 +284,12 @@ fn methods_check_rights_and_bounds_before_anything_happens() {
     assert_eq!(call("ann", "counter.add", r#"["likes",1,null]"#), Some(107), "a list is no object");
     assert_eq!(call("ann", "counter.add", r#"{"key":"likes","by":9223372036854775808}"#), Some(107));
     assert_eq!(call("ann", "counter.get", r#"{"keys":["a","nowhere:b"]}"#), Some(102));
+    assert_eq!(call("ann", "counter.vote", r#"{"key":"likes"}"#), Some(108), "its counters are added to");
+    assert_eq!(call("", "counter.vote", r#"{"key":"likes"}"#), Some(103), "nobody votes without a name");
+    assert_eq!(call("ann", "counter.vote", r#"{"key":"a b"}"#), Some(107));
+    assert_eq!(call("ann", "counter.vote", r#"{"key":"likes","on":1}"#), Some(107));
+    assert_eq!(call("ann", "counter.voted", r#"{"keys":["likes"]}"#), None);
+    assert_eq!(call("", "counter.voted", r#"{"keys":["likes"]}"#), Some(103));
     assert_eq!(call("ann", "presence.page", r#"{"channel":"counter:a"}"#), Some(108));
     let crowd = format!(r#"{{"users":{:?}}}"#, vec!["u"; 501]);
     assert_eq!(call("ann", "presence.online", &crowd), Some(106));

@@ -2,13 +2,15 @@
 
 use bytes::Bytes;
 use counter::{
+    batch,
     cell::Floor,
     group::{Group, SegmentHeader},
-    ledger::Ledger,
+    ledger::{self, Ledger},
     manifest::{Manifest, Part},
     origin::OriginId,
     record::{Fact, Record, Use},
     session,
+    vote::VoteKey,
 };
 use presence::{
     About, Member, Stamp, Stats,
@@ -20,7 +22,7 @@ use protocol::{
     message::Publication,
     name::NameRef,
     peer::{Applied, Beat, Chunk, Follow, Have, Hello, Message, OriginName, Proof, Refused, Stream},
-    producer::{Answer, Close, Op, Open, Opened, Produce, Produced, Read, Watch},
+    producer::{Answer, Close, Op, Open, Opened, Produce, Produced, Read, VotersWanted, Votes, Watch},
 };
 use std::sync::Arc;
 
@@ -42,6 +44,10 @@ fn messages() -> Seeds {
     let stream = Stream { origin: Some(origin), seq: 300, as_of_ms: 5, retired: true, ahead: 301 };
     let op = |by| Op { key: "likes".to_owned(), by, token: TOKEN.to_be_bytes().to_vec().into() };
     let ops = vec![op(Some(-3)), op(None), Op { key: "views:1".to_owned(), by: Some(i64::MAX), token: Bytes::new() }];
+    let likes = NameRef::parse(b"likes").expect("a name").to_name();
+    let cast = [true, false].map(|is_on| batch::vote(&likes, "ann", is_on).expect("a vote")).to_vec();
+    let page = VotersWanted { after: "bob".to_owned(), limit: 10 };
+    let votes = Votes { users: vec!["ann".to_owned()], next: "ann".to_owned(), is_lost: false, voted: vec![true] };
     let messages = [
         ("hello-of-a-replica", Message::Hello(hello("c1", false, false))),
         ("hello-of-a-gateway", Message::Hello(hello("g1", true, false))),
@@ -56,8 +62,24 @@ fn messages() -> Seeds {
         ("produce", Message::Produce(Produce { producer: 11, epoch: 7, number: 2, ops, ack: 1 })),
         ("produced", Message::Produced(Produced { producer: 11, number: 2, fate: 1, ..Produced::default() })),
         ("close", Message::Close(Close { producer: 11, epoch: 7 })),
-        ("read", Message::Read(Read { id: 1, keys: vec!["likes".to_owned()], min: "1.7-5".to_owned(), wait_ms: 5, detail: true })),
-        ("answer", Message::Answer(Answer { id: 1, readings: Some(Default::default()), covered: true, bad_session: false })),
+        (
+            "read",
+            Message::Read(Read {
+                id: 1,
+                keys: vec!["likes".to_owned()],
+                min: "1.7-5".to_owned(),
+                wait_ms: 5,
+                detail: true,
+                ..Read::default()
+            }),
+        ),
+        ("answer", Message::Answer(Answer { id: 1, readings: Some(Default::default()), covered: true, bad_session: false, votes: None })),
+        (
+            "read-of-votes",
+            Message::Read(Read { id: 1, keys: vec!["likes".to_owned()], voter: "ann".to_owned(), page: Some(page), ..Read::default() }),
+        ),
+        ("answer-of-votes", Message::Answer(Answer { id: 1, votes: Some(votes.into()), ..Answer::default() })),
+        ("produce-of-votes", Message::Produce(Produce { producer: 11, epoch: 7, number: 3, ops: cast, ack: 1 })),
         ("watch", Message::Watch(Watch { keys: vec!["likes".to_owned()], end: false })),
         ("link", Message::Link(Bytes::from_static(b"of gateways"))),
         ("beat", Message::Beat(Beat {})),
@@ -106,12 +128,16 @@ fn chunks() -> Seeds {
         fact(4, Fact::AbsorbedKey { origin: 1, key: "likes", sums }),
         fact(5, Fact::TakenBack { origin: 1, token: TOKEN }),
     ];
+    let vote = VoteKey::new(NameRef::parse(b"likes").expect("a name"), "ann").expect("a vote");
+    let turned = |p, n| [fact(1, Fact::Slot { key: vote.as_str(), sums: Floor { p, n } })];
     let anothers = [Record::Fact { by: 1, seq: 1, fact: Fact::Slot { key: "likes", sums } }];
     vec![
         ("counter_chunk", "changes", chunk(0, 4, false, &changes)),
         ("counter_chunk", "the-end-of-a-life", chunk(0, 5, false, &ends)),
         ("counter_chunk", "part-of-a-whole-state", chunk(0, 0, false, &changes[..1])),
         ("counter_chunk", "the-last-part-of-a-whole-state", chunk(0, 4, true, &[Record::Dropped { origin: 1, by: 0, seq: 4, upto: 0 }])),
+        ("counter_chunk", "a-vote", chunk(0, 1, false, &turned(3, 0))),
+        ("counter_chunk", "a-vote-that-cannot-be", chunk(0, 1, false, &turned(1 << 16, 0))),
         ("counter_chunk", "a-gap", chunk(3, 4, false, &changes[3..])),
         ("counter_chunk", "another-origins-slot", chunk(0, 1, false, &anothers)),
         ("counter_chunk", "a-cursor-in-it", chunk(0, 1, false, &[Record::Cursor { origin: 0, seq: 9, as_of_ms: 9 }])),
@@ -141,6 +167,14 @@ fn log() -> Seeds {
         }
         out
     };
+    let votes = {
+        let mut group = Group::new(3, ledger.replica.own_seq() + 1);
+        for (user, is_on) in [("ann", true), ("bob", true), ("ann", false)] {
+            let op = counter::engine::Op { key, change: ledger::Change::Vote { user, is_on }, token: None };
+            ledger.replica.vote(ledger.replica.locate_for(&op), user, is_on, &mut group).expect("a vote");
+        }
+        group.records().to_vec()
+    };
     let mut manifest = Manifest { segment: 2, first_group: 3, seed: 1, generation: 4, origins: origins.clone(), ..Manifest::default() };
     manifest.parts[0] = Part { bytes: 5, checksum: 6 };
     vec![
@@ -148,6 +182,7 @@ fn log() -> Seeds {
         ("log_segment", "a-torn-tail", torn),
         ("log_records", "origins", origins),
         ("log_records", "a-group", group.records().to_vec()),
+        ("log_records", "votes", votes),
         ("manifest", "a-snapshot", manifest.encode()),
         ("session_vector", "two-origins", session::encode(&[(7, 300), (u64::MAX, 1)].into()).into_bytes()),
     ]

@@ -210,6 +210,36 @@ async fn the_whole_api_of_counters_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn votes_are_cast_and_asked_for_through_gateways_that_keep_none() {
+    let region = Region::start(2, "").await;
+    let voters = "/v1/counters/liked:1/voters";
+    let turn = async |gateway, method, user| {
+        let (status, answer) = region.call(gateway, method, &format!("{voters}/{user}?ack=replicated"), &Value::Null).await;
+        assert_eq!(status, 200, "{answer}");
+        (answer["value"].as_i64().unwrap(), answer["duplicate"] == true)
+    };
+    assert_eq!(turn(0, "PUT", "ann").await, (1, false));
+    // The gateways may count at different nodes.
+    region.settled_value("liked:1").await;
+    assert_eq!(turn(1, "PUT", "ann").await, (1, true));
+    assert_eq!(turn(1, "PUT", "bob").await, (2, false));
+    assert_eq!(turn(1, "PUT", "cid").await, (3, false));
+    assert_eq!(turn(1, "DELETE", "bob").await, (2, false));
+    assert_eq!(region.settled_value("liked:1").await, 2);
+    let (_, page) = region.get(0, "/liked:1/voters?limit=1").await;
+    assert_eq!(page, json!({ "key": "liked:1", "users": ["cid"], "next": "cid" }));
+    let (_, rest) = region.get(0, "/liked:1/voters?cursor=cid").await;
+    assert_eq!(rest, json!({ "key": "liked:1", "users": ["ann"], "next": null }));
+    for (user, voted) in [("ann", true), ("bob", false)] {
+        assert_eq!(region.get(1, &format!("/liked:1/voters/{user}")).await.1["voted"], voted, "{user}");
+    }
+    let (status, answer) = region.get(0, "/liked:1/voters?cursor=nobody").await;
+    assert_eq!((status, &answer["error"]["code"]), (400, &json!("bad_request")), "{answer}");
+    let (status, answer) = region.call(0, "POST", "/v1/counters/liked:1/add", &json!({})).await;
+    assert_eq!((status, &answer["error"]["code"]), (409, &json!("wrong_type")), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_values_come_through_a_gateway_also_after_its_node_is_gone() {
     let mut region = Region::start(2, "").await;
     region.counted(0, "likes", json!({ "by": 1 })).await;

@@ -56,7 +56,8 @@ impl Region {
     pub(crate) async fn gateway(&self, name: &str, key: &str) -> Node {
         let seeds: Vec<String> = self.counters.iter().map(|node| node.peer.unwrap().to_string()).collect();
         let config_toml = format!(
-            "[node]\nname = \"{name}\"\nregion = \"eu\"\nroles = [\"gateway\"]\n[counter]\nkey = \"{key}\"\nseeds = {}\n",
+            "[node]\nname = \"{name}\"\nregion = \"eu\"\nroles = [\"gateway\"]\n[counter]\nkey = \"{key}\"\nseeds = {}\n\
+             [[namespace]]\nname = \"liked\"\ntype = \"unique\"\n",
             json!(seeds)
         );
         Node::start(NodeOptions { config_toml, ..NodeOptions::default() }).await

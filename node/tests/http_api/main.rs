@@ -12,13 +12,14 @@ use testkit::eventually;
 #[tokio::test]
 #[rustfmt::skip] // a table
 async fn every_documented_route_does_what_it_says() {
-    let mut api = Api::start("").await;
+    let mut api = Api::start("[[namespace]]\nname = \"liked\"\ntype = \"unique\"\n").await;
     let mut alice = api.connect("alice").await;
     let _bob = api.connect("bob").await;
     let position = json!({ "offset": 1, "epoch": "…" });
     let of_alice = json!({ "user": "alice", "client": "…", "num_clients": 1, "conn_info": { "name": "alice" } });
     let added = json!({ "key": "likes", "value": 1, "value_s": "1", "duplicate": false, "acked": "fsync", "session": "…" });
     let counter = json!({ "key": "likes", "value": 6, "value_s": "6", "as_of": { "local": "…" }, "lag_ms": 0, "complete": true });
+    let liked = |value: i64, duplicate: bool| json!({ "key": "liked:1", "value": value, "value_s": value.to_string(), "duplicate": duplicate, "acked": "fsync", "session": "…" });
     let ok = |result: Value| json!({ "result": result });
     let table = [
         ("POST", "/v1/channels/room/messages", json!({ "data": { "n": 1.50 }, "tags": { "k": "v" } }), position.clone()),
@@ -36,6 +37,16 @@ async fn every_documented_route_does_what_it_says() {
         ("POST", "/v1/counters/batch", json!({ "ops": [{ "key": "likes", "by": -4 }, { "key": "a b" }] }), json!({ "results": [{ "key": "likes", "value": 6, "acked": "fsync" }, { "key": "a b", "error": { "code": "bad_name" } }], "session": "…" })),
         ("GET", "/v1/counters/likes?detail=replicas", Value::Null, counter.clone()),
         ("GET", "/v1/counters?keys=likes,nobody", Value::Null, json!({ "counters": [counter, { "key": "nobody", "value": 0 }], "session": "…" })),
+        ("PUT", "/v1/counters/liked:1/voters/alice", Value::Null, liked(1, false)),
+        ("PUT", "/v1/counters/liked:1/voters/alice?ack=memory", Value::Null, json!({ "value": 1, "duplicate": true, "acked": "memory" })),
+        ("PUT", "/v1/counters/liked:1/voters/Zo%C3%AB%207", Value::Null, liked(2, false)),
+        ("GET", "/v1/counters/liked:1/voters?limit=1", Value::Null, json!({ "key": "liked:1", "users": ["Zoë 7"], "next": "Zoë 7" })),
+        ("GET", "/v1/counters/liked:1/voters?cursor=Zo%C3%AB%207", Value::Null, json!({ "users": ["alice"], "next": null })),
+        ("GET", "/v1/counters/liked:1/voters/alice", Value::Null, json!({ "key": "liked:1", "user": "alice", "voted": true })),
+        ("DELETE", "/v1/counters/liked:1/voters/alice", Value::Null, liked(1, false)),
+        ("DELETE", "/v1/counters/liked:1/voters/alice", Value::Null, liked(1, true)),
+        ("GET", "/v1/counters/liked:1/voters/alice", Value::Null, json!({ "voted": false })),
+        ("GET", "/v1/counters/liked:1", Value::Null, json!({ "key": "liked:1", "value": 1 })),
         ("GET", "/v1/ring", Value::Null, json!({ "mode": "embedded", "epoch": 0, "phase": "stable", "slots": 16384, "nodes": [] })),
         ("GET", "/v1/regions", Value::Null, json!({ "regions": [{ "name": "local", "state": "live", "as_of_ms": "…" }] })),
         ("POST", "/api/publish", json!({ "channel": "room", "b64data": "aGk=", "unknown": 1 }), ok(json!({ "offset": 2, "epoch": "…" }))),
@@ -66,8 +77,9 @@ async fn every_documented_route_does_what_it_says() {
     assert!(status == 200 && includes(&reset, &json!({ "key": "likes", "value": 0, "duplicate": false })), "{reset}");
     // The log thread counts what was acknowledged right afterwards.
     let likes = json!({ "key": "likes", "additions": 3, "value": 0, "value_s": "0" });
-    let hot = json!({ "counters": [likes], "additions": 3, "missed_max": 0, "window_ms": "…" });
-    eventually(PATIENCE, async || match api.get("/v1/hot/counters?limit=1").await {
+    let liked = json!({ "key": "liked:1", "additions": 3, "value": 1 });
+    let hot = json!({ "counters": [liked, likes], "additions": 6, "missed_max": 0, "window_ms": "…" });
+    eventually(PATIENCE, async || match api.get("/v1/hot/counters?limit=2").await {
         found if includes(&found, &hot) => Ok(()),
         found => Err(found.to_string()),
     })

@@ -3,13 +3,14 @@
 use crate::client::{Api, answer, token};
 use serde_json::json;
 
-/// A namespace that keeps nothing.
-const BARE: &str = "[[namespace]]\nname = \"bare\"\nhistory_size = 0\npresence = false\n";
+/// A namespace that keeps nothing, and one whose counters count votes.
+const NAMESPACES: &str =
+    "[[namespace]]\nname = \"bare\"\nhistory_size = 0\npresence = false\n[[namespace]]\nname = \"liked\"\ntype = \"unique\"\n";
 
 #[tokio::test]
 #[rustfmt::skip] // a table
 async fn bad_input_gets_its_code_and_changes_nothing() {
-    let mut api = Api::start(BARE).await;
+    let mut api = Api::start(NAMESPACES).await;
     let _alice = api.connect("alice").await;
     api.ok("/v1/channels/room/messages", json!({ "data": 1 })).await;
     api.ok("/v1/counters/full/add", json!({ "by": i64::MAX })).await;
@@ -84,6 +85,16 @@ async fn bad_input_gets_its_code_and_changes_nothing() {
         ("POST", "/v1/counters/batch".into(), r#"{"ops":[{"key":"likes"}],"ack":"x"}"#.into(), 400, "bad_request"),
         ("POST", "/v1/counters/batch".into(), r#"{"ops":[{"key":"likes"},{"by":1}]}"#.into(), 400, "bad_request"),
         ("POST", "/v1/counters/batch".into(), r#"{"ops":[["likes",1]]}"#.into(), 400, "bad_request"),
+        ("PUT", "/v1/counters/likes/voters/ann".into(), String::new(), 409, "wrong_type"),
+        ("DELETE", "/v1/counters/likes/voters/ann".into(), String::new(), 409, "wrong_type"),
+        ("PUT", "/v1/counters/no:a/voters/ann".into(), String::new(), 404, "unknown_channel"),
+        ("PUT", "/v1/counters/liked:a/voters/a%0Ab".into(), String::new(), 400, "bad_request"),
+        ("PUT", format!("/v1/counters/liked:a/voters/{}", "x".repeat(250)), String::new(), 400, "bad_request"),
+        ("PUT", "/v1/counters/liked:a/voters/ann?ack=disk".into(), String::new(), 400, "bad_request"),
+        ("GET", "/v1/counters/liked:a/voters?cursor=nobody".into(), String::new(), 400, "bad_request"),
+        ("GET", "/v1/counters/liked:a/voters?limit=x".into(), String::new(), 400, "bad_request"),
+        ("POST", "/v1/counters/liked:a/add".into(), "{}".into(), 409, "wrong_type"),
+        ("DELETE", format!("/v1/counters/liked:a?token={used}"), String::new(), 409, "wrong_type"),
         ("DELETE", "/v1/counters/full".into(), String::new(), 400, "token_required"),
         ("DELETE", "/v1/counters/full?token=x".into(), String::new(), 400, "token_invalid"),
         ("DELETE", format!("/v1/counters/full?token={used}"), String::new(), 409, "conflict"),

@@ -73,6 +73,14 @@ impl Cluster {
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
+    /// Turns a vote at a node, and returns how many have voted.
+    pub(crate) async fn vote(&self, at: usize, key: &str, user: &str, is_on: bool) -> i64 {
+        let method = if is_on { reqwest::Method::PUT } else { reqwest::Method::DELETE };
+        let url = format!("{}/v1/counters/{key}/voters/{user}", self.nodes[at].url());
+        let answer: Value = self.http.request(method, url).send().await.unwrap().json().await.unwrap();
+        answer["value"].as_i64().unwrap_or_else(|| panic!("{answer}"))
+    }
+
     pub(crate) async fn value(&self, at: usize, key: &str) -> i64 {
         self.get(at, key).await.1["value"].as_i64().unwrap()
     }
@@ -130,7 +138,8 @@ impl Cluster {
 pub(crate) fn options(region: &str, seeds: &[String], key: &str) -> NodeOptions {
     // Nobody is to learn a way around the proxies.
     let config_toml = format!(
-        "[node]\nname = \"c1\"\nregion = \"{region}\"\n[counter]\nseeds = {}\nkey = \"{key}\"\naddress = \"127.0.0.1:9\"\n",
+        "[node]\nname = \"c1\"\nregion = \"{region}\"\n[counter]\nseeds = {}\nkey = \"{key}\"\naddress = \"127.0.0.1:9\"\n\
+         [[namespace]]\nname = \"liked\"\ntype = \"unique\"\n",
         json!(seeds)
     );
     NodeOptions { config_toml, ..NodeOptions::default() }

@@ -7,6 +7,7 @@ mod cluster;
 use cluster::{Answer, Cluster, PATIENCE, options};
 use serde_json::json;
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{
         Arc,
@@ -43,6 +44,38 @@ async fn what_is_counted_in_one_region_is_read_in_all_and_never_older_than_its_s
     assert_eq!(replicas.values().map(|entry| entry["increments"].as_i64().unwrap()).sum::<i64>(), 161, "{reading}");
     assert_eq!(cluster.counted(1, "likes", json!({ "by": -161, "ack": "replicated" })).await["acked"], "replicated");
     cluster.until_all_read("likes", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_user_who_votes_in_two_regions_during_a_cut_counts_once_after_it() {
+    let mut cluster = Cluster::start().await;
+    assert_eq!(cluster.vote(2, "liked:1", "cid", true).await, 1);
+    cluster.until_all_read("liked:1", 1).await;
+    [(0, 1), (0, 2), (1, 2)].into_iter().for_each(|(one, other)| cluster.cut(one, other));
+    for at in [0, 1] {
+        for press in 1..=3 {
+            assert_eq!(cluster.vote(at, "liked:1", "ann", true).await, 2, "press {press} at node {at}");
+        }
+    }
+    assert_eq!(cluster.vote(1, "liked:1", "bob", true).await, 3);
+    // Who takes a vote back that was seen is not overruled by those who only have it.
+    assert_eq!(cluster.vote(0, "liked:1", "cid", false).await, 1);
+    // What was acknowledged is there after a crash, too.
+    cluster.nodes[1].kill9().await;
+    cluster.nodes[1].restart().await;
+    cluster.heal();
+    cluster.until_all_read("liked:1", 2).await;
+    for at in 0..3 {
+        let (_, page) = cluster.get(at, "liked:1/voters").await;
+        let users: BTreeSet<&str> = page["users"].as_array().unwrap().iter().map(|user| user.as_str().unwrap()).collect();
+        assert_eq!(users, BTreeSet::from(["ann", "bob"]), "node {at}");
+        assert_eq!(cluster.get(at, "liked:1/voters/cid").await.1["voted"], false);
+    }
+    // Both had turned it on; once is enough to turn it off everywhere.
+    assert_eq!(cluster.vote(2, "liked:1", "ann", false).await, 1);
+    cluster.until_all_read("liked:1", 1).await;
+    cluster.until_metric("headcount_counter_digest_mismatches_total", 0.0).await;
+    cluster.until_metric("headcount_counter_votes", 3.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
