@@ -13,13 +13,14 @@ use std::{
     },
     time::Duration,
 };
-use testkit::{Node, Traffic, TrafficOptions, crowd, eventually, http};
+use testkit::{Node, Traffic, TrafficOptions, crowd, eventually, figure, http};
 
+const MIB: f64 = 1024.0 * 1024.0;
 const KEY: &str = "the key of this cluster";
 /// What memory may be after the attacks: so many times as much as after the first of them, and so much more. Some inputs are good ones,
 /// so that counters and channels come into being.
 const MEMORY_FACTOR: f64 = 1.5;
-const MEMORY_MORE: f64 = 64.0 * 1024.0 * 1024.0;
+const MEMORY_MORE: f64 = 64.0 * MIB;
 /// Descriptors that may be open beside as many as before, for what comes and goes by itself.
 const DESCRIPTORS_MORE: usize = 4;
 
@@ -68,7 +69,9 @@ async fn hold_for(time: Duration, seed: u64) {
     let (refused, poison) = (refusals(&node).await, metric(&node, "headcount_peer_poison_total").await);
     let strangers = metric(&node, "headcount_counter_refused_peers_total").await;
     let peers = format!("{poison} neighbours with the key and {strangers} without");
-    println!("{attacks} attacks; counted as refused: {refused} inputs and commands of clients, {peers}");
+    figure::count("malformed", "attacks", attacks);
+    figure("malformed", "refused inputs and commands of clients", refused, "");
+    figure("malformed", "refused neighbours, with the key and without", poison + strangers, "");
     assert!(refused > 0.0 && poison > 0.0 && strangers > 0.0, "{refused} inputs, {peers}");
     eventually(PATIENCE, async || match open_descriptors(&node) {
         now if now <= descriptors + DESCRIPTORS_MORE => Ok(()),
@@ -76,7 +79,8 @@ async fn hold_for(time: Duration, seed: u64) {
     })
     .await;
     let (after, most) = (node.resident_bytes() as f64, memory as f64 * MEMORY_FACTOR + MEMORY_MORE);
-    println!("memory: {} MiB before, {:.0} MiB after", memory >> 20, after / 1024.0 / 1024.0);
+    figure("malformed", "memory before", memory as f64 / MIB, "MiB");
+    figure("malformed", "memory after", after / MIB, "MiB");
     assert!(after <= most, "{memory} bytes of memory became {after}");
 }
 
