@@ -42,7 +42,7 @@ enum Benchmark {
     ///
     /// Needs redis-server and redis-benchmark on the PATH; takes some ten minutes. For trying: --quick.
     Bus(bus::Options),
-    /// Additions over RESP beside Redis: rates, server CPU, memory of a counter, recovery.
+    /// Additions, or votes, over RESP beside Redis: rates, server CPU, memory of a counter or a vote, recovery.
     Counters(counters::Options),
     /// Connections and deliveries beside other servers, and beside the practical limit: memory, CPU, latency, and that all get all in
     /// order.

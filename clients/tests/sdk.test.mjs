@@ -186,6 +186,25 @@ for (const transport of TRANSPORTS) {
       assert.deepEqual(users.map(({ online }) => online), [true, false], 'in the order of the question');
     });
 
+    test('a user likes a thing once, over however many connections, and takes it back', async (t) => {
+      const key = room('liked');
+      const [ann, again, bob] = [person(t, 'ann'), person(t, 'ann'), person(t, 'bob')];
+      const press = async (who, on) => {
+        const { value, duplicate } = await who.call('counter.vote', { key, on });
+        return [value, duplicate];
+      };
+      assert.deepEqual(await press(ann, true), [1, false]);
+      assert.deepEqual(await press(ann), [1, true], 'on is what is meant');
+      assert.deepEqual(await press(again, true), [1, true]);
+      assert.deepEqual(await press(bob, true), [2, false]);
+      assert.deepEqual((await again.call('counter.voted', { keys: [room('liked'), key] })).keys, [key]);
+      assert.deepEqual(await press(again, false), [1, false]);
+      assert.deepEqual((await ann.call('counter.voted', { keys: [key] })).keys, []);
+      assert.equal((await refusal(ann.call('counter.add', { key }))).code, 108, 'counters that count votes are not added to');
+      assert.equal((await refusal(ann.call('counter.vote', { key: room() }))).code, 108, 'and the reverse');
+      assert.equal((await refusal(ann.call('counter.vote', { key: room('seen'), on: false }))).code, 108, 'nobody takes back what was seen');
+    });
+
     test('refusals carry the code of the table', async (t) => {
       const ann = person(t, 'ann');
       await next(ann, 'connected');

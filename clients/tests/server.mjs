@@ -20,6 +20,8 @@ export const GUARDED = {
     { name: 'plain', history_size: 0, presence: false, join_leave: false },
     { name: 'read', publish: 'service', presence: 'service', history: 'service', counter_add: 'service' },
     { name: 'ticket', subscribe: 'token', publish: 'token' },
+    { name: 'liked', type: 'unique' },
+    { name: 'seen', type: 'seen' },
   ],
   'presence.grace_s': 1,
 };

@@ -2,7 +2,9 @@
 
 use crate::{
     engine::{Ack, Added, Engine},
-    ledger::{AddError, Change},
+    group::Group,
+    ledger::{AddError, Change, Ledger},
+    table::Place,
     voting::Voters,
 };
 use protocol::{
@@ -10,7 +12,29 @@ use protocol::{
     name::{CounterKey, NameRef},
 };
 
+/// Counters and votes that are looked at under one lock: some milliseconds.
+const STEP: usize = 1 << 14;
+
 impl Engine {
+    /// Takes back every vote of `user` that this node knows of. Returns how many, once that is on disk; looks at all votes there are.
+    pub async fn take_back_votes(&self, user: &str) -> Result<usize, AddError> {
+        let (mut place, mut taken, mut group) = (Place::default(), 0, 0);
+        loop {
+            self.room().await;
+            let step = |ledger: &mut Ledger, out: &mut Group, _| ledger.replica.take_back_votes(user, &mut place, STEP, out);
+            let ((some, is_more), until) = self.shared().step(step).map_err(AddError::Storage)?;
+            taken += some;
+            group = group.max(until);
+            if !is_more {
+                break;
+            }
+            // Whoever adds comes between.
+            tokio::task::yield_now().await;
+        }
+        self.settle(group, Some(Ack::Fsync)).await?;
+        Ok(taken)
+    }
+
     /// Turns `user`'s vote for `key` on or off and returns once that is as safe as `ack` says, with how many have voted. A vote that
     /// is so already stays as it is, and [`Added::duplicate`] says so: it can be cast as often as one likes, and anywhere.
     pub async fn vote(&self, key: &CounterKey, user: &str, is_on: bool, ack: Option<Ack>) -> Result<Added, AddError> {

@@ -182,6 +182,17 @@ impl Counters {
         }
     }
 
+    /// Takes back every vote of `user`, as [`Engine::take_back_votes`] does; how many.
+    pub async fn take_back_votes(&self, user: &str) -> Result<u64, AddError> {
+        match self {
+            Counters::Here(engine, _) => engine.take_back_votes(user).await.map(|taken| taken as u64),
+            Counters::Elsewhere(remote) => {
+                let unreachable = |why: Unreachable| AddError::Storage(format!("votes may not have been taken back: {why}").into());
+                remote.take_back_votes(user).await.map_err(unreachable)
+            }
+        }
+    }
+
     /// A page of those who have voted for `key`, as [`Engine::voters`] gives it.
     pub async fn voters(&self, key: &CounterKey, after: Option<&str>, limit: usize) -> Result<Option<Voters>, ReadError> {
         match self {

@@ -21,7 +21,7 @@ use peering::{
 use protocol::{
     name::CounterKey,
     peer::{FRAME_BYTES_MAX, Hello, Message, Refused},
-    producer::{Answer, Changed, Fate, Opened, Produce, Produced, Read, Readings, VotersWanted, Votes, Watch},
+    producer::{Answer, Changed, Fate, Opened, Produce, Produced, Read, Readings, TakeBackVotes, VotersWanted, Votes, Watch},
     time::Now,
 };
 use std::{
@@ -120,6 +120,7 @@ impl Serving {
                     Some(keys) => _ = questions.spawn(Arc::clone(&self).read(read, keys)),
                     None => return End::Refused("a key that cannot be".to_owned()),
                 },
+                Message::TakeBackVotes(asked) => _ = questions.spawn(Arc::clone(&self).take_back_votes(asked)),
                 Message::Watch(Watch { keys: names, end }) => {
                     let Some(keys) = keys(&names) else { return End::Refused("a key that cannot be".to_owned()) };
                     if end {
@@ -201,6 +202,13 @@ impl Serving {
         self.say(Message::Answer(answer)).await;
     }
 
+    /// Without a word of votes it was not done.
+    async fn take_back_votes(self: Arc<Serving>, TakeBackVotes { id, user }: TakeBackVotes) {
+        let taken = self.engine.take_back_votes(&user).await.ok();
+        let votes = taken.map(|taken| Votes { taken_back: taken as u64, ..Votes::default() }.into());
+        self.say(Message::Answer(Answer { id, votes, ..Answer::default() })).await;
+    }
+
     async fn tell_changes(self: Arc<Serving>) -> End {
         loop {
             for keys in self.interest.changed().await.chunks(VALUES_MAX) {
@@ -233,7 +241,7 @@ fn votes(engine: &Engine, keys: &[CounterKey], voter: &str, page: Option<&Voters
     let (Some(VotersWanted { after, limit }), Some(key)) = (page, keys.first()) else { return Votes { voted, ..Votes::default() } };
     let after = Some(after.as_str()).filter(|after| !after.is_empty());
     match engine.voters(key.by_ref(), after, usize::try_from(*limit).unwrap_or(usize::MAX)) {
-        Some(Voters { users, next }) => Votes { users, next: next.unwrap_or_default(), is_lost: false, voted },
+        Some(Voters { users, next }) => Votes { users, next: next.unwrap_or_default(), voted, ..Votes::default() },
         None => Votes { is_lost: true, voted, ..Votes::default() },
     }
 }
@@ -241,7 +249,7 @@ fn votes(engine: &Engine, keys: &[CounterKey], voter: &str, page: Option<&Voters
 impl Shared {
     /// Changes the state in memory. Returns the group after which that, and all that was seen, is on disk; or
     /// why nothing can be changed now.
-    fn step<T>(&self, step: impl FnOnce(&mut Ledger, &mut Group, Now) -> T) -> Result<(T, u64), Arc<str>> {
+    pub(crate) fn step<T>(&self, step: impl FnOnce(&mut Ledger, &mut Group, Now) -> T) -> Result<(T, u64), Arc<str>> {
         let mut state = self.state.lock();
         let State { ledger, pending, failed, closing, .. } = &mut *state;
         match (failed, closing) {

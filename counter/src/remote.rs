@@ -16,7 +16,7 @@ use prometheus::Registry;
 use protocol::{
     name::CounterKey,
     peer::Message,
-    producer::{Answer, Read, Watch},
+    producer::{Answer, Read, TakeBackVotes, Watch},
     time::Clock,
 };
 use std::{
@@ -32,6 +32,8 @@ use tokio::{
 /// How long one replica may take to answer a read; then another one is asked, once. Where none is connected, as at a gateway
 /// that has just started, one is waited for for as long.
 pub const READ_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a replica may take to look at all votes.
+const TAKE_BACK_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Counter nodes of one region that are learned of; more are not dialed.
 pub const LEARNED_MAX: usize = 256;
@@ -160,13 +162,25 @@ impl Remote {
 
     /// Reads counters at one replica, or at another one if that does not answer.
     pub(crate) async fn ask(&self, read: Read) -> Result<Answer, Unreachable> {
+        let most = READ_DEADLINE + Duration::from_millis(read.wait_ms.into());
+        self.question(|id| Message::Read(Read { id, ..read.clone() }), most).await
+    }
+
+    /// Takes back all votes of `user` at one replica, which looks at all there are; or at another one if that does not answer.
+    pub(crate) async fn take_back_votes(&self, user: &str) -> Result<u64, Unreachable> {
+        let question = |id| Message::TakeBackVotes(TakeBackVotes { id, user: user.to_owned() });
+        let answer = self.question(question, TAKE_BACK_DEADLINE).await?;
+        Ok(answer.votes.ok_or(Unreachable)?.taken_back)
+    }
+
+    async fn question(&self, question: impl Fn(u64) -> Message, most: Duration) -> Result<Answer, Unreachable> {
         let mut tried = None;
         let patience = sleep(READ_DEADLINE);
         tokio::pin!(patience);
         for _ in 0..2 {
             let (link, answered) = loop {
                 let comes = self.inner.comes.notified();
-                if let Some(sent) = self.inner.send_read(read.clone(), tried) {
+                if let Some(sent) = self.inner.send_question(&question, tried) {
                     break sent;
                 }
                 tokio::select! {
@@ -174,7 +188,7 @@ impl Remote {
                     () = &mut patience => return Err(Unreachable),
                 }
             };
-            if let Ok(Ok(answer)) = timeout(READ_DEADLINE + Duration::from_millis(read.wait_ms.into()), answered).await {
+            if let Ok(Ok(answer)) = timeout(most, answered).await {
                 return Ok(answer);
             }
             tried = Some(link);
@@ -283,7 +297,7 @@ impl Inner {
         }
     }
 
-    fn send_read(&self, read: Read, not: Option<LinkId>) -> Option<(LinkId, oneshot::Receiver<Answer>)> {
+    fn send_question(&self, question: impl Fn(u64) -> Message, not: Option<LinkId>) -> Option<(LinkId, oneshot::Receiver<Answer>)> {
         let mut state = self.state.lock();
         // The preferred one, or else any; another than the one that did not answer, if there is one.
         let others = || state.lanes.preferred().into_iter().chain(state.lanes.links());
@@ -293,7 +307,7 @@ impl Inner {
         let (answer, answered) = oneshot::channel();
         state.reads.retain(|_, (_, waiting)| !waiting.is_closed());
         state.reads.insert(id, (link, answer));
-        state.send(link, Message::Read(Read { id, ..read }));
+        state.send(link, question(id));
         Some((link, answered))
     }
 

@@ -11,8 +11,8 @@ use protocol::{limits::NAME_BYTES_MAX, name::NameRef};
 const MARK: u8 = 0x1f;
 /// A vote's key is no longer than a counter's.
 const KEY_BYTES_MAX: usize = NAME_BYTES_MAX;
-/// How often a vote can be turned: who does it more often has one that stays as it is.
-pub const LENGTH_MAX: u64 = u16::MAX as u64;
+/// How often a vote can be turned: who does it more often has one that stays as it is, off.
+pub const LENGTH_MAX: u64 = u16::MAX as u64 - 1;
 
 /// The vote cannot be told apart by its key; nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,7 +6,7 @@ use crate::{
     locating::Located,
     record::Malformed,
     replica::{AddRefusal, KEYS_MAX, Replica},
-    table::{CellId, Table},
+    table::{CellId, Place, Table},
     vote::{self, LENGTH_MAX, VoteKey},
 };
 use protocol::name::NameRef;
@@ -41,10 +41,30 @@ impl Replica {
         }
         self.ready_to_write(out);
         let id = known.unwrap_or_else(|| self.table.insert(at.hash, key, self.own));
-        self.settle(id);
-        let seq = self.look(id).slot(self.own).seq;
-        self.put_own(id, key, Slot { p: length + 1, n: 0, seq }, out);
+        self.turn(id, key, out);
         Ok(true)
+    }
+
+    /// Takes back the votes of `user` among the next `count` counters and votes of a walk, which moves `place` on. Returns how many, and
+    /// whether there may be more.
+    pub fn take_back_votes(&mut self, user: &str, place: &mut Place, count: usize, out: &mut Group) -> (usize, bool) {
+        let mut taken = 0;
+        for _ in 0..count {
+            let Some(id) = self.table.walk(place) else { return (taken, false) };
+            if id.is_vote() && self.table.voter(id, &mut [0; 256]) == user && self.look(id).is_on() {
+                self.ready_to_write(out);
+                let key = self.table.key(id, &mut [0; 256]).to_owned();
+                self.turn(id, &key, out);
+                taken += 1;
+            }
+        }
+        (taken, true)
+    }
+
+    fn turn(&mut self, id: CellId, key: &str, out: &mut Group) {
+        self.settle(id);
+        let (length, seq) = (self.look(id).length(), self.look(id).slot(self.own).seq);
+        self.put_own(id, key, Slot { p: length + 1, n: 0, seq }, out);
     }
 
     /// Whether `user` has voted for a counter, and not taken it back.
@@ -113,7 +133,7 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{record::Record, table::Place};
+    use crate::record::Record;
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
 
@@ -166,12 +186,41 @@ mod tests {
         for turn in 0..LENGTH_MAX {
             assert_eq!(vote(&mut here, "ann", turn % 2 == 0, &mut group), Ok(true));
         }
-        assert_eq!(vote(&mut here, "ann", false, &mut group), Err(AddRefusal::WornOut));
-        assert_eq!(vote(&mut here, "ann", true, &mut group), Ok(false));
-        assert_eq!(here.value(key(LIKES)), Some(1));
+        assert_eq!(vote(&mut here, "ann", true, &mut group), Err(AddRefusal::WornOut));
+        assert_eq!(vote(&mut here, "ann", false, &mut group), Ok(false));
+        assert_eq!(here.value(key(LIKES)), Some(0));
         let size = group.byte_count();
         assert!(matches!(vote(&mut here, "", true, &mut group), Err(AddRefusal::BadVote(_))));
-        assert_eq!((group.byte_count(), here.value(key(LIKES))), (size, Some(1)));
+        assert_eq!((group.byte_count(), here.value(key(LIKES))), (size, Some(0)));
+    }
+
+    #[test]
+    fn a_user_who_is_erased_has_no_vote_left_and_others_keep_theirs() {
+        let (mut here, mut group) = replica(7);
+        for number in 0..50 {
+            let counter = format!("likes:{number}");
+            for user in ["ann", "bob", "anna"] {
+                let op = crate::engine::Op { key: key(&counter), change: crate::ledger::Change::Vote { user, is_on: true }, token: None };
+                here.vote(here.locate_for(&op), user, true, &mut group).unwrap();
+            }
+        }
+        vote(&mut here, "ann", true, &mut group).unwrap();
+        vote(&mut here, "ann", false, &mut group).unwrap();
+        let (mut place, mut taken) = (Place::default(), 0);
+        loop {
+            let (some, is_more) = here.take_back_votes("ann", &mut place, 7, &mut group);
+            taken += some;
+            if !is_more {
+                break;
+            }
+        }
+        assert_eq!(taken, 50);
+        for number in 0..50 {
+            let counter = format!("likes:{number}");
+            assert_eq!(here.value(key(&counter)), Some(2));
+            assert!(!here.has_voted(key(&counter), "ann") && here.has_voted(key(&counter), "anna"));
+        }
+        assert_eq!(here.take_back_votes("ann", &mut Place::default(), usize::MAX, &mut group), (0, false), "again is harmless");
     }
 
     #[test]
@@ -189,6 +238,21 @@ mod tests {
         assert_eq!(end, Voters::default());
         assert_eq!(here.voters(key(LIKES), Some("nobody"), 3), None);
         assert_eq!(here.voters(key("other"), None, 3), Some(Voters::default()));
+    }
+
+    #[test]
+    fn a_vote_that_is_dropped_with_its_origin_counts_again_as_part_of_anothers_slot() {
+        let (mut here, _) = replica(7);
+        let id = |epoch| crate::origin::OriginId { region: "eu".to_owned(), node: "c2".to_owned(), epoch };
+        let (old, heir) = (here.origins.know(&id(8), false).unwrap(), here.origins.know(&id(9), false).unwrap());
+        let ann = VoteKey::new(key(LIKES), "ann").unwrap();
+        let slot = |by, seq| Record::Fact { by, seq, fact: crate::fact::Fact::Slot { key: ann.as_str(), sums: Floor { p: 1, n: 0 } } };
+        here.apply(&slot(old, 1)).unwrap();
+        assert_eq!(here.value(key(LIKES)), Some(1));
+        here.apply(&Record::Dropped { origin: old, by: heir, seq: 5, upto: 1 }).unwrap();
+        assert_eq!((here.value(key(LIKES)), here.has_voted(key(LIKES), "ann")), (Some(0), false));
+        here.apply(&slot(heir, 6)).unwrap();
+        assert_eq!((here.value(key(LIKES)), here.has_voted(key(LIKES), "ann")), (Some(1), true));
     }
 
     /// What three replicas do: vote, and hear from each other, late, twice and in any order.

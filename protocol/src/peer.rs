@@ -6,7 +6,7 @@
 //! what of them is on its disk ([`Applied`]). After the hellos of a gateway the words of [`crate::producer`] follow; after those
 //! of a region link, [`Message::Link`] and [`Beat`] only.
 
-use crate::producer::{Answer, Changed, Close, Open, Opened, Produce, Produced, Read, Watch};
+use crate::producer::{Answer, Changed, Close, Open, Opened, Produce, Produced, Read, TakeBackVotes, Watch};
 use bytes::Bytes;
 use prost::{Message as _, Oneof};
 
@@ -24,7 +24,7 @@ pub const STRANGER_FRAME_BYTES_MAX: usize = 4096;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Frame {
     /// The message itself; empty only if it is of a kind that we do not know.
-    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
+    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
     pub message: Option<Message>,
 }
 
@@ -85,6 +85,9 @@ pub enum Message {
     /// I live.
     #[prost(message, tag = "18")]
     Beat(Beat),
+    /// Take back votes.
+    #[prost(message, tag = "19")]
+    TakeBackVotes(TakeBackVotes),
 }
 
 /// The first message of each side.

@@ -188,7 +188,7 @@ pub struct VotersWanted {
     pub limit: u32,
 }
 
-/// The answer to [`VotersWanted`], and to [`Read::voter`].
+/// The answer to [`VotersWanted`], to [`Read::voter`], and to [`TakeBackVotes`].
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Votes {
     /// Those who have voted.
@@ -203,6 +203,20 @@ pub struct Votes {
     /// Whether the user has voted, for each counter in the order of the keys.
     #[prost(bool, repeated, tag = "4")]
     pub voted: Vec<bool>,
+    /// How many votes were taken back.
+    #[prost(uint64, tag = "5")]
+    pub taken_back: u64,
+}
+
+/// Takes back all votes of a user; answered by [`Answer`].
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct TakeBackVotes {
+    /// Comes back in the answer.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// The user.
+    #[prost(string, tag = "2")]
+    pub user: String,
 }
 
 /// The answer to [`Read`].
@@ -335,7 +349,7 @@ mod tests {
         };
         let read = Read { id: 1, keys: vec!["k".to_owned()], min: "1".to_owned(), wait_ms: 2, detail: true, ..Read::default() };
         let page = Some(VotersWanted { after: "b".to_owned(), limit: 2 });
-        let votes = Votes { users: vec!["a".to_owned()], next: "a".to_owned(), is_lost: true, voted: vec![true, false] };
+        let votes = Votes { users: vec!["a".to_owned()], next: "a".to_owned(), is_lost: true, voted: vec![true, false], taken_back: 3 };
         let gateway = Hello { producer: true, ..Hello::default() };
         let cases = [
             (Message::Hello(gateway), "000000040a023001"),
@@ -361,8 +375,9 @@ mod tests {
             ),
             (
                 Message::Answer(Answer { id: 1, votes: Some(votes.into()), ..Answer::default() }),
-                "00000012721008012a0c0a0161120161180122020100",
+                "00000014721208012a0e0a01611201611801220201002803",
             ),
+            (Message::TakeBackVotes(TakeBackVotes { id: 1, user: "ann".to_owned() }), "0000000a9a010708011203616e6e"),
             (Message::Watch(Watch { keys: vec!["k".to_owned()], end: true }), "000000077a050a016b1001"),
             (
                 Message::Changed(Changed { readings: Some(readings()) }),

@@ -1,8 +1,9 @@
-//! I/O: counters over RESP, headcount and Redis in turn under the same client: rates, memory of a counter, recovery.
+//! I/O: counters and votes over RESP, headcount and Redis in turn under the same client: rates, memory of each, recovery.
 
 mod memory;
 pub(crate) mod rates;
 pub(crate) mod recovery;
+mod votes;
 
 use crate::{
     redis::{self, Persistence, Redis},
@@ -10,7 +11,10 @@ use crate::{
 };
 use anyhow::Context;
 use clap::Args;
-use std::{fmt::Write, path::PathBuf};
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
 use testkit::{Node, NodeOptions};
 
 /// What to measure.
@@ -25,6 +29,9 @@ pub(crate) struct Options {
     /// Numbers of counters at which memory and recovery are measured; 0: neither.
     #[arg(long, value_delimiter = ',', default_value = "1000000,10000000")]
     sizes: Vec<usize>,
+    /// Measure votes beside sets instead: --keys users vote, and --sizes are numbers of votes.
+    #[arg(long)]
+    votes: bool,
     /// Two pairs of short runs, and 200,000 counters only: for trying.
     #[arg(long)]
     quick: bool,
@@ -52,7 +59,7 @@ impl Ack {
 /// Runs everything and prints the report.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let versions = redis::versions()?;
-    let Options { pairs, keys, sizes, quick, report } = options;
+    let Options { pairs, keys, sizes, votes, quick, report } = options;
     let (pairs, keys, sizes) = if *quick { (2, 200_000, vec![200_000]) } else { (*pairs, *keys, sizes.clone()) };
     let command = match quick {
         true => "--quick".to_owned(),
@@ -60,9 +67,14 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     };
     let sizes: Vec<usize> = sizes.into_iter().filter(|size| *size > 0).collect();
 
-    let mut text = String::from("# Counters beside Redis\n\n");
+    let command = format!("{}{command}", if *votes { "--votes " } else { "" });
+    let mut text = String::from(if *votes { "# Votes beside sets in Redis\n\n" } else { "# Counters beside Redis\n\n" });
     let ours = env!("CARGO_PKG_VERSION");
     writeln!(text, "`headcount-bench counters {command}` on {}; headcount {ours}, {versions}.\n", machine())?;
+    if *votes {
+        votes::measure(pairs, keys, &sizes, &mut text).await?;
+        return done(&text, report.as_deref());
+    }
     if pairs > 0 {
         rates::measure(pairs, keys, *quick, &mut text).await?;
     }
@@ -70,9 +82,13 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         memory::measure(&sizes, &mut text).await?;
         recovery::measure(&sizes, &mut text).await?;
     }
+    done(&text, report.as_deref())
+}
+
+fn done(text: &str, report: Option<&Path>) -> anyhow::Result<()> {
     println!("{text}");
     if let Some(path) = report {
-        std::fs::write(path, &text).with_context(|| format!("writing {}", path.display()))?;
+        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ pub(crate) struct Plan {
     pub(crate) double_percent: u64,
     pub(crate) late_percent: u64,
     pub(crate) resets: bool,
+    pub(crate) votes: bool,
     pub(crate) crash_percent: u64,
     pub(crate) disk_loss_percent: u64,
     pub(crate) old_disk_percent: u64,
@@ -39,6 +40,7 @@ impl Plan {
             resets: chance.percent(30),
             gone: chance.percent(15),
             gateways: if chance.percent(50) { 1 + chance.index(2) } else { 0 },
+            votes: chance.percent(50),
         }
     }
 }

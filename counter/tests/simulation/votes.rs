@@ -35,6 +35,9 @@ fn length(replica: &Replica, user: usize) -> u64 {
 impl World {
     /// Somebody votes somewhere, now and then.
     pub(crate) fn vote(&mut self) {
+        if !self.plan.votes {
+            return;
+        }
         let (at, user, is_on) = (self.chance.index(self.nodes.len()), self.chance.index(USERS.len()), self.chance.percent(60));
         if self.now_ms > FAULTS_END_MS || self.nodes[at].forgotten || !self.chance.percent(60) {
             return;

@@ -71,6 +71,7 @@ pub(crate) struct OneUser {
 pub(crate) struct Receipt {
     user: String,
     connections: usize,
+    votes: u64,
     #[serde(flatten)]
     erased: Erased,
 }
@@ -172,7 +173,8 @@ pub(crate) async fn erase(State(gateway): State<Arc<Gateway>>, Path(user): Path)
         return Err(ApiError::Unavailable("the user's connections are still ending, nothing was erased; retry"));
     }
     let erased = gateway.presence.erase(&user, (gateway.clock)()).await?;
-    Ok(axum::Json(Receipt { user, connections: sent_away, erased }))
+    let votes = gateway.counters.take_back_votes(&user).await?;
+    Ok(axum::Json(Receipt { user, connections: sent_away, votes, erased }))
 }
 
 /// A channel that keeps a roster.

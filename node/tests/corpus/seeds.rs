@@ -47,7 +47,7 @@ fn messages() -> Seeds {
     let likes = NameRef::parse(b"likes").expect("a name").to_name();
     let cast = [true, false].map(|is_on| batch::vote(&likes, "ann", is_on).expect("a vote")).to_vec();
     let page = VotersWanted { after: "bob".to_owned(), limit: 10 };
-    let votes = Votes { users: vec!["ann".to_owned()], next: "ann".to_owned(), is_lost: false, voted: vec![true] };
+    let votes = Votes { users: vec!["ann".to_owned()], next: "ann".to_owned(), is_lost: false, voted: vec![true], taken_back: 0 };
     let messages = [
         ("hello-of-a-replica", Message::Hello(hello("c1", false, false))),
         ("hello-of-a-gateway", Message::Hello(hello("g1", true, false))),

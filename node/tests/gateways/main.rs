@@ -211,7 +211,7 @@ async fn the_whole_api_of_counters_is_there() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn votes_are_cast_and_asked_for_through_gateways_that_keep_none() {
-    let region = Region::start(2, "").await;
+    let region = Region::start(2, "[[namespace]]\nname = \"liked\"\ntype = \"unique\"").await;
     let voters = "/v1/counters/liked:1/voters";
     let turn = async |gateway, method, user| {
         let (status, answer) = region.call(gateway, method, &format!("{voters}/{user}?ack=replicated"), &Value::Null).await;
@@ -233,6 +233,9 @@ async fn votes_are_cast_and_asked_for_through_gateways_that_keep_none() {
     for (user, voted) in [("ann", true), ("bob", false)] {
         assert_eq!(region.get(1, &format!("/liked:1/voters/{user}")).await.1["voted"], voted, "{user}");
     }
+    let (status, receipt) = region.call(0, "DELETE", "/v1/users/cid", &Value::Null).await;
+    assert_eq!((status, &receipt["votes"]), (200, &json!(1)), "{receipt}");
+    assert_eq!(region.settled_value("liked:1").await, 1);
     let (status, answer) = region.get(0, "/liked:1/voters?cursor=nobody").await;
     assert_eq!((status, &answer["error"]["code"]), (400, &json!("bad_request")), "{answer}");
     let (status, answer) = region.call(0, "POST", "/v1/counters/liked:1/add", &json!({})).await;

@@ -43,6 +43,7 @@ async fn every_documented_route_does_what_it_says() {
         ("GET", "/v1/counters/liked:1/voters?limit=1", Value::Null, json!({ "key": "liked:1", "users": ["Zoë 7"], "next": "Zoë 7" })),
         ("GET", "/v1/counters/liked:1/voters?cursor=Zo%C3%AB%207", Value::Null, json!({ "users": ["alice"], "next": null })),
         ("GET", "/v1/counters/liked:1/voters/alice", Value::Null, json!({ "key": "liked:1", "user": "alice", "voted": true })),
+        ("PUT", "/v1/counters/liked:2/voters/zoe", Value::Null, json!({ "value": 1 })),
         ("DELETE", "/v1/counters/liked:1/voters/alice", Value::Null, liked(1, false)),
         ("DELETE", "/v1/counters/liked:1/voters/alice", Value::Null, liked(1, true)),
         ("GET", "/v1/counters/liked:1/voters/alice", Value::Null, json!({ "voted": false })),
@@ -78,14 +79,15 @@ async fn every_documented_route_does_what_it_says() {
     // The log thread counts what was acknowledged right afterwards.
     let likes = json!({ "key": "likes", "additions": 3, "value": 0, "value_s": "0" });
     let liked = json!({ "key": "liked:1", "additions": 3, "value": 1 });
-    let hot = json!({ "counters": [liked, likes], "additions": 6, "missed_max": 0, "window_ms": "…" });
+    let hot = json!({ "counters": [liked, likes], "additions": 7, "missed_max": 0, "window_ms": "…" });
     eventually(PATIENCE, async || match api.get("/v1/hot/counters?limit=2").await {
         found if includes(&found, &hot) => Ok(()),
         found => Err(found.to_string()),
     })
     .await;
     let (status, receipt) = api.call("DELETE", "/v1/users/zoe", Value::Null).await;
-    assert_eq!((status, &receipt["watchers"]), (200, &json!(["alice"])));
+    assert_eq!((status, &receipt["watchers"], &receipt["votes"]), (200, &json!(["alice"]), &json!(1)));
+    assert_eq!(api.get("/v1/counters/liked:2").await["value"], 0, "votes go along");
     let sse = ("accept", "text/event-stream");
     for (method, path) in [("GET", "/v1/events?channel=a&channel=b"), ("GET", "/v1/channels/a/events"), ("PUT", "/v1/channels/a/subscriptions")] {
         let response = api.send(method, path, &[sse], None).await;

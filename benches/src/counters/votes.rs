@@ -1,0 +1,235 @@
+//! I/O: votes beside what people use instead, a set for each thing that is voted for: `SADD`, and `SCARD` for how many there are. One
+//! client of ours loads both, in pairs of runs in turn.
+
+use super::{
+    Ack, plain_redis,
+    rates::{Run, Subject, median},
+};
+use crate::{
+    redis::{Persistence, Redis},
+    server::{cpu_s, resident_kib},
+};
+use anyhow::{Context, ensure};
+use core::net::SocketAddr;
+use std::{fmt::Write, ops::Range, time::Duration};
+use testkit::{Node, NodeOptions};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+    time::Instant,
+};
+
+/// Connections that share the work.
+const CONNECTIONS: usize = 8;
+/// Votes that are sent before their answers are read.
+const PIPELINE: usize = 64;
+/// Each user votes so often in a run, the times far apart.
+const PRESSES: usize = 2;
+/// Votes of each thing where there are many of them.
+const FEW: usize = 10;
+
+/// What the server speaks.
+#[derive(Clone, Copy)]
+enum Dialect {
+    Headcount,
+    Redis,
+}
+
+impl Dialect {
+    /// Appends what casts a vote and asks how many have voted.
+    fn cast(self, thing: usize, user: usize, out: &mut String) {
+        let (thing, user) = (format!("v:{thing:010}"), format!("user_{user:011}"));
+        _ = match self {
+            Dialect::Headcount => write!(out, "*4\r\n$7\r\nHC.VOTE\r\n$12\r\n{thing}\r\n$16\r\n{user}\r\n$2\r\non\r\n"),
+            Dialect::Redis => write!(out, "*3\r\n$4\r\nSADD\r\n$12\r\n{thing}\r\n$16\r\n{user}\r\n*2\r\n$5\r\nSCARD\r\n$12\r\n{thing}\r\n"),
+        };
+    }
+
+    /// Replies to that.
+    fn replies(self) -> usize {
+        match self {
+            Dialect::Headcount => 1,
+            Dialect::Redis => 2,
+        }
+    }
+}
+
+/// Which votes: of each number whose thing and which user.
+type VoteOf = fn(usize, usize) -> (usize, usize);
+
+/// A comparison.
+struct Row {
+    ours: Ack,
+    theirs: Persistence,
+    floor: Option<f64>,
+}
+
+const ROWS: [Row; 3] = [
+    Row { ours: Ack::Memory, theirs: Persistence::None, floor: Some(2.0) },
+    Row { ours: Ack::Fsync, theirs: Persistence::None, floor: Some(1.0) },
+    Row { ours: Ack::Fsync, theirs: Persistence::Always, floor: None },
+];
+
+/// Rates with so many voters, then the memory of so many votes.
+pub(super) async fn measure(pairs: usize, voters: usize, sizes: &[usize], text: &mut String) -> anyhow::Result<()> {
+    writeln!(text, "## Votes\n")?;
+    if pairs > 0 {
+        measure_rates(pairs, voters, text).await?;
+    }
+    if !sizes.is_empty() {
+        measure_memory(sizes, text).await?;
+    }
+    Ok(())
+}
+
+async fn measure_rates(pairs: usize, voters: usize, text: &mut String) -> anyhow::Result<()> {
+    let (memory, fsync) = (headcount(Ack::Memory).await, headcount(Ack::Fsync).await);
+    let (plain, always) = (plain_redis().await?, Redis::start(Persistence::Always).await?);
+    let ours = [Subject::of("ack memory", &memory)?, Subject::of("ack fsync", &fsync)?];
+    let theirs = [
+        Subject { name: "no persistence", address: plain.address, pid: plain.pid },
+        Subject { name: "appendfsync always", address: always.address, pid: always.pid },
+    ];
+    writeln!(
+        text,
+        "{voters} users vote for one thing in each run, {PRESSES} times each, over {CONNECTIONS} connections with {PIPELINE} votes in a pipeline:"
+    )?;
+    writeln!(
+        text,
+        "`HC.VOTE thing user on`, which answers how many have voted, beside `SADD thing user` and `SCARD thing`. Medians of {pairs} pairs of"
+    )?;
+    writeln!(text, "runs in turn, each for another thing; a vote is counted once, also where it takes two commands.\n")?;
+    writeln!(
+        text,
+        "| headcount | Redis | votes/s (CPU) | Redis: votes/s (CPU) | ratio | lowest to highest pair | floor |\n|---|---|---|---|---|---|---|"
+    )?;
+    let mut thing = 0;
+    for Row { ours: ack, theirs: persistence, floor } in ROWS {
+        let (ours, theirs) = (&ours[ack as usize], &theirs[persistence as usize]);
+        let (mut our_runs, mut their_runs) = (Vec::new(), Vec::new());
+        for pair in 1..=pairs {
+            thing += 1;
+            let their_run = one(theirs, Dialect::Redis, thing, voters).await?;
+            let our_run = one(ours, Dialect::Headcount, thing, voters).await?;
+            eprintln!(
+                "votes, {} against {}, pair {pair}: {:.0}/s ({:.0} ns) against {:.0}/s ({:.0} ns), ratio {:.2}",
+                ours.name,
+                theirs.name,
+                our_run.rate,
+                our_run.cpu_ns,
+                their_run.rate,
+                their_run.cpu_ns,
+                our_run.rate / their_run.rate
+            );
+            our_runs.push(our_run);
+            their_runs.push(their_run);
+        }
+        let ratios = || our_runs.iter().zip(&their_runs).map(|(ours, theirs)| ours.rate / theirs.rate);
+        let (lowest, highest) = (ratios().fold(f64::MAX, f64::min), ratios().fold(0.0, f64::max));
+        let (our, their) = (median(&our_runs), median(&their_runs));
+        let ratio = our.rate / their.rate;
+        let floor = match floor {
+            None => "–".to_owned(),
+            Some(floor) => format!("{floor} {}", if ratio >= floor { "met" } else { "**missed**" }),
+        };
+        writeln!(
+            text,
+            "| {} | {} | {:.0} ({:.0} ns) | {:.0} ({:.0} ns) | {ratio:.2} | {lowest:.2} to {highest:.2} | {floor} |",
+            ours.name, theirs.name, our.rate, our.cpu_ns, their.rate, their.cpu_ns
+        )?;
+    }
+    writeln!(text)?;
+    Ok(())
+}
+
+async fn measure_memory(sizes: &[usize], text: &mut String) -> anyhow::Result<()> {
+    writeln!(text, "Growth of resident memory over an empty server, for each vote; users' ids of 16 bytes.\n")?;
+    writeln!(text, "| votes | for | headcount | Redis | ratio |\n|---|---|---|---|---|")?;
+    let one_thing: VoteOf = |number, _| (0, number);
+    let many_things: VoteOf = |number, votes| (number % (votes / FEW).max(1), number);
+    for size in sizes {
+        for (what, vote_of) in [("one thing", one_thing), ("things with ten each", many_things)] {
+            eprintln!("memory of {size} votes, {what} …");
+            let node = headcount(Ack::Memory).await;
+            let ours =
+                grown(node.pid().context("the node ended")?, node.resp.context("no resp listener")?, Dialect::Headcount, *size, vote_of)
+                    .await?;
+            drop(node);
+            let redis = plain_redis().await?;
+            let theirs = grown(redis.pid, redis.address, Dialect::Redis, *size, vote_of).await?;
+            writeln!(text, "| {size} | {what} | {ours:.1} B | {theirs:.1} B | {:.2} |", ours / theirs)?;
+        }
+    }
+    writeln!(text)?;
+    Ok(())
+}
+
+/// A node whose counters count votes, that acknowledges as `ack` says.
+async fn headcount(ack: Ack) -> Node {
+    let env = vec![("HEADCOUNT_COUNTER__ACK".to_owned(), ack.name().to_owned())];
+    let config_toml = "[[namespace]]\nname = \"v\"\ntype = \"unique\"\n".to_owned();
+    Node::start(NodeOptions { env, config_toml, ..NodeOptions::default() }).await
+}
+
+#[allow(clippy::cast_precision_loss)] // figures for people
+async fn one(server: &Subject, dialect: Dialect, thing: usize, voters: usize) -> anyhow::Result<Run> {
+    let (before, votes) = (cpu_s(server.pid)?, voters * PRESSES);
+    let took = cast_all(server.address, dialect, votes, move |number| (thing, number % voters)).await?;
+    let cpu_ns = (cpu_s(server.pid)? - before) * 1e9 / votes as f64;
+    Ok(Run { rate: votes as f64 / took.as_secs_f64(), cpu_ns })
+}
+
+#[allow(clippy::cast_precision_loss)] // figures for people
+async fn grown(pid: u32, address: SocketAddr, dialect: Dialect, size: usize, vote_of: VoteOf) -> anyhow::Result<f64> {
+    let before = resident_kib(pid)?;
+    cast_all(address, dialect, size, move |number| vote_of(number, size)).await?;
+    Ok((resident_kib(pid)? as f64 - before as f64) * 1024.0 / size as f64)
+}
+
+/// Casts them all; how long that took.
+async fn cast_all(
+    address: SocketAddr,
+    dialect: Dialect,
+    votes: usize,
+    vote_of: impl Fn(usize) -> (usize, usize) + Copy + Send + 'static,
+) -> anyhow::Result<Duration> {
+    let (begun, share) = (Instant::now(), votes.div_ceil(CONNECTIONS).max(1));
+    let mut connections = JoinSet::new();
+    for from in (0..votes).step_by(share) {
+        connections.spawn(cast_range(address, dialect, from..votes.min(from + share), vote_of));
+    }
+    while let Some(done) = connections.join_next().await {
+        done??;
+    }
+    Ok(begun.elapsed())
+}
+
+async fn cast_range(
+    address: SocketAddr,
+    dialect: Dialect,
+    votes: Range<usize>,
+    vote_of: impl Fn(usize) -> (usize, usize) + Send,
+) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (mut commands, mut answers) = (String::new(), Vec::new());
+    for start in votes.clone().step_by(PIPELINE) {
+        let end = votes.end.min(start + PIPELINE);
+        commands.clear();
+        for (thing, user) in (start..end).map(&vote_of) {
+            dialect.cast(thing, user, &mut commands);
+        }
+        stream.write_all(commands.as_bytes()).await?;
+        answers.clear();
+        let (mut lines, mut seen) = (0, 0);
+        while lines < (end - start) * dialect.replies() {
+            ensure!(stream.read_buf(&mut answers).await? > 0, "closed by the server");
+            lines += answers[seen..].iter().filter(|byte| **byte == b'\n').count();
+            seen = answers.len();
+        }
+        let is_number = |line: &[u8]| line.is_empty() || line.starts_with(b":");
+        ensure!(answers.split(|byte| *byte == b'\n').all(is_number), "refused: {}", String::from_utf8_lossy(&answers));
+    }
+    Ok(())
+}
