@@ -25,7 +25,7 @@ impl Replica {
         Located { key, hash, id: self.table.find(hash, key.as_str()) }
     }
 
-    /// See [`Table::prepare`].
+    /// See [`crate::table::Table::prepare`].
     pub fn prepare<'a>(&self, keys: impl Iterator<Item = &'a str>) {
         let mut hashes = [0; BATCH];
         let count = hashes.iter_mut().zip(keys).map(|(hash, key)| *hash = self.table.hash(key)).count();

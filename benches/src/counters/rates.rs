@@ -54,6 +54,46 @@ pub(crate) struct Run {
     pub(crate) cpu_ns: f64,
 }
 
+/// Runs in turn, each of ours with one of theirs.
+#[derive(Default)]
+pub(super) struct Pairs {
+    ours: Vec<Run>,
+    theirs: Vec<Run>,
+}
+
+impl Pairs {
+    /// Adds a pair, and tells of it.
+    pub(super) fn push(&mut self, what: &str, ours: Run, theirs: Run) {
+        self.ours.push(ours);
+        self.theirs.push(theirs);
+        eprintln!(
+            "{what}, pair {}: {:.0}/s ({:.0} ns) against {:.0}/s ({:.0} ns), ratio {:.2}",
+            self.ours.len(),
+            ours.rate,
+            ours.cpu_ns,
+            theirs.rate,
+            theirs.cpu_ns,
+            ours.rate / theirs.rate
+        );
+    }
+
+    /// The cells of a table: the medians of both, their ratio, those of the pairs, and whether `floor` is reached.
+    pub(super) fn cells(&self, floor: Option<f64>) -> String {
+        let ratios = || self.ours.iter().zip(&self.theirs).map(|(ours, theirs)| ours.rate / theirs.rate);
+        let (lowest, highest) = (ratios().fold(f64::MAX, f64::min), ratios().fold(0.0, f64::max));
+        let (our, their) = (median(&self.ours), median(&self.theirs));
+        let ratio = our.rate / their.rate;
+        let floor = match floor {
+            None => "–".to_owned(),
+            Some(floor) => format!("{floor} {}", if ratio >= floor { "met" } else { "**missed**" }),
+        };
+        format!(
+            "{:.0} ({:.0} ns) | {:.0} ({:.0} ns) | {ratio:.2} | {lowest:.2} to {highest:.2} | {floor}",
+            our.rate, our.cpu_ns, their.rate, their.cpu_ns
+        )
+    }
+}
+
 /// Fills four servers with the same counters, and measures every row on them.
 pub(super) async fn measure(pairs: usize, keys: usize, quick: bool, text: &mut String) -> anyhow::Result<()> {
     let (memory, fsync) = (headcount(Ack::Memory).await, headcount(Ack::Fsync).await);
@@ -79,36 +119,16 @@ pub(super) async fn measure(pairs: usize, keys: usize, quick: bool, text: &mut S
     for Row { pipeline, ours: ack, theirs: persistence, operations, floor } in ROWS {
         let (ours, theirs) = (&ours[ack as usize], &theirs[persistence as usize]);
         let operations = if quick { operations / QUICK_SHARE } else { operations };
-        let (mut our_runs, mut their_runs) = (Vec::new(), Vec::new());
-        for pair in 1..=pairs {
+        let mut runs = Pairs::default();
+        for _ in 0..pairs {
             let their_run = one(theirs, pipeline, operations, keys).await?;
-            let our_run = one(ours, pipeline, operations, keys).await?;
-            eprintln!(
-                "P{pipeline} {} against {}, pair {pair}: {:.0}/s ({:.0} ns) against {:.0}/s ({:.0} ns), ratio {:.2}",
-                ours.name,
-                theirs.name,
-                our_run.rate,
-                our_run.cpu_ns,
-                their_run.rate,
-                their_run.cpu_ns,
-                our_run.rate / their_run.rate
+            runs.push(
+                &format!("P{pipeline} {} against {}", ours.name, theirs.name),
+                one(ours, pipeline, operations, keys).await?,
+                their_run,
             );
-            our_runs.push(our_run);
-            their_runs.push(their_run);
         }
-        let ratios = || our_runs.iter().zip(&their_runs).map(|(ours, theirs)| ours.rate / theirs.rate);
-        let (lowest, highest) = (ratios().fold(f64::MAX, f64::min), ratios().fold(0.0, f64::max));
-        let (our, their) = (median(&our_runs), median(&their_runs));
-        let ratio = our.rate / their.rate;
-        let floor = match floor {
-            None => "–".to_owned(),
-            Some(floor) => format!("{floor} {}", if ratio >= floor { "met" } else { "**missed**" }),
-        };
-        writeln!(
-            text,
-            "| {pipeline} | {} | {} | {:.0} ({:.0} ns) | {:.0} ({:.0} ns) | {ratio:.2} | {lowest:.2} to {highest:.2} | {floor} |",
-            ours.name, theirs.name, our.rate, our.cpu_ns, their.rate, their.cpu_ns
-        )?;
+        writeln!(text, "| {pipeline} | {} | {} | {} |", ours.name, theirs.name, runs.cells(floor))?;
     }
     writeln!(text)?;
     Ok(())

@@ -3,7 +3,7 @@
 
 use super::{
     Ack, plain_redis,
-    rates::{Run, Subject, median},
+    rates::{Pairs, Run, Subject},
 };
 use crate::{
     redis::{Persistence, Redis},
@@ -107,37 +107,14 @@ async fn measure_rates(pairs: usize, voters: usize, text: &mut String) -> anyhow
     let mut thing = 0;
     for Row { ours: ack, theirs: persistence, floor } in ROWS {
         let (ours, theirs) = (&ours[ack as usize], &theirs[persistence as usize]);
-        let (mut our_runs, mut their_runs) = (Vec::new(), Vec::new());
-        for pair in 1..=pairs {
+        let mut runs = Pairs::default();
+        for _ in 0..pairs {
             thing += 1;
             let their_run = one(theirs, Dialect::Redis, thing, voters).await?;
             let our_run = one(ours, Dialect::Headcount, thing, voters).await?;
-            eprintln!(
-                "votes, {} against {}, pair {pair}: {:.0}/s ({:.0} ns) against {:.0}/s ({:.0} ns), ratio {:.2}",
-                ours.name,
-                theirs.name,
-                our_run.rate,
-                our_run.cpu_ns,
-                their_run.rate,
-                their_run.cpu_ns,
-                our_run.rate / their_run.rate
-            );
-            our_runs.push(our_run);
-            their_runs.push(their_run);
+            runs.push(&format!("votes, {} against {}", ours.name, theirs.name), our_run, their_run);
         }
-        let ratios = || our_runs.iter().zip(&their_runs).map(|(ours, theirs)| ours.rate / theirs.rate);
-        let (lowest, highest) = (ratios().fold(f64::MAX, f64::min), ratios().fold(0.0, f64::max));
-        let (our, their) = (median(&our_runs), median(&their_runs));
-        let ratio = our.rate / their.rate;
-        let floor = match floor {
-            None => "–".to_owned(),
-            Some(floor) => format!("{floor} {}", if ratio >= floor { "met" } else { "**missed**" }),
-        };
-        writeln!(
-            text,
-            "| {} | {} | {:.0} ({:.0} ns) | {:.0} ({:.0} ns) | {ratio:.2} | {lowest:.2} to {highest:.2} | {floor} |",
-            ours.name, theirs.name, our.rate, our.cpu_ns, their.rate, their.cpu_ns
-        )?;
+        writeln!(text, "| {} | {} | {} |", ours.name, theirs.name, runs.cells(floor))?;
     }
     writeln!(text)?;
     Ok(())
