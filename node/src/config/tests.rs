@@ -156,7 +156,10 @@ fn bad_input_is_told_with_place_key_value_and_reason() {
             "[namespace_default]\nack = \"never\"",
             "hc.toml:2: namespace_default.ack = \"never\": must be one of \"memory\", \"fsync\", \"replicated\"",
         ),
-        ("[[namespace]]\nname = \"a\"\ntype = \"unique\"", "hc.toml:3: namespace[0].type = \"unique\": must be one of \"counter\""),
+        (
+            "[[namespace]]\nname = \"a\"\ntype = \"votes\"",
+            "hc.toml:3: namespace[0].type = \"votes\": must be one of \"counter\", \"unique\", \"seen\"",
+        ),
         ("[auth]\ndevelopment = \"maybe\"", "hc.toml:2: auth.development = \"maybe\": must be true, false or \"auto\""),
         ("[auth]\nhmac_secrets = \"s\"", "hc.toml:2: auth.hmac_secrets: must be a list of strings that are not empty"),
         ("[auth]\napi_keys = [\"\"]", "hc.toml:2: auth.api_keys: must be a list of strings that are not empty"),
