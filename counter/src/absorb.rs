@@ -190,6 +190,7 @@ impl Replica {
             let key = self.table.key(id, &mut buffer);
             self.origins[at].weigh(weight(key), slot.sums(), Floor::default());
             self.tallied(id, |table| table.remove(id, |entry| entry.origin == at && entry.by.is_none()));
+            self.rights_changed(id, key, at);
         }
     }
 }

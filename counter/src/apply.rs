@@ -1,5 +1,4 @@
-//! Pure: from records to a replica and back: what a log, a snapshot or another replica's stream says is taken in, and a
-//! snapshot is written.
+//! Pure: from records to a replica and back: what a log, a snapshot or another stream says is taken in, and a snapshot is written.
 
 use crate::{
     cell::{Cell, Floor, OriginIndex, Slot},
@@ -138,6 +137,7 @@ impl Replica {
                 None => table.put_slot(id, by, after),
             });
             self.origins[by].weigh(weight(key), before.sums(), after.sums());
+            self.rights_changed(id, key, by);
         }
     }
 

@@ -1,10 +1,11 @@
 //! Pure: batches between the words in which they come and the ledger.
 
 use crate::{
-    engine::Op,
+    engine::{AddOp, Op},
     group::Group,
-    ledger::{AddError, Change, Changed, Ledger},
+    ledger::{Change, Changed, Ledger},
     producer::BatchId,
+    refusal::AddError,
     token::Token,
     vote::{self, BadVote, VoteKey},
 };
@@ -13,6 +14,9 @@ use protocol::{
     producer::{Fate, OpFate, OpResult, Produce, Produced},
     time::Now,
 };
+
+/// Before the key of an addition to a bounded counter. No name holds it.
+const BOUNDED_MARK: char = '\u{1e}';
 
 /// A batch that no gateway of ours sends; the connection ends, and nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +33,19 @@ pub fn op(key: &CounterKey, by: Option<i64>, token: Option<Token>) -> protocol::
     protocol::producer::Op { key: key.as_str().to_owned(), by, token }
 }
 
+/// An addition to a bounded counter, likewise: with a mark before the key, so that a node that knows of none refuses it.
+#[must_use]
+pub fn op_bounded(key: &CounterKey, by: i64, token: Option<Token>) -> protocol::producer::Op {
+    let op = op(key, Some(by), token);
+    protocol::producer::Op { key: format!("{BOUNDED_MARK}{}", op.key), ..op }
+}
+
+/// Either of the two.
+#[must_use]
+pub fn addition(AddOp { key, by, is_bounded, token, .. }: &AddOp) -> protocol::producer::Op {
+    if *is_bounded { op_bounded(key, *by, *token) } else { op(key, Some(*by), *token) }
+}
+
 /// A vote, likewise: under its own key, so that a node that knows of no votes refuses it, and 1 or −1.
 pub fn vote(key: &CounterKey, user: &str, is_on: bool) -> Result<protocol::producer::Op, BadVote> {
     let (key, by) = (VoteKey::new(key.by_ref(), user)?.as_str().to_owned(), Some(if is_on { 1 } else { -1 }));
@@ -42,7 +59,7 @@ pub fn produce<'a>(ledger: &mut Ledger, batch: &'a Produce, now: Now, out: &mut 
     let (fate, results) = ledger.produce(BatchId { producer, epoch, number }, &ops, now, out);
     let known = match fate {
         Fate::Done => results.iter().zip(&ops).map(|(result, op)| result_of(result, ledger.nearest(op.key))).collect(),
-        Fate::Repeated => ops.iter().map(|op| OpResult { value: ledger.nearest(op.key), fate: OpFate::Counted.into() }).collect(),
+        Fate::Repeated => ops.iter().map(|op| OpResult { value: ledger.nearest(op.key), fate: OpFate::Counted.into(), here: 0 }).collect(),
         _ => Vec::new(),
     };
     let session = ledger.replica.session();
@@ -61,15 +78,22 @@ fn read(op: &protocol::producer::Op) -> Result<Op<'_>, BadBatch> {
         };
         return Ok(Op { key, change: Change::Vote { user, is_on }, token: None });
     }
-    let key = NameRef::parse(op.key.as_bytes()).map_err(|_| BadBatch)?;
+    let bounded = op.key.strip_prefix(BOUNDED_MARK);
+    let key = NameRef::parse(bounded.unwrap_or(&op.key).as_bytes()).map_err(|_| BadBatch)?;
     let token = match op.token[..] {
         [] => None,
         ref bytes => Some(Token(u128::from_be_bytes(bytes.try_into().map_err(|_| BadBatch)?))),
     };
-    Ok(Op { key, change: op.by.map_or(Change::Reset, Change::Add), token })
+    let change = match (bounded, op.by) {
+        (Some(_), Some(by)) => Change::AddBounded(by),
+        (Some(_), None) => return Err(BadBatch),
+        (None, by) => by.map_or(Change::Reset, Change::Add),
+    };
+    Ok(Op { key, change, token })
 }
 
 fn result_of(result: &Result<Changed, AddError>, value: i64) -> OpResult {
+    let here = if let Err(AddError::Short(shortage)) = result { shortage.here } else { 0 };
     let (value, fate) = match result {
         Ok(Changed { value, duplicate: false }) => (*value, OpFate::Counted),
         Ok(Changed { value, duplicate: true }) => (*value, OpFate::Duplicate),
@@ -78,10 +102,12 @@ fn result_of(result: &Result<Changed, AddError>, value: i64) -> OpResult {
         Err(AddError::TokenReused) => (value, OpFate::TokenReused),
         Err(AddError::TokensFull) => (value, OpFate::TokensFull),
         Err(AddError::VoteWornOut) => (value, OpFate::VoteWornOut),
+        Err(AddError::Short(shortage)) => (i64::try_from(shortage.left()).unwrap_or(i64::MAX), OpFate::Short),
+        Err(AddError::LongKey) => (value, OpFate::LongKey),
         // The ledger knows nothing of storage, and votes were looked at when they were read.
         Err(AddError::KeysFull | AddError::Storage(_) | AddError::BadVote(_)) => (value, OpFate::KeysFull),
     };
-    OpResult { value, fate: fate.into() }
+    OpResult { value, fate: fate.into(), here }
 }
 
 #[cfg(test)]
@@ -95,6 +121,7 @@ mod tests {
             (op(&key, Some(i64::MIN), Some(token)), Change::Add(i64::MIN), Some(token)),
             (op(&key, Some(0), None), Change::Add(0), None),
             (op(&key, None, Some(token)), Change::Reset, Some(token)),
+            (op_bounded(&key, -2, Some(token)), Change::AddBounded(-2), Some(token)),
             (vote(&key, "ann", true).unwrap(), Change::Vote { user: "ann", is_on: true }, None),
             (vote(&key, "ann", false).unwrap(), Change::Vote { user: "ann", is_on: false }, None),
         ];
@@ -109,6 +136,7 @@ mod tests {
             protocol::producer::Op { token: vec![1; 15].into(), ..good },
             protocol::producer::Op { by: None, ..cast.clone() },
             protocol::producer::Op { by: Some(2), ..cast.clone() },
+            protocol::producer::Op { by: None, ..op_bounded(&key, 1, None) },
             protocol::producer::Op { key: cast.key.replace("likes", "li kes"), ..cast.clone() },
             protocol::producer::Op { key: cast.key.replace("ann", ""), ..cast },
         ] {

@@ -3,7 +3,8 @@
 use crate::{
     engine::{Ack, Added, Engine},
     group::Group,
-    ledger::{AddError, Change, Ledger},
+    ledger::{Change, Ledger},
+    refusal::AddError,
     table::Place,
     voting::Voters,
 };

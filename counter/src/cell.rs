@@ -131,7 +131,9 @@ impl<'a> Cell<'a> {
         }
         let slots: i128 = self.slots().map(|(_, slot)| slot.sums().balance()).sum();
         let floors = self.floors().into_iter().map(|(origin, floor)| self.slot(origin).sums().meet(floor).balance());
-        slots - floors.sum::<i128>() + i128::from(self.table.tally(self.id).on)
+        let value = slots - floors.sum::<i128>() + i128::from(self.table.tally(self.id).on);
+        // What was taken may be known here before what it was taken from.
+        if value < 0 && self.table.is_bounded(self.id) { 0 } else { value }
     }
 
     /// The causal length of a vote: how often it was turned.

@@ -1,5 +1,5 @@
-//! I/O: the log thread. It takes whatever is pending, makes it durable, wakes the waiters and takes what has come
-//! meanwhile; so groups grow with the load and nobody waits for a timer.
+//! I/O: the log thread. It takes whatever is pending, makes it durable, wakes the waiters and takes what has come meanwhile; so groups
+//! grow with the load and nobody waits for a timer.
 //!
 //! When the log cannot be written, additions are refused and reads go on. The thread then tries every second to start
 //! over on a fresh segment and a snapshot of the state as it stands; a file whose write failed is never written again.
@@ -149,8 +149,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Begins a snapshot that is due, copies one more piece into the one under way, or installs it once the log has
-    /// caught up with its content.
+    /// Begins a snapshot that is due, copies one more piece into the one under way, or installs it once the log has caught up.
     fn snapshot_step(&mut self) -> io::Result<()> {
         match self.snapshot.take() {
             None if self.log_bytes() >= self.snapshot_at && self.log.is_fresh() => {

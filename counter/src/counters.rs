@@ -5,9 +5,9 @@ use crate::{
     engine::{Ack, AddOp, Added, Engine},
     interest::Interest,
     lanes::Counted,
-    ledger::AddError,
     reading::Reading,
     readings::{ReadOne, from_words},
+    refusal::AddError,
     remote::{Remote, Unreachable, added},
     session,
     token::Token,
@@ -19,7 +19,11 @@ use protocol::{
     trace::SPANS,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::time::sleep;
 use tracing::{Instrument, info_span};
+
+/// After which pauses it is tried again to take from a bounded counter of which there is enough elsewhere.
+const RIGHTS_PAUSES_MS: [u64; 5] = [20, 40, 80, 160, 200];
 
 /// Where the counters are. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -95,16 +99,32 @@ impl Counters {
         }
     }
 
-    /// Adds `by` to `key` and returns once that is as safe as `ack` says. Dropping the future does not undo it.
-    pub async fn add(&self, key: &CounterKey, by: i64, token: Option<Token>, ack: Option<Ack>) -> Result<Counted, AddError> {
-        let span = info_span!(target: SPANS, "count", place = self.place(), counter = key.as_str());
+    /// Makes an addition and returns once that is as safe as it asks for. Dropping the future does not undo it.
+    /// Where there is not enough to be taken of a bounded counter, and enough elsewhere, it waits for that a moment.
+    pub async fn add(&self, op: &AddOp) -> Result<Counted, AddError> {
+        let span = info_span!(target: SPANS, "count", place = self.place(), counter = op.key.as_str());
         let counting = async {
-            match self {
-                Counters::Here(engine, _) => engine.add(key, by, token, ack).await.map(|added| counted(engine, added)),
-                Counters::Elsewhere(remote) => remote.change(batch::op(key, Some(by), token), ack).await,
+            for pause_ms in RIGHTS_PAUSES_MS {
+                match self.add_now(op).await {
+                    Err(AddError::Short(shortage)) if shortage.left() >= op.by.unsigned_abs() => {
+                        sleep(Duration::from_millis(pause_ms)).await;
+                    }
+                    counted => return counted,
+                }
             }
+            self.add_now(op).await
         };
         counting.instrument(span).await
+    }
+
+    async fn add_now(&self, op: &AddOp) -> Result<Counted, AddError> {
+        match self {
+            Counters::Here(engine, _) => {
+                let added = engine.change(&op.key, op.change(), op.token, op.ack).await;
+                added.map(|added| counted(engine, added))
+            }
+            Counters::Elsewhere(remote) => remote.change(batch::addition(op), op.ack).await,
+        }
     }
 
     /// Turns `user`'s vote for `key` on or off, as [`Engine::vote`] does.
@@ -123,7 +143,7 @@ impl Counters {
         }
     }
 
-    /// Does all of `ops`, in order; each has its own answer. Also returns a session that covers them.
+    /// Does all of `ops`, in order; each has its own answer, without a wait for rights. Also returns a session that covers them.
     pub async fn add_many(&self, ops: Vec<AddOp>) -> (Vec<Result<Added, AddError>>, String) {
         let span = info_span!(target: SPANS, "count", place = self.place(), ops = ops.len());
         match self {

@@ -6,7 +6,7 @@ use crate::{
     group::Group,
     hot::{Hot, Hottest},
     interest::{Interest, Interests},
-    ledger::{AddError, Change, Changed},
+    ledger::{Change, Changed},
     links::Links,
     lives::LIVES_FULL,
     log::{self, Log},
@@ -16,6 +16,7 @@ use crate::{
     outputs::Outputs,
     reading::Reading,
     recovery::Recovered,
+    refusal::AddError,
     replica::Entry,
     session::BadSession,
     shared::{Closing, Durable, Shared, State},
@@ -39,6 +40,7 @@ use tracing::{Instrument, info_span};
 
 pub use crate::{
     cell::Overflow,
+    op::{AddOp, Op},
     opening::{EngineConfig, OpenError},
 };
 pub use protocol::counting::Ack;
@@ -52,30 +54,6 @@ pub const SNAPSHOT_LOG_BYTES: u64 = 64 << 20;
 
 /// Bytes of a region's and of a node's name.
 pub const NODE_NAME_BYTES_MAX: usize = 127;
-
-/// One addition.
-#[derive(Clone, Debug)]
-pub struct AddOp {
-    /// The counter.
-    pub key: CounterKey,
-    /// The amount; 0 changes nothing.
-    pub by: i64,
-    /// Makes a retry exact.
-    pub token: Option<Token>,
-    /// The level to wait for; `None`: the engine's default.
-    pub ack: Option<Ack>,
-}
-
-/// One change of a batch.
-#[derive(Clone, Copy, Debug)]
-pub struct Op<'a> {
-    /// The counter.
-    pub key: NameRef<'a>,
-    /// What is done to it.
-    pub change: Change<'a>,
-    /// Makes a retry exact.
-    pub token: Option<Token>,
-}
 
 /// A change that was acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +143,11 @@ impl Engine {
         self.change(key, Change::Add(by), token, ack).await
     }
 
+    /// The same for a counter that never goes below zero; what is taken away this node must have rights to.
+    pub async fn add_bounded(&self, key: &CounterKey, by: i64, token: Option<Token>, ack: Option<Ack>) -> Result<Added, AddError> {
+        self.change(key, Change::AddBounded(by), token, ack).await
+    }
+
     /// Observed reset: what this node knows of `key` no longer counts, what others count meanwhile does.
     pub async fn reset(&self, key: &CounterKey, token: Option<Token>, ack: Option<Ack>) -> Result<Added, AddError> {
         self.change(key, Change::Reset, token, ack).await
@@ -174,7 +157,7 @@ impl Engine {
     pub async fn add_many(&self, ops: Vec<AddOp>) -> Vec<Result<Added, AddError>> {
         self.room().await;
         let mut outcomes = Outcomes::default();
-        let borrowed: Vec<Op<'_>> = ops.iter().map(|op| Op { key: op.key.by_ref(), change: Change::Add(op.by), token: op.token }).collect();
+        let borrowed: Vec<Op<'_>> = ops.iter().map(|op| Op { key: op.key.by_ref(), change: op.change(), token: op.token }).collect();
         self.stage_all(&borrowed, &mut outcomes);
         let mut answers = Vec::with_capacity(ops.len());
         for (op, outcome) in ops.iter().zip(outcomes.iter()) {

@@ -2,6 +2,7 @@
 
 use crate::{
     cell::{Floor, OriginIndex},
+    cell_key,
     marks::Mark,
     record::{Malformed, put, put_sums, put_text, take, take_sums, take_text},
     vote,
@@ -110,14 +111,14 @@ impl<'a> Fact<'a> {
     /// The counter whose value the fact may change.
     #[must_use]
     pub fn counter(&self) -> Option<&'a str> {
-        self.key().map(vote::counter_of)
+        self.key().map(cell_key::counter_of)
     }
 
     /// Whether it speaks of a counter, or of a vote, as there can be one.
     #[must_use]
     pub fn is_possible(&self) -> bool {
         match self {
-            Fact::Slot { key, sums } => vote::is_key(key) && (!vote::is_vote(key) || vote::is_length(*sums)),
+            Fact::Slot { key, sums } => cell_key::is_key(key) && (!vote::is_vote(key) || vote::is_length(*sums)),
             Fact::Floor { key, .. } | Fact::AbsorbedKey { key, .. } | Fact::Token(Use { key, .. }) => {
                 NameRef::parse(key.as_bytes()).is_ok()
             }

@@ -1,5 +1,4 @@
-//! Pure: what was made durable lately, by stream, for the replicas that follow. Whoever lags further behind than this
-//! reaches gets the state instead of the changes.
+//! Pure: what was made durable lately, by stream, for the replicas that follow. Whoever lags further behind gets the state instead.
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,8 @@ use crate::{
     ledger::{Change, Ledger},
     log::{self, Log},
     on_disk::{self, OnDisk},
-    replica::{AddRefusal, KEYS_MAX, Replica},
+    refusal::AddRefusal,
+    replica::{KEYS_MAX, Replica},
     snapshot::Snapshot,
 };
 use protocol::name::CounterKey;
@@ -119,8 +120,8 @@ fn vote(replica: &mut Replica, key: &CounterKey, user: &str, is_on: bool, record
     match replica.vote(replica.locate_for(&op), user, is_on, records) {
         Ok(_) => Ok(()),
         Err(AddRefusal::BadVote(bad)) => Err(BadLine::Vote(bad)),
-        // A new vote is neither out of range nor worn out.
-        Err(AddRefusal::KeysFull | AddRefusal::Overflow(_) | AddRefusal::WornOut) => Err(BadLine::KeysFull),
+        // A new vote is neither out of range nor worn out, and nothing that is bounded.
+        Err(_) => Err(BadLine::KeysFull),
     }
 }
 

@@ -89,7 +89,7 @@ impl Inspection {
         let replica = &self.on_disk.recovered.ledger.replica;
         let (mut place, mut buffer) = (Place::default(), [0; 256]);
         std::iter::from_fn(move || {
-            let id = std::iter::from_fn(|| replica.table().walk(&mut place)).find(|id| !id.is_vote())?;
+            let id = std::iter::from_fn(|| replica.table().walk(&mut place)).find(|id| replica.table().is_counter(*id))?;
             let key = replica.table().key(id, &mut buffer).to_owned();
             Some(Counter { replica, cell: replica.look(id), key })
         })

@@ -2,8 +2,9 @@
 //! what became of them.
 
 use crate::{
+    bounded::Shortage,
     engine::{Ack, Added},
-    ledger::AddError,
+    refusal::AddError,
 };
 use protocol::{
     peer::Message,
@@ -180,6 +181,8 @@ pub(crate) fn settle(batch: &Batch, produced: &Produced) -> Option<Vec<Settled>>
                     OpFate::TokensFull => Err(AddError::TokensFull),
                     OpFate::KeysFull => Err(AddError::KeysFull),
                     OpFate::VoteWornOut => Err(AddError::VoteWornOut),
+                    OpFate::Short => Err(AddError::Short(Shortage::of(u64::try_from(result.value).unwrap_or(0), result.here))),
+                    OpFate::LongKey => Err(AddError::LongKey),
                 }
             });
             Some(results.collect())

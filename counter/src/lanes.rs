@@ -7,7 +7,7 @@
 use crate::{
     engine::Ack,
     lane::{Lane, Waiting, settle},
-    ledger::AddError,
+    refusal::AddError,
 };
 use protocol::{
     peer::Message,

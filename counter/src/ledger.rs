@@ -8,19 +8,22 @@ use crate::{
     locating::Located,
     marks::Marks,
     record::{Fact, Malformed, Record, Use},
-    replica::{AddRefusal, Replica},
+    refusal::AddError,
+    replica::Replica,
     token::Token,
     tokens::{Standing, TokenRefusal, Tokens, Used},
-    vote::{self, BadVote, LENGTH_MAX},
+    vote,
 };
 use protocol::{name::NameRef, time::Now};
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 /// What is done to a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change<'a> {
     /// Add this much; 0 changes nothing.
     Add(i64),
+    /// Add this much to a counter that never goes below zero.
+    AddBounded(i64),
     /// Observed reset: what is known here so far no longer counts.
     Reset,
     /// Turn somebody's vote. A token says nothing more: a vote that is as it should be stays so.
@@ -32,6 +35,17 @@ pub enum Change<'a> {
     },
 }
 
+impl Change<'_> {
+    /// What is added; `None` for a reset or a vote.
+    #[must_use]
+    pub fn amount(self) -> Option<i64> {
+        match self {
+            Change::Add(by) | Change::AddBounded(by) => Some(by),
+            Change::Reset | Change::Vote { .. } => None,
+        }
+    }
+}
+
 /// The answer to a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Changed {
@@ -39,49 +53,6 @@ pub struct Changed {
     pub value: i64,
     /// The token was used before for the same, or the vote was so before; nothing changed now.
     pub duplicate: bool,
-}
-
-/// Why a change was not acknowledged.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AddError {
-    /// The value or a slot would leave its range. Nothing changed; a smaller amount may fit.
-    #[error("counter_overflow: {0}")]
-    Overflow(Overflow),
-    /// The token is older than ten minutes or ahead of the clock. Nothing changed now; whether it did when the token was young is unknown here.
-    #[error("token_expired: a token may be used for 10 minutes after it was minted; the server's time is {server_time_ms} ms since 1970")]
-    TokenExpired {
-        /// The server's clock, in milliseconds since 1970.
-        server_time_ms: u64,
-    },
-    /// The token was used for another key or amount. Nothing changed; mint a token for each operation.
-    #[error("token_reused: the token was used before for another key or amount")]
-    TokenReused,
-    /// Too many tokens are remembered. Nothing changed; retry later with the same token.
-    #[error("too_many_tokens: the table of tokens is full; retry later")]
-    TokensFull,
-    /// The vote cannot be told apart from others. Nothing changed.
-    #[error("bad_vote: {0}")]
-    BadVote(BadVote),
-    /// The user has turned this vote as often as one can be. Nothing changed; it stays as it is.
-    #[error("vote_worn_out: the vote was turned {LENGTH_MAX} times and stays as it is")]
-    VoteWornOut,
-    /// Too many counters, or too many votes. Nothing changed; existing ones go on.
-    #[error("too_many_counters: the table of counters is full")]
-    KeysFull,
-    /// The log cannot be written, or this node can begin no other life. Refused before it changed anything, or not known to be durable: retry with the same token.
-    #[error("storage_unavailable: {0}")]
-    Storage(Arc<str>),
-}
-
-impl From<AddRefusal> for AddError {
-    fn from(refusal: AddRefusal) -> AddError {
-        match refusal {
-            AddRefusal::Overflow(overflow) => AddError::Overflow(overflow),
-            AddRefusal::KeysFull => AddError::KeysFull,
-            AddRefusal::BadVote(bad) => AddError::BadVote(bad),
-            AddRefusal::WornOut => AddError::VoteWornOut,
-        }
-    }
 }
 
 /// The counters, the tokens and the marks.
@@ -124,8 +95,8 @@ impl Ledger {
                 self.replica.reset(at, out);
                 Ok(Changed { value: 0, duplicate: false })
             }
-            (Change::Add(by), Some(token)) => self.do_once(at, Some(by), token, now, out),
-            (Change::Reset, Some(token)) => self.do_once(at, None, token, now, out),
+            (Change::AddBounded(by), None) => Ok(Changed { value: self.replica.add_bounded(at, by, false, now, out)?, duplicate: false }),
+            (_, Some(token)) => self.do_once(at, change, token, now, out),
         }
     }
 
@@ -134,8 +105,8 @@ impl Ledger {
         Ok(Changed { value: self.value(at.key).map_err(AddError::Overflow)?, duplicate: !turned })
     }
 
-    /// `by` is `None` for a reset.
-    fn do_once(&mut self, at: Located<'_>, by: Option<i64>, token: Token, now: Now, out: &mut Group) -> Result<Changed, AddError> {
+    fn do_once(&mut self, at: Located<'_>, change: Change<'_>, token: Token, now: Now, out: &mut Group) -> Result<Changed, AddError> {
+        let by = change.amount();
         match self.tokens.judge(token, self.replica.own(), self.replica.cell_id(at), by, now) {
             Ok(Standing::New) => {}
             Ok(Standing::Duplicate) => return Ok(Changed { value: self.value(at.key).map_err(AddError::Overflow)?, duplicate: true }),
@@ -143,9 +114,10 @@ impl Ledger {
             Err(TokenRefusal::Reused) => return Err(AddError::TokenReused),
             Err(TokenRefusal::Full) => return Err(AddError::TokensFull),
         }
-        let value = match by {
-            Some(by) => self.replica.add(at, by, out)?,
-            None => {
+        let value = match (change, by) {
+            (Change::AddBounded(by), _) => self.replica.add_bounded(at, by, true, now, out)?,
+            (_, Some(by)) => self.replica.add(at, by, out)?,
+            (_, None) => {
                 self.replica.reset(at, out);
                 0
             }
@@ -238,7 +210,7 @@ impl Ledger {
                     if tending.settled {
                         replica.begin_life(out);
                     }
-                } else if replica.can_write() {
+                } else if replica.can_write() && replica.may_take_back(&used, now, out) {
                     let (seq, by) = replica.take_back(token, &used, out);
                     tokens.taken_back(used.origin, token, (by, seq));
                 }
@@ -248,65 +220,4 @@ impl Ledger {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use protocol::name::CounterKey;
-
-    const NOON: Now = Now { mono_ms: 0, wall_ms: 1_700_000_000_000 };
-
-    #[test]
-    fn a_retry_counts_once_also_after_a_replay() {
-        let key = CounterKey::parse("likes").unwrap();
-        let token = Token::parse(&uuid::Builder::from_unix_timestamp_millis(NOON.wall_ms, &[1; 10]).into_uuid().to_string()).unwrap();
-        let (mut ledger, mut group) = (Ledger::new(1), Group::new(1, 1));
-        ledger.replica.count_as("eu", "c1", 7, &mut group);
-        let add = Change::Add(2);
-        assert_eq!(
-            ledger.change(ledger.replica.locate(key.by_ref()), add, Some(token), NOON, &mut group),
-            Ok(Changed { value: 2, duplicate: false })
-        );
-        assert_eq!(
-            ledger.change(ledger.replica.locate(key.by_ref()), add, Some(token), NOON, &mut group),
-            Ok(Changed { value: 2, duplicate: true })
-        );
-        let mut copy = Ledger::new(2);
-        Record::decode_all(group.records()).for_each(|record| copy.apply(&record.unwrap()).unwrap());
-        for ledger in [&mut ledger, &mut copy] {
-            assert_eq!(
-                ledger.change(ledger.replica.locate(key.by_ref()), add, Some(token), NOON, &mut group),
-                Ok(Changed { value: 2, duplicate: true })
-            );
-            assert_eq!(
-                ledger.change(ledger.replica.locate(key.by_ref()), Change::Add(3), Some(token), NOON, &mut group),
-                Err(AddError::TokenReused)
-            );
-            assert_eq!(
-                ledger.change(ledger.replica.locate(key.by_ref()), Change::Reset, Some(token), NOON, &mut group),
-                Err(AddError::TokenReused)
-            );
-            let late = NOON.plus_ms(3_600_000);
-            assert_eq!(
-                ledger.change(ledger.replica.locate(key.by_ref()), add, Some(token), late, &mut group),
-                Err(AddError::TokenExpired { server_time_ms: late.wall_ms })
-            );
-        }
-    }
-
-    #[test]
-    fn a_refused_addition_does_not_use_its_token_up() {
-        let key = CounterKey::parse("likes").unwrap();
-        let token = Token::parse(&uuid::Builder::from_unix_timestamp_millis(NOON.wall_ms, &[1; 10]).into_uuid().to_string()).unwrap();
-        let (mut ledger, mut group) = (Ledger::new(1), Group::new(1, 1));
-        ledger.replica.count_as("eu", "c1", 7, &mut group);
-        ledger.change(ledger.replica.locate(key.by_ref()), Change::Add(i64::MAX), None, NOON, &mut group).unwrap();
-        assert!(matches!(
-            ledger.change(ledger.replica.locate(key.by_ref()), Change::Add(1), Some(token), NOON, &mut group),
-            Err(AddError::Overflow(_))
-        ));
-        ledger.change(ledger.replica.locate(key.by_ref()), Change::Add(-1), None, NOON, &mut group).unwrap();
-        assert_eq!(
-            ledger.change(ledger.replica.locate(key.by_ref()), Change::Add(1), Some(token), NOON, &mut group),
-            Ok(Changed { value: i64::MAX, duplicate: false })
-        );
-    }
-}
+mod tests;

@@ -3,16 +3,17 @@
 //! | file | what |
 //! |---|---|
 //! | `cell`, `law`, `table`, `shard` | one PN-counter, with `crdts` as its law; and a hundred million of them |
+//! | `cell_key`, `escrow`, `bounded` | what a cell is, by its key; rights to take from a counter that never goes below zero |
 //! | `vote`, `voting` | who has voted: cells of the same table, and what they come to |
 //! | `origin`, `lives`, `absorb` | who counts, and what becomes of it when a node loses its disk or never comes back |
-//! | `replica`, `locating`, `apply`, `token`, `marks`, `producer`, `batch`, `ledger` | all counters, what makes retries exact, and all together: the durable state |
+//! | `replica`, `refusal`, `locating`, `apply`, `token`, `marks`, `producer`, `batch`, `ledger` | all counters, what makes retries exact, and all together: the durable state |
 //! | `record`, `fact`, `group` | the bytes of the log, and of the streams between replicas |
 //! | `chunk`, `feed`, `scan`, `links`, `serving` | the conversation of replicas |
 //! | `recovery`, `replay`, `manifest` | from the bytes back to the state |
 //! | `log`, `snapshot`, `on_disk` | the files |
 //! | `inspect`, `export`, `import` | the files of a node that does not run |
 //! | `shared`, `commit` | what all share; the log thread |
-//! | `opening`, `engine`, `casting`, `outcomes`, `membership` | what callers use |
+//! | `opening`, `op`, `engine`, `casting`, `outcomes`, `membership` | what callers use |
 //! | `peers`, `outputs`, `producing`, `readings` | the connections to other nodes, and of gateways; the crate `peering` has what those are made of |
 //! | `lane`, `lanes`, `remote`, `dialing`, `watches` | the counters of a gateway that has none: at the replicas of its region |
 //! | `counters` | either of the two, as a gateway uses them |
@@ -23,13 +24,16 @@
 mod absorb;
 mod apply;
 pub mod batch;
+pub mod bounded;
 mod casting;
 pub mod cell;
+pub mod cell_key;
 pub mod chunk;
 mod commit;
 pub mod counters;
 mod dialing;
 pub mod engine;
+pub mod escrow;
 pub mod export;
 pub mod fact;
 pub mod feed;
@@ -55,6 +59,7 @@ pub mod marks;
 pub mod membership;
 mod metrics;
 mod on_disk;
+pub mod op;
 mod opening;
 pub mod origin;
 pub mod outcomes;
@@ -66,6 +71,7 @@ mod reading;
 pub mod readings;
 pub mod record;
 pub mod recovery;
+pub mod refusal;
 pub mod remote;
 mod replay;
 pub mod replica;
@@ -83,6 +89,7 @@ pub mod vote;
 pub mod voting;
 mod watches;
 
+pub use bounded::Shortage;
 pub use counters::{Counters, ReadError, Seen, Wanted};
 pub use engine::{Ack, AddOp, Added, Engine, EngineConfig, OpenError, Overflow};
 pub use hot::Hottest;
@@ -90,12 +97,12 @@ pub use import::{Import, ImportRefusal};
 pub use inspect::Inspection;
 pub use interest::Interest;
 pub use lanes::Counted;
-pub use ledger::AddError;
 pub use lives::ForgetRefusal;
 pub use membership::ForgetError;
 pub use metrics::METRICS;
 pub use reading::Reading;
 pub use readings::ReadOne;
+pub use refusal::AddError;
 pub use remote::{Remote, RemoteConfig, Unreachable};
 pub use session::BadSession;
 pub use token::{Token, TokenInvalid};

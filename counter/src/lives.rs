@@ -31,7 +31,7 @@ pub enum ForgetRefusal {
 }
 
 /// What is wrong where no other life can be known.
-pub const LIVES_FULL: &str = "as many lives of counter nodes are known as there can be (65,534), so that no node can begin another one; see \
+pub const LIVES_FULL: &str = "as many lives of counter nodes are known as there can be (65,532), so that no node can begin another one; see \
                               headcount_counter_lives";
 
 /// What a replica needs to know to do what is due.

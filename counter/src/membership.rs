@@ -1,6 +1,6 @@
 //! I/O: a member that will not come back, as an operator declares it to a running engine.
 
-use crate::{Engine, engine::Ack, ledger::AddError, lives::ForgetRefusal, origin::Origin, shared::State};
+use crate::{Engine, engine::Ack, lives::ForgetRefusal, origin::Origin, refusal::AddError, shared::State};
 use protocol::time::Now;
 
 /// A member of which news came within so long is forgotten only by force: it may live, and then loses what it has counted

@@ -2,9 +2,10 @@
 
 use crate::{
     lanes::{Lanes, Totals},
-    ledger::{AddError, Change},
+    ledger::Change,
     links::Links,
     outcomes::Outcomes,
+    refusal::AddError,
     replica::Replica,
 };
 use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -41,7 +42,10 @@ const FAILOVERS: &str = "headcount_counter_failovers_total";
 
 /// Every metric of this crate with its help text.
 pub const METRICS: &[(&str, &str)] = &[
-    (OPS, "Additions, resets and votes, by op (add, reset, vote) and result (ok, duplicate, overflow, token, full, vote, storage)"),
+    (
+        OPS,
+        "Additions, resets and votes, by op (add, reset, vote) and result (ok, duplicate, overflow, token, full, vote, short, key, storage)",
+    ),
     (COMMIT, "Seconds to write one group of records and have it on disk"),
     (LOG_BYTES, "Bytes of log that a restart would replay"),
     (KEYS, "Counters held"),
@@ -56,7 +60,7 @@ pub const METRICS: &[(&str, &str)] = &[
     (LINKS, "Members that are connected"),
     (UNREPLICATED, "Changes of this node that no peer has on its disk yet"),
     (ORIGINS, "Lives of nodes whose counts are kept apart; more than members for long means that one is missing"),
-    (LIVES, "Lives of nodes that were ever known, of 65534 that there can be; with as many, no node can begin another one"),
+    (LIVES, "Lives of nodes that were ever known, of 65532 that there can be; with as many, no node can begin another one"),
     (POISONED, "Chunks from peers that broke the rules; they are dropped and not passed on"),
     (DIGESTS, "Chunks after which a stream was not what its sender has; the whole of it is asked for again; must stay 0"),
     (GAPS, "Streams asked for again because something was missing"),
@@ -186,6 +190,8 @@ struct Results {
     token: IntCounter,
     full: IntCounter,
     vote: IntCounter,
+    short: IntCounter,
+    key: IntCounter,
     storage: IntCounter,
 }
 
@@ -219,7 +225,7 @@ impl Metrics {
     /// Counts changes, all of the kind of `change`, by their results.
     pub(crate) fn count(&self, change: Change<'_>, outcomes: &Outcomes) {
         match change {
-            Change::Add(_) => self.add.count(outcomes),
+            Change::Add(_) | Change::AddBounded(_) => self.add.count(outcomes),
             Change::Reset => self.reset.count(outcomes),
             // One that is cast again is no retry.
             Change::Vote { .. } => return self.vote.count(outcomes),
@@ -242,6 +248,8 @@ impl Results {
                 AddError::TokenExpired { .. } | AddError::TokenReused => self.token.inc(),
                 AddError::TokensFull | AddError::KeysFull => self.full.inc(),
                 AddError::BadVote(_) | AddError::VoteWornOut => self.vote.inc(),
+                AddError::Short(_) => self.short.inc(),
+                AddError::LongKey => self.key.inc(),
                 AddError::Storage(_) => self.storage.inc(),
             }
         }
@@ -256,6 +264,8 @@ impl Results {
             token: result("token"),
             full: result("full"),
             vote: result("vote"),
+            short: result("short"),
+            key: result("key"),
             storage: result("storage"),
         }
     }

@@ -57,7 +57,7 @@ pub enum OpenError {
         damage: Damage,
     },
     /// Region or node are too long, or no index is left for another origin.
-    #[error("region and node must be at most {NODE_NAME_BYTES_MAX} bytes, and fewer than 65,534 lives of nodes known")]
+    #[error("region and node must be at most {NODE_NAME_BYTES_MAX} bytes, and fewer than 65,532 lives of nodes known")]
     Identity,
     /// The metrics are registered already.
     #[error("metrics: {0}")]

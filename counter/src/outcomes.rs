@@ -1,7 +1,7 @@
 //! Pure: what came of the changes of a batch. The values stand by themselves: they are all that nearly every batch has, and
 //! a list of results would be copied result by result.
 
-use crate::ledger::{AddError, Changed};
+use crate::{ledger::Changed, refusal::AddError};
 
 /// The outcome of each change, in order, and the group that makes all of them durable.
 #[derive(Debug, Default)]

@@ -7,10 +7,11 @@ use crate::{
     cell::OriginIndex,
     engine::Op,
     group::Group,
-    ledger::{AddError, Changed, Ledger},
+    ledger::{Changed, Ledger},
     lives::{LIVES_FULL, Tending},
     marks::{MARKS_MAX, Mark},
     record::Fact,
+    refusal::AddError,
     table::BATCH,
 };
 use protocol::{name::NameRef, producer::Fate, time::Now};

@@ -5,9 +5,9 @@ use crate::{
     batch,
     engine::{Ack, AddOp, Added},
     lanes::{Input, Lanes, LinkId, OP_DEADLINE_MS, OpId, Output, Settled},
-    ledger::AddError,
     metrics::LaneMetrics,
     readings::{ReadOne, from_words},
+    refusal::AddError,
     watches::Watches,
 };
 use parking_lot::Mutex;
@@ -133,7 +133,7 @@ impl Remote {
 
     /// Does all of `ops`; each has its own answer.
     pub async fn add_many(&self, ops: Vec<AddOp>) -> Vec<Settled> {
-        self.change_all(ops.into_iter().map(|op| (batch::op(&op.key, Some(op.by), op.token), op.ack)).collect()).await
+        self.change_all(ops.into_iter().map(|op| (batch::addition(&op), op.ack)).collect()).await
     }
 
     /// One change.

@@ -119,8 +119,9 @@ impl Replica {
 
     /// Takes over the counters of a replica that knows the same origins, was replayed from nothing, and has none that are here.
     pub(crate) fn adopt(&mut self, other: Replica) {
-        let Replica { table, origins, law, floored, .. } = other;
+        let Replica { table, origins, law, floored, wishes, .. } = other;
         self.floored.extend(floored);
+        self.wishes.extend(wishes);
         self.table.adopt(table);
         self.law.adopt(&law);
         for (index, theirs) in origins.iter() {

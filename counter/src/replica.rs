@@ -3,6 +3,7 @@
 
 use crate::{
     absorb::Folding,
+    bounded::Demand,
     cell::{Cell, Floor, OriginIndex, Overflow, Slot},
     group::{Cut, Group},
     inclusion::Inclusion,
@@ -10,11 +11,11 @@ use crate::{
     locating::Located,
     origin::{OriginId, Origins},
     record::Fact,
+    refusal::AddRefusal,
     table::{CellId, Table},
-    vote::BadVote,
 };
 use protocol::name::NameRef;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Counters a replica holds, about 60 bytes each with a key of 16; at the bound additions to new ones are refused.
 pub const KEYS_MAX: usize = 100_000_000;
@@ -26,25 +27,6 @@ pub struct Entry {
     pub increments: u128,
     /// Sum of the amounts of the decrements.
     pub decrements: u128,
-}
-
-/// Why an addition or a vote was refused; nothing changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AddRefusal {
-    /// A smaller amount may fit.
-    Overflow(Overflow),
-    /// [`KEYS_MAX`] counters exist, or as many votes, and this is a new one.
-    KeysFull,
-    /// The vote cannot be told apart.
-    BadVote(BadVote),
-    /// It was turned [`crate::vote::LENGTH_MAX`] times.
-    WornOut,
-}
-
-impl From<BadVote> for AddRefusal {
-    fn from(bad: BadVote) -> AddRefusal {
-        AddRefusal::BadVote(bad)
-    }
 }
 
 /// All counters of one replica.
@@ -65,6 +47,10 @@ pub struct Replica {
     pub(crate) inclusions: Vec<Inclusion>,
     /// The counters that were reset, where floors are.
     pub(crate) floored: BTreeSet<CellId>,
+    /// What is taken here of bounded counters.
+    pub(crate) demands: HashMap<CellId, Demand>,
+    /// Where others wish for rights to bounded counters.
+    pub(crate) wishes: BTreeSet<CellId>,
     pub(crate) law: Law,
 }
 
@@ -84,6 +70,8 @@ impl Replica {
             folding: None,
             inclusions: Vec::new(),
             floored: BTreeSet::new(),
+            demands: HashMap::new(),
+            wishes: BTreeSet::new(),
             law: Law::default(),
         }
     }

@@ -39,6 +39,8 @@ pub(crate) const SLOT: u16 = u16::MAX;
 pub(crate) const FREE: u16 = u16::MAX - 1;
 /// The `by` of the entry that is no origin's: what the votes of a counter come to here.
 pub(crate) const TALLY: u16 = u16::MAX - 2;
+/// The `by` of the entry that is no origin's either: the counter is bounded, and what this replica was given of it.
+pub(crate) const BOUNDED: u16 = u16::MAX - 3;
 /// Tables in the index of a shard of votes.
 const INDEX_TABLES: usize = 64;
 

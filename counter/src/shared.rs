@@ -6,11 +6,12 @@ use crate::{
     group::Group,
     hot::Hot,
     interest::Interests,
-    ledger::{AddError, Ledger},
+    ledger::Ledger,
     links::{Links, Output},
     metrics::Metrics,
     outcomes::Outcomes,
     outputs::Outputs,
+    refusal::AddError,
     table::BATCH,
     token::Token,
 };
@@ -164,8 +165,7 @@ impl Shared {
         }
     }
 
-    /// Makes changes in order and puts them into the pending group. Their counters are looked up some at a time before
-    /// they are changed.
+    /// Makes changes in order and puts them into the pending group. Some counters at a time are looked up before they are changed.
     pub(crate) fn stage_all(&self, state: &mut State, ops: &[Op<'_>], out: &mut Outcomes) {
         let State { ledger, pending, failed, closing, .. } = state;
         let refusal = match (failed, closing) {
@@ -177,7 +177,7 @@ impl Shared {
             ops.iter().for_each(|_| out.push(Err(AddError::Storage(Arc::clone(&reason)))));
             return;
         }
-        let now = ops.iter().find_map(|op| op.token).map_or_else(Now::default, |_| (self.config.clock)());
+        let now = if ops.iter().any(Op::is_timed) { (self.config.clock)() } else { Now::default() };
         if let [op] = ops {
             // An unpipelined one does not pay for the tables of a batch.
             let at = ledger.replica.locate_for(op);

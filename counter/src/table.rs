@@ -8,15 +8,18 @@
 
 use crate::{
     cell::{Floor, OriginIndex, Slot},
+    cell_key, escrow,
     record::Malformed,
-    shard::{Extra, FREE, HEAD_WORDS, SLOT, Shard, TALLY, VOTE_WORDS, join, read_text, split},
+    shard::{BOUNDED, Extra, FREE, HEAD_WORDS, SLOT, Shard, TALLY, VOTE_WORDS, join, read_text, split},
     vote,
 };
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+mod bounded;
 mod votes;
 
+use bounded::record_hash;
 pub use votes::Tally;
 use votes::vote_hash;
 
@@ -31,7 +34,7 @@ pub const PARTS: usize = 16;
 /// Keys of a batch that are prepared at once.
 pub const BATCH: usize = 64;
 /// Origin indices stay below this.
-pub const ORIGINS_MAX: u16 = TALLY;
+pub const ORIGINS_MAX: u16 = BOUNDED;
 
 /// Where a counter is, for as long as the table lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -147,7 +150,7 @@ impl Table {
     #[must_use]
     pub fn hash(&self, key: impl AsRef<[u8]>) -> u64 {
         match vote::split(key.as_ref()) {
-            None => counter_hash(self.seed, key.as_ref()),
+            None => record_hash(self.seed, key.as_ref()),
             Some((counter, user)) => vote_hash(counter_hash(self.seed, counter), user),
         }
     }
@@ -196,6 +199,9 @@ impl Table {
         if let Some((counter, user)) = vote::split(key.as_bytes()) {
             return self.insert_vote(hash, counter, user, origin);
         }
+        if let Some(found) = escrow::split(key.as_bytes()) {
+            return self.insert_escrow(hash, key, found.counter, origin);
+        }
         self.insert_counter(hash, key.as_bytes(), origin)
     }
 
@@ -204,7 +210,7 @@ impl Table {
         let shard = &mut self.shards[at_shard];
         let at = shard.push_counter(key, origin);
         let Shard { index, blocks, .. } = shard;
-        index.of_mut(hash).insert_unique(hash, at, |at| counter_hash(seed, read_text(blocks, HEAD_WORDS, *at, &mut [0; 256])));
+        index.of_mut(hash).insert_unique(hash, at, |at| record_hash(seed, read_text(blocks, HEAD_WORDS, *at, &mut [0; 256])));
         self.count += 1;
         id(at_shard, at)
     }
@@ -216,7 +222,7 @@ impl Table {
         if let Some(known) = self.find(hash, key) {
             return Ok(known);
         }
-        if !vote::is_key(key) {
+        if !cell_key::is_key(key) {
             return Err(Malformed);
         }
         Ok(self.insert(hash, key, origin))
@@ -224,10 +230,10 @@ impl Table {
 
     /// Every entry of a counter, the one kept with the key first.
     pub fn entries(&self, id: CellId) -> impl Iterator<Item = Entry> {
-        self.list(id).filter(|entry| entry.by != TALLY).map(Entry::from)
+        self.list(id).filter(|entry| ![TALLY, BOUNDED].contains(&entry.by)).map(Entry::from)
     }
 
-    /// The same, with the tally.
+    /// The same, with what is no origin's.
     fn list(&self, id: CellId) -> impl Iterator<Item = Extra> {
         let shard = &self.shards[usize::from(id.shard)];
         let (head, mut next) = shard.head(id.at);
@@ -268,7 +274,7 @@ impl Table {
     pub fn remove(&mut self, id: CellId, is_gone: impl Fn(&Entry) -> bool) {
         let shard = &mut self.shards[usize::from(id.shard)];
         let (head, first) = shard.head(id.at);
-        let is_gone = |extra: Extra| ![FREE, TALLY].contains(&extra.by) && is_gone(&Entry::from(extra));
+        let is_gone = |extra: Extra| ![FREE, TALLY, BOUNDED].contains(&extra.by) && is_gone(&Entry::from(extra));
         if is_gone(head) {
             shard.put_head(id.at, Extra { by: FREE, ..head });
         }

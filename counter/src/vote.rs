@@ -93,21 +93,6 @@ pub fn parts(key: &str) -> Option<(&str, &str)> {
     Some((&key[1..=counter.len()], &key[key.len() - user.len()..]))
 }
 
-/// The counter whose value a cell with this key has part in.
-#[must_use]
-pub fn counter_of(key: &str) -> &str {
-    parts(key).map_or(key, |(counter, _)| counter)
-}
-
-/// Whether a cell may have this key: that of a counter, or of a vote.
-#[must_use]
-pub fn is_key(key: &str) -> bool {
-    match parts(key) {
-        None => NameRef::parse(key.as_bytes()).is_ok(),
-        Some((counter, user)) => NameRef::parse(counter.as_bytes()).is_ok_and(|counter| VoteKey::new(counter, user).is_ok()),
-    }
-}
-
 /// Whether a slot with these sums can be one of a vote.
 #[must_use]
 pub fn is_length(sums: Floor) -> bool {
@@ -129,23 +114,9 @@ mod tests {
         let counter = NameRef::parse(b"likes:17").unwrap();
         let key = VoteKey::new(counter, "Zoë 7").unwrap();
         assert_eq!(split(key.as_str().as_bytes()), Some((&b"likes:17"[..], "Zoë 7".as_bytes())));
-        assert_eq!((counter_of(key.as_str()), counter_of("likes:17")), ("likes:17", "likes:17"));
-        assert!(is_key(key.as_str()) && is_key("likes:17"));
         let refused = |user: &str| VoteKey::new(counter, user).unwrap_err();
         assert_eq!((refused(""), refused("a\u{1f}b"), refused("a\n")), (BadVote::Nobody, BadVote::Control, BadVote::Control));
         assert_eq!(refused(&"x".repeat(246)), BadVote::TooLong);
         assert_eq!(VoteKey::new(counter, &"x".repeat(245)).unwrap().as_str().len(), 255);
-        for bad in [
-            "",
-            "\u{1f}",
-            "\u{1f}\u{1f}",
-            "\u{1f}likes",
-            "\u{1f}likes\u{1f}",
-            "\u{1f}li kes\u{1f}ann",
-            "\u{1f}likes\u{1f}a\u{1f}b",
-            "li kes",
-        ] {
-            assert!(!is_key(bad), "{bad:?}");
-        }
     }
 }

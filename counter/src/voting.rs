@@ -5,7 +5,8 @@ use crate::{
     group::Group,
     locating::Located,
     record::Malformed,
-    replica::{AddRefusal, KEYS_MAX, Replica},
+    refusal::AddRefusal,
+    replica::{KEYS_MAX, Replica},
     table::{CellId, Place, Table},
     vote::{self, LENGTH_MAX, VoteKey},
 };

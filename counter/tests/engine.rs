@@ -153,7 +153,7 @@ async fn a_batch_is_one_group_and_each_operation_has_its_own_answer() {
         commits.get_metric()[0].get_histogram().get_sample_count()
     };
     let before = groups();
-    let op = |name: &str, by| AddOp { key: key(name), by, token: None, ack: None };
+    let op = |name: &str, by| AddOp { key: key(name), by, is_bounded: false, token: None, ack: None };
     let answers = engine.add_many(vec![op("a", 1), op("b", 2), op("a", -1), op("b", 0)]).await;
     assert!(matches!(answers[0], Err(AddError::Overflow(_))));
     let values: Vec<_> = answers[1..].iter().map(|answer| answer.as_ref().unwrap().value).collect();
@@ -235,6 +235,7 @@ async fn watchers_hear_of_durable_changes_and_sessions_cover_them() {
 #[derive(Clone, Debug)]
 enum Op {
     Add { key: usize, by: i64 },
+    Stock { by: i64 },
     Reset { key: usize },
     Vote { key: usize, user: &'static str, is_on: bool },
 }
@@ -243,6 +244,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let user = proptest::sample::select(&["ann", "bob"][..]);
     let op = prop_oneof![
         5 => (0..3_usize, -9..=9_i64).prop_map(|(key, by)| Op::Add { key, by }),
+        3 => (-9..=9_i64).prop_map(|by| Op::Stock { by }),
         1 => (0..3_usize).prop_map(|key| Op::Reset { key }),
         3 => (0..3_usize, user, any::<bool>()).prop_map(|(key, user, is_on)| Op::Vote { key, user, is_on }),
     ];
@@ -256,27 +258,36 @@ proptest! {
     /// acknowledged by then is missing, and retrying all of them leads to exactly the state without the crash.
     #[test]
     fn a_crash_at_any_byte_of_the_log_loses_and_doubles_nothing(ops in ops()) {
-        let keys = [key("a"), key("b"), key("c")];
+        let keys = [key("a"), key("b"), key("c"), key("stock")];
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let engine = open(dir.path());
-        let changes: Vec<_> = ops.iter().map(|op| match op {
+        let mut changes: Vec<_> = ops.iter().map(|op| match op {
             Op::Add { key, by } => (&keys[*key], Change::Add(*by)),
+            Op::Stock { by } => (&keys[3], Change::AddBounded(*by)),
             Op::Reset { key } => (&keys[*key], Change::Reset),
             Op::Vote { key, user, is_on } => (&keys[*key], Change::Vote { user, is_on: *is_on }),
         }).collect();
         // After each acknowledgement: the values, and how far the log had grown.
-        let mut moments = vec![([0; 3], 0)];
-        for (number, (key, change)) in (0..).zip(&changes) {
+        let mut moments = vec![([0; 4], 0)];
+        let mut number = 0;
+        changes.retain(|(key, change)| {
             let done = match change {
                 Change::Add(by) => runtime.block_on(engine.add(key, *by, Some(token(number)), None)),
+                Change::AddBounded(by) => runtime.block_on(engine.add_bounded(key, *by, Some(token(number)), None)),
                 Change::Reset => runtime.block_on(engine.reset(key, Some(token(number)), None)),
                 Change::Vote { user, is_on } => runtime.block_on(engine.vote(key, user, *is_on, None)),
             };
+            // What was refused leaves nothing.
+            if matches!(done, Err(AddError::Short(_))) {
+                return false;
+            }
             done.unwrap();
+            number += 1;
             let written = recovered(&log_of(dir.path())).tail.unwrap().end;
             moments.push((keys.each_ref().map(|key| engine.read(key).unwrap().value), written));
-        }
+            true
+        });
         let (last, written) = *moments.last().unwrap();
         let log = log_of(dir.path());
         for cut in 0..=written {
@@ -291,7 +302,7 @@ proptest! {
                 let op = counter::engine::Op { key: key.by_ref(), change: *change, token: Some(token(number)) };
                 let done = ledger.change(ledger.replica.locate_for(&op), op.change, op.token, NOON, &mut group).unwrap();
                 // Adding nothing uses no token up, and a vote may have been taken back since.
-                let may_change = *change == Change::Add(0) || matches!(change, Change::Vote { .. });
+                let may_change = change.amount() == Some(0) || matches!(change, Change::Vote { .. });
                 prop_assert!(done.duplicate || may_change || usize::try_from(number).unwrap() >= acknowledged);
             }
             prop_assert_eq!(keys.each_ref().map(|key| ledger.value(key.by_ref()).unwrap()), last);

@@ -103,7 +103,7 @@ impl Gateway {
 
     fn answer(&mut self, link: u64, batch: &Produce, fate: Fate) {
         let results = match fate {
-            Fate::Done | Fate::Repeated => batch.ops.iter().map(|_| OpResult { value: 1, fate: OpFate::Counted.into() }).collect(),
+            Fate::Done | Fate::Repeated => batch.ops.iter().map(|_| OpResult { value: 1, fate: OpFate::Counted.into(), here: 0 }).collect(),
             _ => vec![],
         };
         let (producer, number) = (batch.producer, batch.number);

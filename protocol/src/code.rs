@@ -38,11 +38,13 @@ pub enum ErrorCode {
     CounterOverflow,
     /// Storage cannot be read or written for now, or has not said whether it took a write; retry, a write with the same token.
     Storage,
+    /// There is not enough to be taken from a bounded counter here; nothing changed. If there is enough elsewhere a retry may help.
+    Insufficient,
 }
 
 impl ErrorCode {
     /// Every code, for tables and tests.
-    pub const ALL: [ErrorCode; 16] = [
+    pub const ALL: [ErrorCode; 17] = [
         ErrorCode::Internal,
         ErrorCode::Unauthorized,
         ErrorCode::UnknownChannel,
@@ -59,6 +61,7 @@ impl ErrorCode {
         ErrorCode::ConcurrentPagination,
         ErrorCode::CounterOverflow,
         ErrorCode::Storage,
+        ErrorCode::Insufficient,
     ];
 
     /// The number, the text and whether a retry may help.
@@ -82,6 +85,7 @@ impl ErrorCode {
             // 400–1999 belong to the application; these are Headcount's own.
             ErrorCode::CounterOverflow => (400, "counter overflow", false),
             ErrorCode::Storage => (401, "storage unavailable", true),
+            ErrorCode::Insufficient => (402, "insufficient", true),
         }
     }
 

@@ -39,12 +39,18 @@ pub enum CounterType {
     Unique,
     /// The same, and nobody takes it back: who has seen something.
     Seen,
+    /// Numbers that never go below zero: stock, seats, what is left of a quota.
+    Bounded,
 }
 
 impl CounterType {
     /// All types with their names in the configuration.
-    pub const NAMES: [(&'static str, CounterType); 3] =
-        [("counter", CounterType::Counter), ("unique", CounterType::Unique), ("seen", CounterType::Seen)];
+    pub const NAMES: [(&'static str, CounterType); 4] = [
+        ("counter", CounterType::Counter),
+        ("unique", CounterType::Unique),
+        ("seen", CounterType::Seen),
+        ("bounded", CounterType::Bounded),
+    ];
 
     /// Its name in the configuration.
     #[must_use]
@@ -58,6 +64,7 @@ impl CounterType {
             CounterType::Counter => matches!(does, Does::Add | Does::Reset),
             CounterType::Unique => matches!(does, Does::Vote { .. }),
             CounterType::Seen => matches!(does, Does::Vote { is_on: true }),
+            CounterType::Bounded => matches!(does, Does::Add),
         };
         if is_good { Ok(()) } else { Err(WrongType { counter_type: self, does }) }
     }
@@ -94,6 +101,7 @@ impl WrongType {
             (CounterType::Unique, _) => "count votes, and are neither added to nor reset",
             (CounterType::Seen, Does::Vote { .. }) => "keep every vote",
             (CounterType::Seen, _) => "count votes that nobody takes back, and are neither added to nor reset",
+            (CounterType::Bounded, _) => "are added to and taken from, and not reset; votes are for namespaces of type unique or seen",
         }
     }
 }
@@ -109,6 +117,7 @@ mod tests {
         assert_eq!(allowed(CounterType::Counter), [true, true, false, false]);
         assert_eq!(allowed(CounterType::Unique), [false, false, true, true]);
         assert_eq!(allowed(CounterType::Seen), [false, false, true, false]);
+        assert_eq!(allowed(CounterType::Bounded), [true, false, false, false]);
         for (name, of) in CounterType::NAMES {
             assert_eq!(of.name(), name);
             for refused in all.into_iter().filter_map(|does| of.check(does).err()) {

@@ -115,6 +115,14 @@ impl Grants {
     }
 }
 
+impl Namespace {
+    /// Whether its counters never go below zero.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        self.counter_type == CounterType::Bounded
+    }
+}
+
 /// The name's namespace is not configured. Nothing changed; configure it or use another name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("namespace {0:?} is not configured; add a [[namespace]] with this name, or use a name without ':'")]

@@ -101,6 +101,10 @@ pub enum OpFate {
     KeysFull = 6,
     /// Refused: the vote was turned as often as one can be.
     VoteWornOut = 7,
+    /// Refused: there is not enough to be taken from a bounded counter at the node.
+    Short = 8,
+    /// Refused: the key of a bounded counter is too long.
+    LongKey = 9,
 }
 
 /// The answer to [`Produce`].
@@ -138,6 +142,9 @@ pub struct OpResult {
     /// What became of it.
     #[prost(enumeration = "OpFate", tag = "2")]
     pub fate: i32,
+    /// Of one that was refused as [`OpFate::Short`]: how much of the value can be taken at the node.
+    #[prost(uint64, tag = "3")]
+    pub here: u64,
 }
 
 /// The gateway will not ask for this producer any more.
@@ -321,74 +328,4 @@ pub struct Changed {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::peer::{Hello, Message};
-
-    fn readings() -> Readings {
-        let entry = Entry { member: "eu/c1".to_owned(), increments: vec![0; 16].into(), decrements: vec![1; 16].into() };
-        let region = Region { name: "eu".to_owned(), as_of_ms: 5, silent: true };
-        let value = Value { key: "k".to_owned(), value: Some(-1), entries: vec![entry] };
-        Readings { values: vec![value], regions: vec![region], lag_ms: 6, complete: true, session: "1".to_owned() }
-    }
-
-    /// Bytes that another version of this program may have to read: they change only with [`crate::peer::VERSION`].
-    #[test]
-    fn the_bytes_are_the_contract() {
-        let op = Op { key: "k".to_owned(), by: Some(-3), token: Bytes::from_static(b"t") };
-        let reset = Op { key: "k".to_owned(), by: None, token: Bytes::new() };
-        let result = OpResult { value: -2, fate: OpFate::KeysFull.into() };
-        let produced = Produced {
-            producer: 7,
-            number: 1,
-            fate: Fate::Never.into(),
-            results: vec![result],
-            acked: 2,
-            session: "1".to_owned(),
-            server_time_ms: 3,
-        };
-        let read = Read { id: 1, keys: vec!["k".to_owned()], min: "1".to_owned(), wait_ms: 2, detail: true, ..Read::default() };
-        let page = Some(VotersWanted { after: "b".to_owned(), limit: 2 });
-        let votes = Votes { users: vec!["a".to_owned()], next: "a".to_owned(), is_lost: true, voted: vec![true, false], taken_back: 3 };
-        let gateway = Hello { producer: true, ..Hello::default() };
-        let cases = [
-            (Message::Hello(gateway), "000000040a023001"),
-            (Message::Open(Open { producer: 7 }), "0000000b4209090700000000000000"),
-            (
-                Message::Opened(Opened { producer: 7, epoch: 8, refusal: "x".to_owned() }),
-                "000000174a150907000000000000001108000000000000001a0178",
-            ),
-            (
-                Message::Produce(Produce { producer: 7, epoch: 8, number: 1, ops: vec![op, reset], ack: 2 }),
-                "000000275225090700000000000000110800000000000000180122080a016b10051a017422030a016b2802",
-            ),
-            (Message::Produced(produced), "0000001c5a1a0907000000000000001001180422040803100628023201313803"),
-            (Message::Close(Close { producer: 7, epoch: 8 }), "000000146212090700000000000000110800000000000000"),
-            (Message::Read(read), "0000000e6a0c080112016b1a013120022801"),
-            (
-                Message::Answer(Answer { id: 1, readings: Some(readings()), covered: true, bad_session: true, votes: None }),
-                "0000004f724d080112450a320a016b10011a2b0a0565752f63311210000000000000000000000000000000001a100101010101010101010101010101010112080a02657510051801180620012a013118012001",
-            ),
-            (
-                Message::Read(Read { id: 1, keys: vec!["k".to_owned()], voter: "ann".to_owned(), page, ..Read::default() }),
-                "000000136a11080112016b3203616e6e3a050a01621002",
-            ),
-            (
-                Message::Answer(Answer { id: 1, votes: Some(votes.into()), ..Answer::default() }),
-                "00000014721208012a0e0a01611201611801220201002803",
-            ),
-            (Message::TakeBackVotes(TakeBackVotes { id: 1, user: "ann".to_owned() }), "0000000a9a010708011203616e6e"),
-            (Message::Watch(Watch { keys: vec!["k".to_owned()], end: true }), "000000077a050a016b1001"),
-            (
-                Message::Changed(Changed { readings: Some(readings()) }),
-                "0000004a8201470a450a320a016b10011a2b0a0565752f63311210000000000000000000000000000000001a100101010101010101010101010101010112080a02657510051801180620012a0131",
-            ),
-        ];
-        for (message, golden) in cases {
-            let bytes = message.clone().to_frame();
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!(hex, golden, "{message:?}");
-            assert_eq!(Message::from_frame(bytes.slice(4..)), Ok(Some(message)));
-        }
-    }
-}
+mod tests;

@@ -1,8 +1,10 @@
-//! I/O: counters and votes over RESP, headcount and Redis in turn under the same client: rates, memory of each, recovery.
+//! I/O: counters, votes and stock over RESP, headcount and Redis in turn under the same client: rates, memory of each, recovery.
 
 mod memory;
+mod pipelines;
 pub(crate) mod rates;
 pub(crate) mod recovery;
+mod stock;
 mod votes;
 
 use crate::{
@@ -32,6 +34,9 @@ pub(crate) struct Options {
     /// Measure votes beside sets instead: --keys users vote, and --sizes are numbers of votes.
     #[arg(long)]
     votes: bool,
+    /// Measure taking from a stock beside a script in Lua instead: --keys are takings in a run.
+    #[arg(long, conflicts_with = "votes")]
+    stock: bool,
     /// Two pairs of short runs, and 200,000 counters only: for trying.
     #[arg(long)]
     quick: bool,
@@ -59,7 +64,7 @@ impl Ack {
 /// Runs everything and prints the report.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let versions = redis::versions()?;
-    let Options { pairs, keys, sizes, votes, quick, report } = options;
+    let Options { pairs, keys, sizes, votes, stock, quick, report } = options;
     let (pairs, keys, sizes) = if *quick { (2, 200_000, vec![200_000]) } else { (*pairs, *keys, sizes.clone()) };
     let command = match quick {
         true => "--quick".to_owned(),
@@ -67,22 +72,33 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     };
     let sizes: Vec<usize> = sizes.into_iter().filter(|size| *size > 0).collect();
 
-    let command = format!("{}{command}", if *votes { "--votes " } else { "" });
-    let mut text = String::from(if *votes { "# Votes beside sets in Redis\n\n" } else { "# Counters beside Redis\n\n" });
+    let (option, title) = match (votes, stock) {
+        (true, _) => ("--votes ", "Votes beside sets in Redis"),
+        (_, true) => ("--stock ", "Stock beside a script in Redis"),
+        _ => ("", "Counters beside Redis"),
+    };
+    let (command, mut text) = (format!("{option}{command}"), format!("# {title}\n\n"));
     let ours = env!("CARGO_PKG_VERSION");
     writeln!(text, "`headcount-bench counters {command}` on {}; headcount {ours}, {versions}.\n", machine())?;
-    if *votes {
+    if *stock {
+        stock::measure(pairs, keys, &mut text).await?;
+    } else if *votes {
         votes::measure(pairs, keys, &sizes, &mut text).await?;
-        return done(&text, report.as_deref());
-    }
-    if pairs > 0 {
-        rates::measure(pairs, keys, *quick, &mut text).await?;
-    }
-    if !sizes.is_empty() {
-        memory::measure(&sizes, &mut text).await?;
-        recovery::measure(&sizes, &mut text).await?;
+    } else {
+        counters(pairs, keys, &sizes, *quick, &mut text).await?;
     }
     done(&text, report.as_deref())
+}
+
+async fn counters(pairs: usize, keys: usize, sizes: &[usize], quick: bool, text: &mut String) -> anyhow::Result<()> {
+    if pairs > 0 {
+        rates::measure(pairs, keys, quick, text).await?;
+    }
+    if !sizes.is_empty() {
+        memory::measure(sizes, text).await?;
+        recovery::measure(sizes, text).await?;
+    }
+    Ok(())
 }
 
 fn done(text: &str, report: Option<&Path>) -> anyhow::Result<()> {

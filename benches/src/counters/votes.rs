@@ -2,28 +2,20 @@
 //! client of ours loads both, in pairs of runs in turn.
 
 use super::{
-    Ack, plain_redis,
-    rates::{Pairs, Run, Subject},
+    Ack,
+    pipelines::{CONNECTIONS, Operation, PIPELINE, command, one_run, send_all},
+    plain_redis,
+    rates::{Pairs, Subject},
 };
 use crate::{
     redis::{Persistence, Redis},
-    server::{cpu_s, resident_kib},
+    server::resident_kib,
 };
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use core::net::SocketAddr;
-use std::{fmt::Write, ops::Range, time::Duration};
+use std::fmt::Write;
 use testkit::{Node, NodeOptions};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    task::JoinSet,
-    time::Instant,
-};
 
-/// Connections that share the work.
-const CONNECTIONS: usize = 8;
-/// Votes that are sent before their answers are read.
-const PIPELINE: usize = 64;
 /// Each user votes so often in a run, the times far apart.
 const PRESSES: usize = 2;
 /// Votes of each thing where there are many of them.
@@ -37,21 +29,27 @@ enum Dialect {
 }
 
 impl Dialect {
-    /// Appends what casts a vote and asks how many have voted.
-    fn cast(self, thing: usize, user: usize, out: &mut String) {
-        let (thing, user) = (format!("v:{thing:010}"), format!("user_{user:011}"));
-        _ = match self {
-            Dialect::Headcount => write!(out, "*4\r\n$7\r\nHC.VOTE\r\n$12\r\n{thing}\r\n$16\r\n{user}\r\n$2\r\non\r\n"),
-            Dialect::Redis => write!(out, "*3\r\n$4\r\nSADD\r\n$12\r\n{thing}\r\n$16\r\n{user}\r\n*2\r\n$5\r\nSCARD\r\n$12\r\n{thing}\r\n"),
+    /// Each casts a vote and asks how many have voted.
+    fn votes(
+        self,
+        vote_of: impl Fn(usize) -> (usize, usize) + Send + Sync + 'static,
+    ) -> Operation<impl Fn(usize, &mut String) + Send + Sync> {
+        let write = move |number, out: &mut String| {
+            let (thing, user) = vote_of(number);
+            let (thing, user) = (format!("v:{thing:010}"), format!("user_{user:011}"));
+            match self {
+                Dialect::Headcount => command(&["HC.VOTE", &thing, &user, "on"], out),
+                Dialect::Redis => {
+                    command(&["SADD", &thing, &user], out);
+                    command(&["SCARD", &thing], out);
+                }
+            }
         };
-    }
-
-    /// Replies to that.
-    fn replies(self) -> usize {
-        match self {
+        let replies = match self {
             Dialect::Headcount => 1,
             Dialect::Redis => 2,
-        }
+        };
+        Operation { replies, write }
     }
 }
 
@@ -110,8 +108,8 @@ async fn measure_rates(pairs: usize, voters: usize, text: &mut String) -> anyhow
         let mut runs = Pairs::default();
         for _ in 0..pairs {
             thing += 1;
-            let their_run = one(theirs, Dialect::Redis, thing, voters).await?;
-            let our_run = one(ours, Dialect::Headcount, thing, voters).await?;
+            let their_run = one_run(theirs, voters * PRESSES, Dialect::Redis.votes(move |number| (thing, number % voters))).await?;
+            let our_run = one_run(ours, voters * PRESSES, Dialect::Headcount.votes(move |number| (thing, number % voters))).await?;
             runs.push(&format!("votes, {} against {}", ours.name, theirs.name), our_run, their_run);
         }
         writeln!(text, "| {} | {} | {} |", ours.name, theirs.name, runs.cells(floor))?;
@@ -150,63 +148,8 @@ async fn headcount(ack: Ack) -> Node {
 }
 
 #[allow(clippy::cast_precision_loss)] // figures for people
-async fn one(server: &Subject, dialect: Dialect, thing: usize, voters: usize) -> anyhow::Result<Run> {
-    let (before, votes) = (cpu_s(server.pid)?, voters * PRESSES);
-    let took = cast_all(server.address, dialect, votes, move |number| (thing, number % voters)).await?;
-    let cpu_ns = (cpu_s(server.pid)? - before) * 1e9 / votes as f64;
-    Ok(Run { rate: votes as f64 / took.as_secs_f64(), cpu_ns })
-}
-
-#[allow(clippy::cast_precision_loss)] // figures for people
 async fn grown(pid: u32, address: SocketAddr, dialect: Dialect, size: usize, vote_of: VoteOf) -> anyhow::Result<f64> {
     let before = resident_kib(pid)?;
-    cast_all(address, dialect, size, move |number| vote_of(number, size)).await?;
+    send_all(address, size, dialect.votes(move |number| vote_of(number, size))).await?;
     Ok((resident_kib(pid)? as f64 - before as f64) * 1024.0 / size as f64)
-}
-
-/// Casts them all; how long that took.
-async fn cast_all(
-    address: SocketAddr,
-    dialect: Dialect,
-    votes: usize,
-    vote_of: impl Fn(usize) -> (usize, usize) + Copy + Send + 'static,
-) -> anyhow::Result<Duration> {
-    let (begun, share) = (Instant::now(), votes.div_ceil(CONNECTIONS).max(1));
-    let mut connections = JoinSet::new();
-    for from in (0..votes).step_by(share) {
-        connections.spawn(cast_range(address, dialect, from..votes.min(from + share), vote_of));
-    }
-    while let Some(done) = connections.join_next().await {
-        done??;
-    }
-    Ok(begun.elapsed())
-}
-
-async fn cast_range(
-    address: SocketAddr,
-    dialect: Dialect,
-    votes: Range<usize>,
-    vote_of: impl Fn(usize) -> (usize, usize) + Send,
-) -> anyhow::Result<()> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let (mut commands, mut answers) = (String::new(), Vec::new());
-    for start in votes.clone().step_by(PIPELINE) {
-        let end = votes.end.min(start + PIPELINE);
-        commands.clear();
-        for (thing, user) in (start..end).map(&vote_of) {
-            dialect.cast(thing, user, &mut commands);
-        }
-        stream.write_all(commands.as_bytes()).await?;
-        answers.clear();
-        let (mut lines, mut seen) = (0, 0);
-        while lines < (end - start) * dialect.replies() {
-            ensure!(stream.read_buf(&mut answers).await? > 0, "closed by the server");
-            lines += answers[seen..].iter().filter(|byte| **byte == b'\n').count();
-            seen = answers.len();
-        }
-        let is_number = |line: &[u8]| line.is_empty() || line.starts_with(b":");
-        ensure!(answers.split(|byte| *byte == b'\n').all(is_number), "refused: {}", String::from_utf8_lossy(&answers));
-    }
-    Ok(())
 }

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     engine::{Ack, Engine, Op},
-    ledger::AddError,
     outcomes::Outcomes,
+    refusal::AddError,
 };
 use bytes::BytesMut;
 use std::mem::discriminant;

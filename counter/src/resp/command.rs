@@ -3,18 +3,14 @@
 
 use super::{
     RespConfig,
+    additions::amount,
     audit::Trail,
     batch::{Addition, Batch},
     handshake,
     reply::{OK, Reply, Version},
-    request::{Request, integer},
+    request::Request,
 };
-use crate::{
-    engine::{Ack, Engine, Op},
-    interest::Interest,
-    ledger::{AddError, Change},
-    token::Token,
-};
+use crate::{engine::Engine, interest::Interest, ledger::Change, refusal::AddError};
 use bytes::Bytes;
 use protocol::{
     counting::Does,
@@ -178,11 +174,6 @@ impl Client {
         if std::mem::take(&mut self.refuses) { Ok(OK) } else { Err(Reply::error(format!("ERR {name} without MULTI"))) }
     }
 
-    fn addition<'a>(&self, key: &'a [u8], by: i64) -> Result<Addition<'a>, Reply> {
-        let (key, ack) = self.key_to(key, Does::Add)?;
-        Ok(Addition { op: Op { key, change: Change::Add(by), token: None }, ack })
-    }
-
     fn get(&self, key: &[u8]) -> Result<Reply, Reply> {
         let value = self.engine.get(self.key(key)?.0).map_err(|overflow| refused(&AddError::Overflow(overflow)))?;
         Ok(value.map_or(Reply::Null, |value| Reply::text(value.to_string())))
@@ -200,7 +191,7 @@ impl Client {
     }
 
     fn del(&mut self, request: Request<'_, '_>, batch: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
-        let keys = request.words_from(1).map(|key| self.key_to(key, Does::Reset).map(|(key, ack)| (key.to_name(), ack)));
+        let keys = request.words_from(1).map(|key| self.key_to(key, Does::Reset).map(|(key, namespace)| (key.to_name(), namespace.ack)));
         let mut keys = keys.collect::<Result<BTreeSet<_>, _>>()?;
         keys.retain(|(key, _)| self.engine.contains(key.by_ref()));
         for (key, ack) in &keys {
@@ -209,25 +200,6 @@ impl Client {
             batch.staged = Some((staged.group, strictest));
         }
         Ok(count(keys.len()))
-    }
-
-    fn hc_add<'a>(&self, request: Request<'a, '_>) -> Result<Addition<'a>, Reply> {
-        let Addition { mut op, mut ack } = self.addition(request.word(1), amount(request.word(2))?)?;
-        let mut at = 3;
-        while at < request.len() {
-            match request.text(at).to_ascii_uppercase().as_str() {
-                "TOKEN" if at + 1 < request.len() => {
-                    let parsed = Token::parse(&request.text(at + 1));
-                    op.token = Some(parsed.map_err(|error| Reply::error(format!("ERR token_invalid: {error}")))?);
-                }
-                "ACK" if at + 1 < request.len() => {
-                    ack = Ack::parse(&request.text(at + 1)).ok_or_else(|| Reply::error("ERR ACK is memory, fsync or replicated"))?;
-                }
-                _ => return Err(Reply::error("ERR syntax error")),
-            }
-            at += 2;
-        }
-        Ok(Addition { op, ack })
     }
 
     fn hc_get(&mut self, request: Request<'_, '_>, _: &mut Batch<'_, '_>) -> Result<Reply, Reply> {
@@ -307,11 +279,11 @@ impl Client {
         self.config.namespaces.of_counter(key).map(|namespace| (key, namespace)).map_err(|error| Reply::error(format!("ERR {error}")))
     }
 
-    /// The key of a counter that may be changed so, and how safe that must be.
-    pub(super) fn key_to<'a>(&self, word: &'a [u8], does: Does) -> Result<(NameRef<'a>, Ack), Reply> {
+    /// The key of a counter that may be changed so, and its namespace.
+    pub(super) fn key_to<'a>(&self, word: &'a [u8], does: Does) -> Result<(NameRef<'a>, &Namespace), Reply> {
         let (key, namespace) = self.key(word)?;
         namespace.counter_type.check(does).map_err(|wrong| Reply::error(format!("WRONGTYPE {wrong}")))?;
-        Ok((key, namespace.ack))
+        Ok((key, namespace))
     }
 
     fn owned_key(&self, word: &[u8]) -> Result<CounterKey, Reply> {
@@ -329,13 +301,10 @@ fn find(word: &[u8]) -> Option<&'static Command> {
 pub(crate) fn refused(error: &AddError) -> Reply {
     match error {
         AddError::Overflow(_) => Reply::error(OVERFLOW),
+        AddError::Short(shortage) => Reply::error(format!("INSUFFICIENT {shortage}")),
         AddError::Storage(reason) => Reply::error(format!("MISCONF Errors writing to the AOF file: {reason}")),
         other => Reply::error(format!("ERR {other}")),
     }
-}
-
-fn amount(word: &[u8]) -> Result<i64, Reply> {
-    integer(word).ok_or_else(|| Reply::error(NOT_AN_INTEGER))
 }
 
 pub(super) fn count(number: usize) -> Reply {
@@ -364,7 +333,7 @@ fn unknown(request: Request<'_, '_>) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::EngineConfig;
+    use crate::engine::{Ack, EngineConfig};
     use protocol::{
         counting::CounterType,
         namespace::{Grant, Grants, Namespaces},

@@ -2,6 +2,7 @@
 //! request is read, executed and answered without crossing threads. All commands of one read are executed, settled and
 //! answered together. A subscriber is told a counter's newest value, at most ten times a second.
 
+mod additions;
 mod audit;
 mod batch;
 mod command;

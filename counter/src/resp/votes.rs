@@ -17,9 +17,9 @@ impl Client {
             off if off.eq_ignore_ascii_case(b"off") => false,
             _ => return Err(Reply::error("ERR a vote is on or off")),
         };
-        let (key, ack) = self.key_to(request.word(1), Does::Vote { is_on })?;
+        let (key, namespace) = self.key_to(request.word(1), Does::Vote { is_on })?;
         let user = std::str::from_utf8(request.word(2)).map_err(|_| Reply::error("ERR the user's id is not UTF-8"))?;
-        Ok(Addition { op: Op { key, change: Change::Vote { user, is_on }, token: None }, ack })
+        Ok(Addition { op: Op { key, change: Change::Vote { user, is_on }, token: None }, ack: namespace.ack })
     }
 
     pub(super) fn hc_voted(&mut self, request: Request<'_, '_>, _: &mut Batch<'_, '_>) -> Result<Reply, Reply> {

@@ -54,8 +54,9 @@ pub(crate) async fn start_with(api_keys: &[&str], clients_max: usize, write_time
         ack: Ack::default(),
         grants: Grants::all(Grant::Anyone),
     };
-    let voted = [namespace("likes", CounterType::Unique), namespace("seen", CounterType::Seen)];
-    let namespaces = Arc::new(Namespaces::new(namespace("", CounterType::Counter), voted));
+    let named = [("likes", CounterType::Unique), ("seen", CounterType::Seen), ("stock", CounterType::Bounded)];
+    let named = named.map(|(name, counter_type)| namespace(name, counter_type));
+    let namespaces = Arc::new(Namespaces::new(namespace("", CounterType::Counter), named));
     let api_keys = api_keys.iter().map(|key| ApiKey::new((*key).to_owned())).collect();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

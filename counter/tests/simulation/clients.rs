@@ -3,11 +3,13 @@
 use crate::{
     mutant::Mutant,
     node::{Node, Process},
+    stock::STOCK,
     world::{Event, FAULTS_END_MS, World},
 };
 use counter::{
     Token,
-    ledger::{AddError, Change, Ledger},
+    ledger::{Change, Ledger},
+    refusal::AddError,
     tokens::Used,
 };
 use std::collections::BTreeSet;
@@ -59,6 +61,7 @@ impl World {
 
     /// A disk is gone, or as it was: what no disk has any more may be lost.
     pub(crate) fn void(&mut self) {
+        self.disks_lost += 1;
         let disks: Vec<Ledger> = self.nodes.iter().map(Node::durable).collect();
         self.void_gateway_ops(&disks);
         self.void_votes(&disks);
@@ -111,7 +114,8 @@ impl World {
             let wait_ms = self.chance.between(20, 200);
             self.after(wait_ms, Event::Client(number + 1));
             let by = i64::try_from(self.chance.below(9)).unwrap() - 2;
-            let (key, by) = (self.chance.index(3), if by == 0 { 5 } else { by });
+            let counted = (self.chance.index(3), if by == 0 { 5 } else { by });
+            let (key, by) = self.order().unwrap_or(counted);
             let token = self.chance.percent(60).then(|| {
                 let ms = 1_700_000_000_000 + self.now_ms;
                 let tail = [&[0, 0][..], &(number as u64).to_be_bytes()].concat();
@@ -170,7 +174,9 @@ impl World {
         }
         let key = World::key(op.key);
         let located = process.ledger.replica.locate(key.by_ref());
-        match process.ledger.change(located, Change::Add(op.by), op.token, now, &mut process.pending) {
+        let is_bounded = op.key == STOCK && self.mutant != Some(Mutant::RightsAreNotAsked);
+        let change = if is_bounded { Change::AddBounded(op.by) } else { Change::Add(op.by) };
+        match process.ledger.change(located, change, op.token, now, &mut process.pending) {
             Ok(changed) => {
                 let replica = &process.ledger.replica;
                 if !changed.duplicate {
@@ -181,6 +187,8 @@ impl World {
                 op.sent = Some(Sent { node: at, group, seq, own, since_ms: now_ms });
             }
             Err(AddError::TokenExpired { .. }) => {}
+            // Its wish for more may be on its way to the disk.
+            Err(AddError::Short(_)) if is_bounded => {}
             Err(other) => panic!("{other}"),
         }
         self.answer(at);

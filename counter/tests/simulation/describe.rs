@@ -1,6 +1,7 @@
 //! For whoever looks into a failed seed.
 
-use crate::world::World;
+use crate::{KEYS, stock::STOCK, world::World};
+use counter::{escrow::is_escrow, table::Place};
 
 impl World {
     /// Prints what every node knows of every origin, for whoever looks into a failed seed.
@@ -42,11 +43,21 @@ impl World {
             for (index, origin) in process.ledger.replica.origins().iter().filter(|(_, origin)| origin.absorbed.is_some()) {
                 println!("  {index} {}#{:x} absorbed {:?}", origin.member, origin.id.epoch, origin.absorbed);
             }
-            for key in 0..4 {
+            for key in 0..KEYS {
                 let key = World::key(key);
                 let cell = process.ledger.replica.entries_of(key.by_ref());
                 let cell: Vec<_> = cell.iter().map(|entry| (entry.origin, entry.by, entry.slot.p, entry.slot.n, entry.slot.seq)).collect();
                 println!("  {key} {:?} {cell:?}", process.ledger.replica.value(key.by_ref()));
+            }
+            println!("  rights to the stock {}", process.ledger.replica.rights(World::key(STOCK).by_ref()));
+            let (mut place, mut buffer) = (Place::default(), [0; 256]);
+            while let Some(id) = process.ledger.replica.table().walk(&mut place) {
+                let key = process.ledger.replica.table().key(id, &mut buffer);
+                if is_escrow(key) {
+                    let slots =
+                        process.ledger.replica.table().entries(id).map(|entry| (entry.origin, entry.slot.p, entry.slot.n, entry.slot.seq));
+                    println!("  {} {:?}", key.escape_debug(), slots.collect::<Vec<_>>());
+                }
             }
             for token in process.ledger.tokens.unsettled() {
                 for used in process.ledger.tokens.uses_of(token) {

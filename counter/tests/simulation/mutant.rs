@@ -1,7 +1,10 @@
 //! The rules, each taken away once: a run without one of them must fail, or the simulation does not look.
 
 use crate::world::World;
-use counter::record::{Fact, Record};
+use counter::{
+    escrow::is_escrow,
+    record::{Fact, Record},
+};
 use protocol::peer::{Chunk, Message};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +36,14 @@ pub(crate) enum Mutant {
     NeverIsSaidEarly,
     /// A gateway sends a batch to another replica as soon as it has lost the first.
     UnresolvedIsSentElsewhere,
+    /// Somebody takes from a bounded counter without rights.
+    RightsAreNotAsked,
+    /// That rights were given away is not on disk.
+    GivingIsNotWritten,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Mutant; 13] = [
+    pub(crate) const ALL: [Mutant; 15] = [
         Mutant::AckBeforeSync,
         Mutant::NotYetDurableIsSent,
         Mutant::EpochSurvivesItsDisk,
@@ -50,6 +57,8 @@ impl Mutant {
         Mutant::MarksDoNotTravel,
         Mutant::NeverIsSaidEarly,
         Mutant::UnresolvedIsSentElsewhere,
+        Mutant::RightsAreNotAsked,
+        Mutant::GivingIsNotWritten,
     ];
 
     pub(crate) fn trusts(self) -> bool {
@@ -61,6 +70,7 @@ impl Mutant {
         let is_token = |record: &Record<'_>| matches!(record, Record::Fact { fact: Fact::Token(_), .. });
         match self {
             Mutant::TokensAreNotWritten => changed(&records, |record| (!is_token(&record)).then_some(record)),
+            Mutant::GivingIsNotWritten => changed(&records, |record| (!is_given_away(&record)).then_some(record)),
             Mutant::MarksAreNotWritten => changed(&records, |record| (!is_step(&record)).then_some(record)),
             _ => records,
         }
@@ -95,6 +105,11 @@ impl Mutant {
         }
         Message::Chunk(chunk)
     }
+}
+
+/// What says that an origin has fewer rights than it was given.
+fn is_given_away(record: &Record<'_>) -> bool {
+    matches!(record, Record::Fact { fact: Fact::Slot { key, sums }, .. } if is_escrow(key) && sums.n > 0)
 }
 
 /// What says that a batch was done, and not only that a producer was opened.

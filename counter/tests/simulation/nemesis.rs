@@ -15,6 +15,7 @@ pub(crate) struct Plan {
     pub(crate) late_percent: u64,
     pub(crate) resets: bool,
     pub(crate) votes: bool,
+    pub(crate) stock: bool,
     pub(crate) crash_percent: u64,
     pub(crate) disk_loss_percent: u64,
     pub(crate) old_disk_percent: u64,
@@ -41,6 +42,7 @@ impl Plan {
             gone: chance.percent(15),
             gateways: if chance.percent(50) { 1 + chance.index(2) } else { 0 },
             votes: chance.percent(50),
+            stock: chance.percent(50),
         }
     }
 }

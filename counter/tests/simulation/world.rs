@@ -51,6 +51,8 @@ pub(crate) struct World {
     pub(crate) gateway_ops: Vec<GatewayOp>,
     pub(crate) replies: Vec<Reply>,
     pub(crate) votes: Vec<Vote>,
+    /// Disks that are gone, or as they were.
+    pub(crate) disks_lost: usize,
 }
 
 impl World {
@@ -80,6 +82,7 @@ impl World {
             gateway_ops,
             replies,
             votes: vec![],
+            disks_lost: 0,
         };
         for at in 0..world.nodes.len() {
             if mutant == Some(Mutant::EpochSurvivesItsDisk) {

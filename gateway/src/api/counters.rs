@@ -131,9 +131,9 @@ pub(crate) async fn add(
     MaybeJson(addition): MaybeJson<Addition>,
 ) -> Result<axum::Json<Value>, ApiError> {
     let Addition { by, token, ack } = addition;
-    let AddOp { key, by, token, ack } = operation(&gateway, &key, by, token.as_deref(), level(ack.as_deref())?)?;
-    let Counted { added, session } = gateway.counters.add(&key, by, token, ack).await?;
-    Ok(answer(added_json(&key, &added), &session))
+    let op = operation(&gateway, &key, by, token.as_deref(), level(ack.as_deref())?)?;
+    let Counted { added, session } = gateway.counters.add(&op).await?;
+    Ok(answer(added_json(&op.key, &added), &session))
 }
 
 /// `POST /v1/counters/batch`: each operation has its own result; a bad one does not stop the others.
@@ -162,7 +162,7 @@ pub(crate) async fn reset(
 ) -> Result<axum::Json<Value>, ApiError> {
     let key = extract::counter_key(&gateway, &key)?;
     let token = in_query.token.or(in_body.token).ok_or(ApiError::TokenRequired)?;
-    let ack = extract::changed(&gateway, &key, Does::Reset)?;
+    let ack = extract::changed(&gateway, &key, Does::Reset)?.ack;
     let Counted { added, session } = gateway.counters.reset(&key, Some(Token::parse(&token)?), Some(ack)).await?;
     Ok(answer(added_json(&key, &added), &session))
 }
@@ -173,8 +173,8 @@ fn reading(read: &ReadOne) -> Result<Value, ApiError> {
 
 fn operation(gateway: &Gateway, key: &str, by: i64, token: Option<&str>, ack: Option<Ack>) -> Result<AddOp, ApiError> {
     let (key, token) = (extract::counter_key(gateway, key)?, token.map(Token::parse).transpose()?);
-    let ack = ack.unwrap_or(extract::changed(gateway, &key, Does::Add)?);
-    Ok(AddOp { key, by, token, ack: Some(ack) })
+    let namespace = extract::changed(gateway, &key, Does::Add)?;
+    Ok(AddOp { key, by, is_bounded: namespace.is_bounded(), token, ack: Some(ack.unwrap_or(namespace.ack)) })
 }
 
 pub(super) fn level(name: Option<&str>) -> Result<Option<Ack>, ApiError> {

@@ -8,7 +8,7 @@ use axum::{
     http::{Response, StatusCode},
     response::IntoResponse,
 };
-use counter::{AddError, ReadError, TokenInvalid};
+use counter::{AddError, ReadError, Shortage, TokenInvalid};
 use presence::Unavailable;
 use protocol::{code::ErrorCode, counting::WrongType, name::NameError, namespace::UnknownNamespace};
 use serde_json::{Value, json};
@@ -46,6 +46,8 @@ pub enum ApiError {
     Conflict(&'static str),
     /// The counters of the namespace are not changed so.
     WrongType(WrongType),
+    /// There is not enough to be taken from a bounded counter here.
+    Insufficient(Shortage),
     /// The token of an operation is no UUID version 7.
     TokenInvalid(TokenInvalid),
     /// The operation needs a token, so that a retry is recognised.
@@ -90,6 +92,7 @@ impl ApiError {
             ApiError::TooLarge(message) => of(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message),
             ApiError::Conflict(message) => of(StatusCode::CONFLICT, "conflict", message),
             ApiError::WrongType(error) => of(StatusCode::CONFLICT, "wrong_type", &error.to_string()),
+            ApiError::Insufficient(shortage) => of(StatusCode::CONFLICT, "insufficient", &shortage.to_string()),
             ApiError::TokenInvalid(error) => of(StatusCode::BAD_REQUEST, "token_invalid", &error.to_string()),
             ApiError::TokenRequired => of(
                 StatusCode::BAD_REQUEST,
@@ -109,13 +112,17 @@ impl ApiError {
         }
     }
 
-    /// `{"error":{"code","message"}}`, of an expired token with `server_time_ms`.
+    /// `{"error":{"code","message"}}`, of an expired token with `server_time_ms`, of a shortage with `here` and `elsewhere`.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let (_, code, message) = self.parts();
         let mut error = json!({ "code": code, "message": message });
-        if let ApiError::TokenExpired { server_time_ms } = self {
-            error["server_time_ms"] = (*server_time_ms).into();
+        match self {
+            ApiError::TokenExpired { server_time_ms } => error["server_time_ms"] = (*server_time_ms).into(),
+            ApiError::Insufficient(Shortage { here, elsewhere }) => {
+                (error["here"], error["elsewhere"]) = ((*here).into(), (*elsewhere).into());
+            }
+            _ => {}
         }
         json!({ "error": error })
     }
@@ -130,6 +137,7 @@ impl ApiError {
             ApiError::Refused(_) => ErrorCode::TooManyRequests,
             ApiError::Unavailable(_) => ErrorCode::Internal,
             ApiError::Storage(_) => ErrorCode::Storage,
+            ApiError::Insufficient(_) => ErrorCode::Insufficient,
             _ => ErrorCode::BadRequest,
         }
     }
@@ -162,7 +170,7 @@ pub(super) fn status_of(code: ErrorCode) -> StatusCode {
         ErrorCode::Unauthorized | ErrorCode::TokenExpired | ErrorCode::Expired => StatusCode::UNAUTHORIZED,
         ErrorCode::UnknownChannel | ErrorCode::MethodNotFound => StatusCode::NOT_FOUND,
         ErrorCode::PermissionDenied => StatusCode::FORBIDDEN,
-        ErrorCode::AlreadySubscribed | ErrorCode::ConcurrentPagination => StatusCode::CONFLICT,
+        ErrorCode::AlreadySubscribed | ErrorCode::ConcurrentPagination | ErrorCode::Insufficient => StatusCode::CONFLICT,
         ErrorCode::LimitExceeded | ErrorCode::BadRequest | ErrorCode::NotAvailable => StatusCode::BAD_REQUEST,
         ErrorCode::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::UnrecoverablePosition => StatusCode::RANGE_NOT_SATISFIABLE,
@@ -210,6 +218,8 @@ impl From<AddError> for ApiError {
             AddError::TokensFull => ErrorCode::TooManyRequests.into(),
             AddError::KeysFull => ErrorCode::LimitExceeded.into(),
             AddError::BadVote(bad) => ApiError::BadRequest(bad.to_string()),
+            AddError::LongKey => ApiError::BadRequest(error.to_string()),
+            AddError::Short(shortage) => ApiError::Insufficient(shortage),
             AddError::VoteWornOut => ApiError::Conflict("the vote was turned as often as one can be, and stays as it is"),
             AddError::Storage(why) => ApiError::Storage(why),
         }

@@ -9,7 +9,7 @@ use axum::{
 };
 use protocol::{
     code::ErrorCode,
-    counting::{Ack, Does},
+    counting::Does,
     limits::USER_BYTES_MAX,
     name::{Channel, CounterKey},
     namespace::{Namespace, RESERVED},
@@ -111,10 +111,10 @@ pub(super) fn counter_key(gateway: &Gateway, text: &str) -> Result<CounterKey, A
 }
 
 /// How safe a change of a counter must be, where its namespace allows this one.
-pub(super) fn changed(gateway: &Gateway, key: &CounterKey, does: Does) -> Result<Ack, ApiError> {
+pub(super) fn changed<'a>(gateway: &'a Gateway, key: &CounterKey, does: Does) -> Result<&'a Namespace, ApiError> {
     let namespace = gateway.rules.namespaces.of_counter(key.by_ref())?;
     namespace.counter_type.check(does)?;
-    Ok(namespace.ack)
+    Ok(namespace)
 }
 
 /// A user's id.

@@ -5,7 +5,7 @@ use crate::{
     admission::{Reason, Refused},
     webhooks::KINDS,
 };
-use counter::Token;
+use counter::{Shortage, Token};
 use presence::{Hook, Stamp};
 use protocol::{
     code::ErrorCode,
@@ -38,6 +38,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::TooLarge(String::new()),
         ApiError::Conflict(""),
         ApiError::WrongType(CounterType::Unique.check(Does::Add).unwrap_err()),
+        ApiError::Insufficient(Shortage { here: 0, elsewhere: 0 }),
         ApiError::TokenInvalid(Token::parse("").unwrap_err()),
         ApiError::TokenRequired,
         ApiError::TokenExpired { server_time_ms: 0 },
@@ -61,13 +62,14 @@ fn every_error() -> Vec<ApiError> {
         ApiError::TooLarge(_) => 11,
         ApiError::Conflict(_) => 12,
         ApiError::WrongType(_) => 13,
-        ApiError::TokenInvalid(_) => 14,
-        ApiError::TokenRequired => 15,
-        ApiError::TokenExpired { .. } => 16,
-        ApiError::PreconditionFailed(_) => 17,
-        ApiError::Unavailable(_) => 18,
-        ApiError::Storage(_) => 19,
-        ApiError::Refused(_) => 20,
+        ApiError::Insufficient(_) => 14,
+        ApiError::TokenInvalid(_) => 15,
+        ApiError::TokenRequired => 16,
+        ApiError::TokenExpired { .. } => 17,
+        ApiError::PreconditionFailed(_) => 18,
+        ApiError::Unavailable(_) => 19,
+        ApiError::Storage(_) => 20,
+        ApiError::Refused(_) => 21,
     };
     assert!(own.iter().map(kind).eq(1..=own.len()), "one of each variant, in order");
     own.into_iter().chain(ErrorCode::ALL.map(ApiError::Code)).collect()

@@ -43,7 +43,7 @@ async fn turn(
     is_on: bool,
 ) -> Result<axum::Json<Value>, ApiError> {
     let key = extract::counter_key(&gateway, &key)?;
-    let standard = extract::changed(&gateway, &key, Does::Vote { is_on })?;
+    let standard = extract::changed(&gateway, &key, Does::Vote { is_on })?.ack;
     let ack = level(ack.as_deref())?.unwrap_or(standard);
     let Counted { added, session } = gateway.counters.vote(&key, &user, is_on, Some(ack)).await?;
     Ok(answer(added_json(&key, &added), &session))

@@ -54,6 +54,14 @@ mod tests {
     fn a_limit_that_cannot_hold_is_told() {
         for (toml, expected) in [
             (
+                "[limits]\npong_timeout_s = 25",
+                "hc.toml:2: limits.pong_timeout_s = 25: must be less than limits.ping_interval_s, which is 25",
+            ),
+            (
+                "[limits]\noutbox_bytes = 2000",
+                "hc.toml:2: limits.outbox_bytes = 2000: must hold one message, and limits.message_bytes is 65536",
+            ),
+            (
                 "[limits]\noutbox_bytes = 2000000\nqueued_bytes = 1100000",
                 "hc.toml:3: limits.queued_bytes = 1100000: must hold one client's queue, and limits.outbox_bytes is 2000000",
             ),

@@ -158,7 +158,7 @@ fn bad_input_is_told_with_place_key_value_and_reason() {
         ),
         (
             "[[namespace]]\nname = \"a\"\ntype = \"votes\"",
-            "hc.toml:3: namespace[0].type = \"votes\": must be one of \"counter\", \"unique\", \"seen\"",
+            "hc.toml:3: namespace[0].type = \"votes\": must be one of \"counter\", \"unique\", \"seen\", \"bounded\"",
         ),
         ("[auth]\ndevelopment = \"maybe\"", "hc.toml:2: auth.development = \"maybe\": must be true, false or \"auto\""),
         ("[auth]\nhmac_secrets = \"s\"", "hc.toml:2: auth.hmac_secrets: must be a list of strings that are not empty"),
@@ -228,11 +228,6 @@ fn bad_input_is_told_with_place_key_value_and_reason() {
         ),
         ("[[namespace]]\nname = \"a\"\n[[namespace]]\nname = \"a\"", "hc.toml:4: namespace[1].name = \"a\": is there twice"),
         ("[[namespaces]]\nname = \"a\"", "hc.toml:1: namespaces: unknown key; did you mean namespace?"),
-        ("[limits]\npong_timeout_s = 25", "hc.toml:2: limits.pong_timeout_s = 25: must be less than limits.ping_interval_s, which is 25"),
-        (
-            "[limits]\noutbox_bytes = 2000",
-            "hc.toml:2: limits.outbox_bytes = 2000: must hold one message, and limits.message_bytes is 65536",
-        ),
         ("[limits]\n= 5", "hc.toml:2: unquoted keys cannot be empty, expected letters, numbers, `-`, `_`"),
         ("[limits]\nconnections = 5\nconnections = 6", "hc.toml:3: duplicate key"),
     ] {

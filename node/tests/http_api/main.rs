@@ -12,7 +12,7 @@ use testkit::eventually;
 #[tokio::test]
 #[rustfmt::skip] // a table
 async fn every_documented_route_does_what_it_says() {
-    let mut api = Api::start("[[namespace]]\nname = \"liked\"\ntype = \"unique\"\n").await;
+    let mut api = Api::start("[[namespace]]\nname = \"liked\"\ntype = \"unique\"\n[[namespace]]\nname = \"stock\"\ntype = \"bounded\"\n").await;
     let mut alice = api.connect("alice").await;
     let _bob = api.connect("bob").await;
     let position = json!({ "offset": 1, "epoch": "…" });
@@ -37,6 +37,14 @@ async fn every_documented_route_does_what_it_says() {
         ("POST", "/v1/counters/batch", json!({ "ops": [{ "key": "likes", "by": -4 }, { "key": "a b" }] }), json!({ "results": [{ "key": "likes", "value": 6, "acked": "fsync" }, { "key": "a b", "error": { "code": "bad_name" } }], "session": "…" })),
         ("GET", "/v1/counters/likes?detail=replicas", Value::Null, counter.clone()),
         ("GET", "/v1/counters?keys=likes,nobody", Value::Null, json!({ "counters": [counter, { "key": "nobody", "value": 0 }], "session": "…" })),
+        ("POST", "/v1/counters/stock:1/add", json!({ "by": 3 }), json!({ "value": 3, "duplicate": false })),
+        ("POST", "/v1/counters/stock:1/add", json!({ "by": -2 }), json!({ "value": 1 })),
+        (
+            "POST",
+            "/v1/counters/batch",
+            json!({ "ops": [{ "key": "stock:1", "by": -2 }, { "key": "stock:1", "by": -1 }] }),
+            json!({ "results": [{ "key": "stock:1", "error": { "code": "insufficient", "here": 1, "elsewhere": 0 } }, { "value": 0 }] }),
+        ),
         ("PUT", "/v1/counters/liked:1/voters/alice", Value::Null, liked(1, false)),
         ("PUT", "/v1/counters/liked:1/voters/alice?ack=memory", Value::Null, json!({ "value": 1, "duplicate": true, "acked": "memory" })),
         ("PUT", "/v1/counters/liked:1/voters/Zo%C3%AB%207", Value::Null, liked(2, false)),
@@ -79,7 +87,7 @@ async fn every_documented_route_does_what_it_says() {
     // The log thread counts what was acknowledged right afterwards.
     let likes = json!({ "key": "likes", "additions": 3, "value": 0, "value_s": "0" });
     let liked = json!({ "key": "liked:1", "additions": 3, "value": 1 });
-    let hot = json!({ "counters": [liked, likes], "additions": 7, "missed_max": 0, "window_ms": "…" });
+    let hot = json!({ "counters": [liked, likes], "additions": 10, "missed_max": 0, "window_ms": "…" });
     eventually(PATIENCE, async || match api.get("/v1/hot/counters?limit=2").await {
         found if includes(&found, &hot) => Ok(()),
         found => Err(found.to_string()),

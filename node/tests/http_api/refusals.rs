@@ -4,8 +4,8 @@ use crate::client::{Api, answer, token};
 use serde_json::json;
 
 /// A namespace that keeps nothing, and one whose counters count votes.
-const NAMESPACES: &str =
-    "[[namespace]]\nname = \"bare\"\nhistory_size = 0\npresence = false\n[[namespace]]\nname = \"liked\"\ntype = \"unique\"\n";
+const NAMESPACES: &str = "[[namespace]]\nname = \"bare\"\nhistory_size = 0\npresence = false\n[[namespace]]\nname = \"liked\"\ntype = \"unique\"\n\
+     [[namespace]]\nname = \"stock\"\ntype = \"bounded\"\n";
 
 #[tokio::test]
 #[rustfmt::skip] // a table
@@ -95,6 +95,10 @@ async fn bad_input_gets_its_code_and_changes_nothing() {
         ("GET", "/v1/counters/liked:a/voters?limit=x".into(), String::new(), 400, "bad_request"),
         ("POST", "/v1/counters/liked:a/add".into(), "{}".into(), 409, "wrong_type"),
         ("DELETE", format!("/v1/counters/liked:a?token={used}"), String::new(), 409, "wrong_type"),
+        ("POST", "/v1/counters/stock:a/add".into(), r#"{"by":-1}"#.into(), 409, "insufficient"),
+        ("POST", format!("/v1/counters/stock:{}/add", "x".repeat(231)), "{}".into(), 400, "bad_request"),
+        ("DELETE", format!("/v1/counters/stock:a?token={used}"), String::new(), 409, "wrong_type"),
+        ("PUT", "/v1/counters/stock:a/voters/ann".into(), String::new(), 409, "wrong_type"),
         ("DELETE", "/v1/counters/full".into(), String::new(), 400, "token_required"),
         ("DELETE", "/v1/counters/full?token=x".into(), String::new(), 400, "token_invalid"),
         ("DELETE", format!("/v1/counters/full?token={used}"), String::new(), 409, "conflict"),

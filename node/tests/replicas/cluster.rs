@@ -139,7 +139,7 @@ pub(crate) fn options(region: &str, seeds: &[String], key: &str) -> NodeOptions 
     // Nobody is to learn a way around the proxies.
     let config_toml = format!(
         "[node]\nname = \"c1\"\nregion = \"{region}\"\n[counter]\nseeds = {}\nkey = \"{key}\"\naddress = \"127.0.0.1:9\"\n\
-         [[namespace]]\nname = \"liked\"\ntype = \"unique\"\n",
+         [[namespace]]\nname = \"liked\"\ntype = \"unique\"\n[[namespace]]\nname = \"stock\"\ntype = \"bounded\"\n",
         json!(seeds)
     );
     NodeOptions { config_toml, ..NodeOptions::default() }

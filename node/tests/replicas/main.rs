@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on says where
 
 mod cluster;
+mod stock;
 
 use cluster::{Answer, Cluster, PATIENCE, options};
 use serde_json::json;

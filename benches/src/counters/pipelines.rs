@@ -1,0 +1,86 @@
+//! I/O: commands that each server has in its own words, in pipelines over several connections.
+
+use super::rates::{Run, Subject};
+use crate::server::cpu_s;
+use anyhow::ensure;
+use core::net::SocketAddr;
+use std::{ops::Range, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+    time::Instant,
+};
+
+/// Connections that share the work.
+pub(super) const CONNECTIONS: usize = 8;
+/// Operations that are sent before their answers are read.
+pub(super) const PIPELINE: usize = 64;
+
+/// One kind of operation. All its answers are numbers.
+pub(super) struct Operation<F> {
+    /// Answers to one.
+    pub(super) replies: usize,
+    /// Appends what does the one of this number.
+    pub(super) write: F,
+}
+
+/// Does so many, and says how fast.
+#[allow(clippy::cast_precision_loss)] // figures for people
+pub(super) async fn one_run<F>(server: &Subject, count: usize, operation: Operation<F>) -> anyhow::Result<Run>
+where
+    F: Fn(usize, &mut String) + Send + Sync + 'static,
+{
+    let before = cpu_s(server.pid)?;
+    let took = send_all(server.address, count, operation).await?;
+    let cpu_ns = (cpu_s(server.pid)? - before) * 1e9 / count as f64;
+    Ok(Run { rate: count as f64 / took.as_secs_f64(), cpu_ns })
+}
+
+/// Does so many; how long that took.
+pub(super) async fn send_all<F>(address: SocketAddr, count: usize, operation: Operation<F>) -> anyhow::Result<Duration>
+where
+    F: Fn(usize, &mut String) + Send + Sync + 'static,
+{
+    let (begun, share, operation) = (Instant::now(), count.div_ceil(CONNECTIONS).max(1), Arc::new(operation));
+    let mut connections = JoinSet::new();
+    for from in (0..count).step_by(share) {
+        let operation = operation.clone();
+        connections.spawn(async move { send_range(address, from..count.min(from + share), &operation).await });
+    }
+    while let Some(done) = connections.join_next().await {
+        done??;
+    }
+    Ok(begun.elapsed())
+}
+
+async fn send_range<F: Fn(usize, &mut String)>(address: SocketAddr, range: Range<usize>, operation: &Operation<F>) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (mut commands, mut answers) = (String::new(), Vec::new());
+    for start in range.clone().step_by(PIPELINE) {
+        let end = range.end.min(start + PIPELINE);
+        commands.clear();
+        (start..end).for_each(|number| (operation.write)(number, &mut commands));
+        stream.write_all(commands.as_bytes()).await?;
+        answers.clear();
+        let (mut lines, mut seen) = (0, 0);
+        while lines < (end - start) * operation.replies {
+            ensure!(stream.read_buf(&mut answers).await? > 0, "closed by the server");
+            lines += answers[seen..].iter().filter(|byte| **byte == b'\n').count();
+            seen = answers.len();
+        }
+        let is_number = |line: &[u8]| line.is_empty() || (line.starts_with(b":") && !line.starts_with(b":-"));
+        ensure!(answers.split(|byte| *byte == b'\n').all(is_number), "refused: {}", String::from_utf8_lossy(&answers));
+    }
+    Ok(())
+}
+
+/// A command of these words.
+pub(super) fn command(words: &[&str], out: &mut String) {
+    use std::fmt::Write;
+    _ = write!(out, "*{}\r\n", words.len());
+    for word in words {
+        _ = write!(out, "${}\r\n{word}\r\n", word.len());
+    }
+}
