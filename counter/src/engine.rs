@@ -151,6 +151,9 @@ impl Engine {
             outputs: Outputs::default(),
             metrics: Metrics::register(registry)?,
             interests: Arc::new(Interests::default()),
+            changes: Mutex::default(),
+            // Greater than in the last life, unless the clock was put back.
+            change_pages: (config.clock)().wall_ms.saturating_mul(1_000).into(),
             hot: Mutex::new(Hot::new((config.clock)())),
             config,
         });

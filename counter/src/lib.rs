@@ -17,6 +17,7 @@
 //! | `lane`, `lanes`, `remote`, `dialing`, `watches` | the counters of a gateway that has none: at the replicas of its region |
 //! | `counters` | either of the two, as a gateway uses them |
 //! | `interest`, `hot` | who wants to hear of changes; what changes most often |
+//! | `changes`, `change_cursor`, `change_feed` | what changed of late, and the feed of it that others read |
 //! | `resp` | the server for Redis clients |
 //! | `fuzzing` | the decoders that are private, for the fuzz targets |
 
@@ -25,6 +26,9 @@ mod apply;
 pub mod batch;
 mod casting;
 pub mod cell;
+mod change_cursor;
+mod change_feed;
+mod changes;
 pub mod chunk;
 mod commit;
 pub mod counters;
@@ -83,6 +87,8 @@ pub mod vote;
 pub mod voting;
 mod watches;
 
+pub use change_cursor::{BadCursor, ChangeCursor};
+pub use change_feed::{ChangePage, ChangedCounter};
 pub use counters::{Counters, ReadError, Seen, Wanted};
 pub use engine::{Ack, AddOp, Added, Engine, EngineConfig, OpenError, Overflow};
 pub use hot::Hottest;

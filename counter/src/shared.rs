@@ -2,6 +2,7 @@
 
 use crate::{
     cell::OriginIndex,
+    changes::Changes,
     engine::{EngineConfig, Op, PENDING_BYTES_MAX},
     group::Group,
     hot::Hot,
@@ -20,7 +21,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -47,6 +48,10 @@ pub(crate) struct Shared {
     pub(crate) outputs: Outputs,
     pub(crate) metrics: Metrics,
     pub(crate) interests: Arc<Interests>,
+    /// What changed of late, for the change feed. Whoever holds it takes no other lock.
+    pub(crate) changes: Mutex<Changes>,
+    /// The number of the next page of the change feed.
+    pub(crate) change_pages: AtomicU64,
     /// What was added to most often of late; the innermost of the locks.
     pub(crate) hot: Mutex<Hot>,
     pub(crate) config: EngineConfig,

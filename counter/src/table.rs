@@ -15,6 +15,7 @@ use crate::{
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+mod places;
 mod votes;
 
 pub use votes::Tally;

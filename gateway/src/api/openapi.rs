@@ -42,6 +42,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::TokenRequired,
         ApiError::TokenExpired { server_time_ms: 0 },
         ApiError::PreconditionFailed(""),
+        ApiError::Elsewhere(""),
         ApiError::Unavailable(""),
         ApiError::Storage("".into()),
         ApiError::Refused(Refused { reason: Reason::Requests, after_s: 1 }),
@@ -65,9 +66,10 @@ fn every_error() -> Vec<ApiError> {
         ApiError::TokenRequired => 15,
         ApiError::TokenExpired { .. } => 16,
         ApiError::PreconditionFailed(_) => 17,
-        ApiError::Unavailable(_) => 18,
-        ApiError::Storage(_) => 19,
-        ApiError::Refused(_) => 20,
+        ApiError::Elsewhere(_) => 18,
+        ApiError::Unavailable(_) => 19,
+        ApiError::Storage(_) => 20,
+        ApiError::Refused(_) => 21,
     };
     assert!(own.iter().map(kind).eq(1..=own.len()), "one of each variant, in order");
     own.into_iter().chain(ErrorCode::ALL.map(ApiError::Code)).collect()
