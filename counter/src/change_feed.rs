@@ -6,8 +6,11 @@ use crate::{
     change_cursor::ChangeCursor,
     changes::Told,
     engine::Engine,
+    group::Group,
     ledger::AddError,
+    record::Record,
     replica::Replica,
+    shared::Shared,
     table::{BATCH, Place},
 };
 use protocol::{
@@ -105,6 +108,30 @@ impl Engine {
             }
         }
         true
+    }
+}
+
+impl Shared {
+    /// A group is on disk, and nobody has been told so yet.
+    pub(crate) fn note_changes(&self, group: &Group) {
+        let mut changes = self.changes.lock();
+        if !changes.is_kept() {
+            return;
+        }
+        changes.rest((self.config.clock)());
+        let mut is_any = false;
+        changes.push(Record::decode_all(group.records()).filter_map(|record| match record {
+            Ok(Record::Fact { fact, .. }) => fact.counter(),
+            // What an origin has counted was dropped here, in counters that are not named.
+            Ok(Record::Dropped { .. } | Record::Included { .. }) => {
+                is_any = true;
+                None
+            }
+            _ => None,
+        }));
+        if is_any {
+            changes.forget();
+        }
     }
 }
 

@@ -122,7 +122,7 @@ impl Committer {
         self.log.append(group.seal())?;
         timer.observe_duration();
         // Before anybody is told that it is durable: what was acknowledged is in the next page.
-        self.note_changes(&group);
+        self.shared.note_changes(&group);
         self.durable.send_modify(|durable| durable.group = group.number());
         self.shared.metrics.log_bytes.set(i64::try_from(self.log_bytes()).unwrap_or(i64::MAX));
         if !self.shared.interests.is_empty() {
@@ -134,28 +134,6 @@ impl Committer {
         self.shared.hot.lock().count(group.changes(), (self.shared.config.clock)());
         self.shared.committed(group);
         Ok(())
-    }
-
-    /// For the change feed, if somebody reads it.
-    fn note_changes(&self, group: &Group) {
-        let mut changes = self.shared.changes.lock();
-        if !changes.is_kept() {
-            return;
-        }
-        changes.rest((self.shared.config.clock)());
-        let mut is_any = false;
-        changes.push(Record::decode_all(group.records()).filter_map(|record| match record {
-            Ok(Record::Fact { fact, .. }) => fact.counter(),
-            // What an origin has counted was dropped here, in counters that are not named.
-            Ok(Record::Dropped { .. } | Record::Included { .. }) => {
-                is_any = true;
-                None
-            }
-            _ => None,
-        }));
-        if is_any {
-            changes.forget();
-        }
     }
 
     fn log_bytes(&self) -> u64 {

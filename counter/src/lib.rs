@@ -12,7 +12,7 @@
 //! | `log`, `snapshot`, `on_disk` | the files |
 //! | `inspect`, `export`, `import` | the files of a node that does not run |
 //! | `shared`, `commit` | what all share; the log thread |
-//! | `opening`, `engine`, `casting`, `outcomes`, `membership` | what callers use |
+//! | `opening`, `engine`, `casting`, `outcomes`, `conversing`, `membership` | what callers use |
 //! | `peers`, `outputs`, `producing`, `readings` | the connections to other nodes, and of gateways; the crate `peering` has what those are made of |
 //! | `lane`, `lanes`, `remote`, `dialing`, `watches` | the counters of a gateway that has none: at the replicas of its region |
 //! | `counters` | either of the two, as a gateway uses them |
@@ -31,6 +31,7 @@ mod change_feed;
 mod changes;
 pub mod chunk;
 mod commit;
+mod conversing;
 pub mod counters;
 mod dialing;
 pub mod engine;
