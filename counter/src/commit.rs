@@ -121,6 +121,8 @@ impl Committer {
         let timer = self.shared.metrics.commit_seconds.start_timer();
         self.log.append(group.seal())?;
         timer.observe_duration();
+        // Before anybody is told that it is durable: what was acknowledged is in the next page.
+        self.shared.note_changes(&group);
         self.durable.send_modify(|durable| durable.group = group.number());
         self.shared.metrics.log_bytes.set(i64::try_from(self.log_bytes()).unwrap_or(i64::MAX));
         if !self.shared.interests.is_empty() {
@@ -247,8 +249,12 @@ impl Committer {
         let cut = state.ledger.replica.cut();
         state.ledger.replica.committed(&cut);
         state.pending = Group::new(first_group, state.ledger.replica.own_seq() + 1);
-        state.failed = None;
+        let is_healed = state.failed.take().is_some();
         drop(state);
+        if is_healed {
+            // Of what could not be written nobody was told.
+            self.shared.changes.lock().forget();
+        }
         self.durable.send_modify(|durable| *durable = Durable { group: first_group - 1, failed: None });
         self.snapshot_done("ok");
         Ok(())

@@ -7,7 +7,6 @@ use crate::{
     hot::{Hot, Hottest},
     interest::{Interest, Interests},
     ledger::{Change, Changed},
-    links::Links,
     lives::LIVES_FULL,
     log::{self, Log},
     metrics::Metrics,
@@ -129,6 +128,9 @@ impl Engine {
             outputs: Outputs::default(),
             metrics: Metrics::register(registry)?,
             interests: Arc::new(Interests::default()),
+            changes: Mutex::default(),
+            // Greater than in the last life, unless the clock was put back.
+            change_pages: (config.clock)().wall_ms.saturating_mul(1_000).into(),
             hot: Mutex::new(Hot::new((config.clock)())),
             config,
         });
@@ -303,32 +305,6 @@ impl Engine {
         self.shared.close(Closing::Snapshot);
         let mut durable = self.shared.durable.clone();
         while durable.changed().await.is_ok() {}
-    }
-
-    /// From now on there are peers, `seeds` of them configured.
-    pub(crate) fn begin_conversation(&self, seeds: usize) {
-        let mut state = self.shared.state.lock();
-        let State { ledger, links, .. } = &mut *state;
-        *links = Some(Links::start(ledger, seeds, (self.shared.config.clock)()));
-    }
-
-    /// Where members say that they can be reached.
-    pub(crate) fn addresses(&self) -> Vec<(String, String)> {
-        let state = self.shared.state.lock();
-        let replica = &state.ledger.replica;
-        let others = replica.origins().iter().filter(|(index, origin)| *index != replica.own() && origin.is_live());
-        others.filter_map(|(_, origin)| Some((origin.member.clone(), origin.address.clone()?.1))).collect()
-    }
-
-    /// Brings the metrics of replication up to date.
-    pub(crate) fn show_replication(&self) {
-        let now = (self.shared.config.clock)();
-        let state = self.shared.state.lock();
-        let producers = state.ledger.marks.open(state.ledger.replica.own());
-        self.shared.metrics.producers.set(i64::try_from(producers).unwrap_or(i64::MAX));
-        if let Some(links) = &state.links {
-            self.shared.metrics.replication.show(links, &state.ledger.replica, now);
-        }
     }
 
     pub(crate) fn shared(&self) -> &Shared {

@@ -13,11 +13,12 @@
 //! | `log`, `snapshot`, `on_disk` | the files |
 //! | `inspect`, `export`, `import` | the files of a node that does not run |
 //! | `shared`, `commit` | what all share; the log thread |
-//! | `opening`, `op`, `engine`, `casting`, `outcomes`, `membership` | what callers use |
+//! | `opening`, `op`, `engine`, `casting`, `outcomes`, `conversing`, `membership` | what callers use |
 //! | `peers`, `outputs`, `producing`, `readings` | the connections to other nodes, and of gateways; the crate `peering` has what those are made of |
 //! | `lane`, `lanes`, `remote`, `dialing`, `watches` | the counters of a gateway that has none: at the replicas of its region |
 //! | `counters` | either of the two, as a gateway uses them |
 //! | `interest`, `hot` | who wants to hear of changes; what changes most often |
+//! | `changes`, `change_cursor`, `change_feed` | what changed of late, and the feed of it that others read |
 //! | `resp` | the server for Redis clients |
 //! | `fuzzing` | the decoders that are private, for the fuzz targets |
 
@@ -28,8 +29,12 @@ pub mod bounded;
 mod casting;
 pub mod cell;
 pub mod cell_key;
+mod change_cursor;
+mod change_feed;
+mod changes;
 pub mod chunk;
 mod commit;
+mod conversing;
 pub mod counters;
 mod dialing;
 pub mod engine;
@@ -90,6 +95,8 @@ pub mod voting;
 mod watches;
 
 pub use bounded::Shortage;
+pub use change_cursor::{BadCursor, ChangeCursor};
+pub use change_feed::{ChangePage, ChangedCounter};
 pub use counters::{Counters, ReadError, Seen, Wanted};
 pub use engine::{Ack, AddOp, Added, Engine, EngineConfig, OpenError, Overflow};
 pub use hot::Hottest;

@@ -2,6 +2,7 @@
 
 use crate::{
     cell::OriginIndex,
+    changes::Changes,
     engine::{EngineConfig, Op, PENDING_BYTES_MAX},
     group::Group,
     hot::Hot,
@@ -13,7 +14,6 @@ use crate::{
     outputs::Outputs,
     refusal::AddError,
     table::BATCH,
-    token::Token,
 };
 use parking_lot::{Condvar, Mutex};
 use protocol::time::Now;
@@ -21,16 +21,13 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 use tokio::sync::watch;
 
 /// Bytes at which a group that nobody waits for is written.
 const UNWANTED_BYTES: usize = 1 << 20;
-/// How often it is looked whether peers have what a retry has found; they say so twice a second.
-const LOOK: Duration = Duration::from_millis(50);
 /// Groups that wait for a peer's disk; at the bound the oldest go, and who waits for them is told that they are on this disk.
 const UNREPLICATED_MAX: usize = 1 << 16;
 
@@ -48,6 +45,10 @@ pub(crate) struct Shared {
     pub(crate) outputs: Outputs,
     pub(crate) metrics: Metrics,
     pub(crate) interests: Arc<Interests>,
+    /// What changed of late, for the change feed. Whoever holds it takes no other lock.
+    pub(crate) changes: Mutex<Changes>,
+    /// The number of the next page of the change feed.
+    pub(crate) change_pages: AtomicU64,
     /// What was added to most often of late; the innermost of the locks.
     pub(crate) hot: Mutex<Hot>,
     pub(crate) config: EngineConfig,
@@ -213,21 +214,6 @@ impl Shared {
             Ok(Durable { failed: Some(reason), .. }) => Err(AddError::Storage(Arc::clone(reason))),
             _ => Err(AddError::Storage("the log has ended".into())),
         }
-    }
-
-    /// Waits until some use of a token is on a peer's disk too; false if that is not so within `most`.
-    pub(crate) async fn is_on_two_disks(&self, token: Token, most: Duration) -> bool {
-        let look = || {
-            let State { ledger, links: Some(links), .. } = &*self.state.lock() else { return false };
-            let uses = ledger.tokens.uses_of(token.number());
-            uses.iter().any(|used| used.taken_back.is_none() && links.is_on_two_disks(ledger, used.origin, used.seq))
-        };
-        let waiting = async {
-            while !look() {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        tokio::time::timeout(most, waiting).await.is_ok()
     }
 
     pub(crate) fn close(&self, closing: Closing) {

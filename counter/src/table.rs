@@ -17,6 +17,7 @@ use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 mod bounded;
+mod places;
 mod votes;
 
 use bounded::record_hash;

@@ -3,6 +3,7 @@
 use crate::{
     admission::{Admission, Limits},
     alarms::Alarms,
+    api::feed,
     auth::{Secret, Verifier},
     bus::Bus,
     descriptors::Descriptors,
@@ -35,7 +36,7 @@ use std::{
     thread::available_parallelism,
     time::Duration,
 };
-use tokio::task::JoinSet;
+use tokio::{sync::Semaphore, task::JoinSet};
 
 /// Connections told to leave in one wave of a drain, at least.
 const DRAIN_WAVE_MIN: usize = 50;
@@ -134,6 +135,8 @@ pub struct Gateway {
     pub(crate) admission: Admission,
     pub(crate) alarms: Alarms,
     pub(crate) descriptors: Descriptors,
+    /// Room for streams of the change feed.
+    pub(crate) feeds: Arc<Semaphore>,
     connection_ids: AtomicU64,
 }
 
@@ -177,6 +180,7 @@ impl Gateway {
             metrics,
             alarms: Alarms::default(),
             descriptors: Descriptors::of_process(),
+            feeds: Arc::new(Semaphore::new(feed::STREAMS_MAX)),
             connection_ids: AtomicU64::new(1),
         }))
     }

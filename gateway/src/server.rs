@@ -2,7 +2,7 @@
 
 use crate::{
     admission,
-    api::{self, Audience, audit, cluster, extract::Query, operators, presence},
+    api::{self, Audience, audit, cluster, extract::Query, feed, operators, presence},
     front_door::{FrontDoor, WEBSOCKET_PATH},
     gateway::Gateway,
     tls::{self, Terminator},
@@ -180,8 +180,10 @@ pub fn for_operators(gateway: Arc<Gateway>) -> Router {
 
 /// The same of a node with counters that is no gateway.
 pub fn of_counters_for_operators(engine: Engine) -> Router {
-    let hottest = async move |Query(wanted): Query<_>| Json(operators::hottest_of(&engine, &wanted));
-    Router::new().route("/v1/hot/counters", get(hottest))
+    let counters = engine.clone();
+    let hottest = async move |Query(wanted): Query<_>| Json(operators::hottest_of(&counters, &wanted));
+    let feed = async move |Query(wanted): Query<_>| feed::page_of(&engine, &wanted).await.map(Json);
+    Router::new().route("/v1/hot/counters", get(hottest)).route("/v1/feed", get(feed))
 }
 
 /// A page that runs its own scripts only, and talks to nobody but its own server.

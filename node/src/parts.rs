@@ -32,7 +32,8 @@ use protocol::{
     peer::Hello,
 };
 use ring_coordinator::etcd::Etcd;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use sink::{Sinks, SinksConfig};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 /// What `/readyz` tells of the parts.
 pub(crate) fn checks(
@@ -116,6 +117,24 @@ pub(crate) fn engine(config: &Config, data_dir: &DataDir, node: &str, registry: 
         snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
     };
     Ok(Engine::open(engine, registry)?)
+}
+
+/// What writes counters behind into databases; `None`: nothing is to be.
+pub(crate) fn sinks(config: &Config, node: &str, engine: &Engine, registry: &Registry) -> Result<Option<Sinks>, Failure> {
+    if config.sinks.is_empty() {
+        return Ok(None);
+    }
+    let settings = |sink: &config::Sink| {
+        let unreadable =
+            |path: &PathBuf, error: std::io::Error| Failure::Usage(format!("sink {}: ca: {}: {error}", sink.name, path.display()));
+        let ca = sink.ca.as_ref().map(|path| std::fs::read(path).map_err(|error| unreadable(path, error))).transpose()?;
+        let config::Sink { name, target, table, namespaces, interval, batch, .. } = sink.clone();
+        Ok(sink::Settings { name, target, ca, table, namespaces, interval, batch })
+    };
+    let settings = config.sinks.iter().map(settings).collect::<Result<_, Failure>>()?;
+    let node = format!("{}/{node}", config.node.region);
+    let sinks = SinksConfig { node, engine: engine.clone(), clock: clock::now, random_u64: rand::random };
+    Ok(Some(Sinks::new(settings, &sinks, registry).context("preparing sinks")?))
 }
 
 /// The other regions of a gateway, and where the links go that they make.

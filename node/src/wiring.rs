@@ -84,6 +84,7 @@ pub async fn run(
         None if config.node.roles.gateway => Some(Counters::Elsewhere(remote(&config, &party, &registry)?)),
         None => None,
     };
+    let sinks = engine.as_ref().map(|engine| parts::sinks(&config, &node, engine, &registry)).transpose()?.flatten();
     let coordinator = match &etcd {
         Some(etcd) if config.node.roles.coordinator => Some(ring::coordinator(&config, &node, etcd, access.clone(), &data_dir, &registry)?),
         _ => None,
@@ -166,6 +167,9 @@ pub async fn run(
         if let Some(etcd) = &etcd {
             tasks.spawn(named("counter_nodes_known", etcd::learn_counters(etcd.clone(), remote.clone())));
         }
+    }
+    if let Some(sinks) = sinks {
+        tasks.spawn(named("sinks", sinks.run(until(ended.clone()))));
     }
     let (serves_resp, serves_peers) = (listeners.resp.is_some(), listeners.peer.is_some());
     if let (Some(_), Some(_), Some(etcd)) = (addresses.peer, &engine, &etcd) {

@@ -36,5 +36,7 @@ pub const COUNTER_BATCH_MAX: usize = 10_000;
 pub const COUNTER_KEYS_PER_READ_MAX: usize = 1_000;
 /// Voters in one page of `GET /v1/counters/{key}/voters`, unless a smaller limit is asked for.
 pub const VOTERS_PER_PAGE_MAX: usize = 1_000;
+/// Counters in one page of the change feed, unless a smaller limit is asked for.
+pub const CHANGES_PER_PAGE_MAX: usize = 5_000;
 /// Bytes of a close reason: a WebSocket close frame holds 125 bytes, two of them the code (RFC 6455, 5.5).
 pub const CLOSE_REASON_BYTES_MAX: usize = 123;

@@ -1,4 +1,4 @@
-//! I/O: for tests only: real nodes, Redis and etcd servers on free ports and clusters of them, faults between them and of
+//! I/O: for tests only: real nodes, Redis, etcd and PostgreSQL servers on free ports and clusters of them, faults between them and of
 //! their disks and clocks, clients that add to counters or come and go and know what must come of it, waiting for conditions, the table of
 //! metrics, and that of faults with what each was seen to cost.
 
@@ -18,6 +18,7 @@ pub mod metric_table;
 pub mod mutation;
 pub mod namespace;
 pub mod node;
+pub mod postgres_server;
 mod preloaded;
 pub mod redis_server;
 pub mod region;
@@ -44,6 +45,7 @@ pub use load::{Load, LoadOptions};
 pub use mutation::mutated;
 pub use namespace::open_namespace;
 pub use node::{Node, NodeOptions, UNPACED};
+pub use postgres_server::PostgresServer;
 pub use redis_server::{Disk, RedisServer};
 pub use region::{Region, RegionOptions};
 pub use skewed_clock::SkewedClock;

@@ -15,12 +15,13 @@ const CARGO_DENY: &str = "0.20.2";
 const PYTHON_PACKAGES: [&str; 3] =
     ["clients/examples/python/requirements.txt", "clients/tests/requirements.txt", "deploy/tests/requirements.txt"];
 
-/// etcd and Redis; and Node and Python packages, a browser, Redis's tools, and what a local cluster needs, if there are
+/// etcd, Redis and PostgreSQL; and Node and Python packages, a browser, Redis's tools, and what a local cluster needs, if there are
 /// JavaScript tests.
 pub(crate) fn prepare() -> Result<(), String> {
     require("etcd", &["etcd"], "etcd-server")?;
     require("etcdctl", &["etcdctl"], "etcd-client")?;
     require("Redis", &["redis-server"], "redis-server")?;
+    require_postgresql()?;
     if let Some(directory) = node_tests() {
         require("Node.js", &["node"], "nodejs")?;
         require("npm", &["npm"], "npm")?;
@@ -42,6 +43,25 @@ pub(crate) fn prepare() -> Result<(), String> {
         require("redis-benchmark", &["redis-benchmark"], "redis-tools")?;
     }
     Ok(())
+}
+
+/// PostgreSQL's server, which Debian keeps beside the PATH, by version.
+fn require_postgresql() -> Result<(), String> {
+    let found = || {
+        let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        let places = versions.map(|version| version.path().join("bin/initdb")).filter(|file| file.is_file());
+        on_path("initdb").or_else(|| places.max())
+    };
+    if found().is_none() {
+        install("PostgreSQL", "postgresql")?;
+    }
+    match found() {
+        Some(path) => {
+            println!("PostgreSQL: {}", path.display());
+            Ok(())
+        }
+        None => Err(missing("PostgreSQL", "postgresql")),
+    }
 }
 
 /// The Python that the suites use, in an environment of its own.

@@ -61,6 +61,8 @@ pub enum ApiError {
     PreconditionFailed(&'static str),
     /// Not now; come back when it says.
     Refused(Refused),
+    /// What is asked for is at other nodes; the text says which.
+    Elsewhere(&'static str),
     /// For now; retry.
     Unavailable(&'static str),
     /// Counters or presence cannot be changed or read for now; whether a change was made is unknown, unless the text says so.
@@ -108,6 +110,7 @@ impl ApiError {
             ApiError::Refused(_) => {
                 of(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "too many at once; come back after Retry-After seconds")
             }
+            ApiError::Elsewhere(message) => of(StatusCode::NOT_IMPLEMENTED, "counters_elsewhere", message),
             ApiError::Unavailable(message) => of(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message),
         }
     }
@@ -135,6 +138,7 @@ impl ApiError {
             ApiError::UnknownNamespace(_) => ErrorCode::UnknownChannel,
             ApiError::TooLarge(_) => ErrorCode::LimitExceeded,
             ApiError::Refused(_) => ErrorCode::TooManyRequests,
+            ApiError::Elsewhere(_) => ErrorCode::NotAvailable,
             ApiError::Unavailable(_) => ErrorCode::Internal,
             ApiError::Storage(_) => ErrorCode::Storage,
             ApiError::Insufficient(_) => ErrorCode::Insufficient,

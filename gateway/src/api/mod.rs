@@ -8,6 +8,7 @@ mod counters;
 mod development;
 pub mod error;
 pub(crate) mod extract;
+pub(crate) mod feed;
 mod messages;
 #[cfg(test)]
 mod openapi;
@@ -87,6 +88,7 @@ pub(crate) fn routes() -> Vec<Route> {
         route(Method::PUT, "/v1/counters/{key}/voters/{user}", Service, votes::cast),
         route(Method::DELETE, "/v1/counters/{key}/voters/{user}", Service, votes::take_back),
         route(Method::GET, "/v1/hot/counters", Service, operators::hottest),
+        route(Method::GET, "/v1/feed", Service, feed::read),
         route(Method::GET, "/v1/ring", Service, cluster::ring),
         route(Method::GET, "/v1/regions", Service, cluster::regions),
         route(Method::POST, "/v1/development/token", Client, development::token),

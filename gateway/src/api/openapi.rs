@@ -43,6 +43,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::TokenRequired,
         ApiError::TokenExpired { server_time_ms: 0 },
         ApiError::PreconditionFailed(""),
+        ApiError::Elsewhere(""),
         ApiError::Unavailable(""),
         ApiError::Storage("".into()),
         ApiError::Refused(Refused { reason: Reason::Requests, after_s: 1 }),
@@ -67,9 +68,10 @@ fn every_error() -> Vec<ApiError> {
         ApiError::TokenRequired => 16,
         ApiError::TokenExpired { .. } => 17,
         ApiError::PreconditionFailed(_) => 18,
-        ApiError::Unavailable(_) => 19,
-        ApiError::Storage(_) => 20,
-        ApiError::Refused(_) => 21,
+        ApiError::Elsewhere(_) => 19,
+        ApiError::Unavailable(_) => 20,
+        ApiError::Storage(_) => 21,
+        ApiError::Refused(_) => 22,
     };
     assert!(own.iter().map(kind).eq(1..=own.len()), "one of each variant, in order");
     own.into_iter().chain(ErrorCode::ALL.map(ApiError::Code)).collect()

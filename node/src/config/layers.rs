@@ -163,6 +163,13 @@ impl Layers {
             self.settings.iter().filter_map(|(key, setting)| Some((key.strip_prefix("namespace_default.")?, &setting.default)));
         let namespace = in_default.map(|(key, value)| (key.to_owned(), value.clone())).chain([text("name")]).collect();
         self.expand("namespace", &namespace);
+        let sink = [text("name"), text("url"), text("ca")].into_iter().chain([
+            ("table".to_owned(), "headcount_counters".into()),
+            ("namespaces".to_owned(), Value::Array(Vec::new())),
+            ("interval_ms".to_owned(), 200.into()),
+            ("batch".to_owned(), 1_000.into()),
+        ]);
+        self.expand("sink", &sink.collect());
         self.expand("auth.jwks", &BTreeMap::from([text("issuer"), text("url")]));
     }
 

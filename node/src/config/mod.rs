@@ -11,6 +11,7 @@ mod regions;
 mod relations;
 pub mod secret;
 mod sections;
+mod sinks;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -26,7 +27,7 @@ use self::{
     secret::Secret,
     tls::{Own, Tls},
 };
-pub use self::{traces::Traces, values::Values};
+pub use self::{sinks::Sink, traces::Traces, values::Values};
 use core::net::SocketAddr;
 use ipnet::IpNet;
 use protocol::namespace::Namespaces;
@@ -45,6 +46,7 @@ pub struct Config {
     /// `None`: nobody is told.
     pub webhooks: Option<gateway::webhooks::Settings>,
     pub counter: Counter,
+    pub sinks: Vec<Sink>,
     /// `None`: there is none.
     pub etcd: Option<Access>,
     pub redis: Redis,

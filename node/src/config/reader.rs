@@ -210,9 +210,10 @@ pub fn list(setting: &Setting) -> Option<Vec<String>> {
     }
 }
 
-/// A private key is one wherever it was put by mistake.
+/// A private key is one wherever it was put by mistake. The URL of a sink has a password in it.
 fn is_secret(key: &str, value: &Value) -> bool {
-    SECRET_KEYS.contains(&key) || value.as_str().is_some_and(|text| text.contains("PRIVATE KEY"))
+    let is_sink = key == "sink" || (key.starts_with("sink[") && key.ends_with(".url"));
+    SECRET_KEYS.contains(&key) || is_sink || value.as_str().is_some_and(|text| text.contains("PRIVATE KEY"))
 }
 
 fn shown(value: &Value) -> String {

@@ -22,6 +22,9 @@ pub(super) fn check(config: &Config, reader: &mut Reader) {
     let public = [("listen.client", listen.client), ("listen.api", listen.api), ("listen.resp", listen.resp)];
     one_listener_per_address(reader, public.into_iter().chain([("listen.admin", listen.admin), ("listen.peer", listen.peer)]));
     counters_belong_together(config, reader);
+    if !config.sinks.is_empty() && !config.node.roles.counter {
+        reader.refuse("sink", "is for nodes with counters; set it there");
+    }
     if config.etcd.is_none() {
         let Roles { gateway, counter, coordinator } = config.node.roles;
         if coordinator && !(gateway && counter) {

@@ -6,6 +6,7 @@ use super::{
     redis::Redis,
     regions::Regions,
     secret::Secret,
+    sinks,
     tls::{Own, Tls},
     webhooks,
 };
@@ -31,6 +32,7 @@ impl Config {
         let client_tls = Own::read_for_clients(reader, node.roles.gateway);
         let namespaces = namespace::read(reader, auth.development);
         let webhooks = webhooks::read(reader, &namespaces);
+        let sinks = sinks::read(reader, &namespaces);
         Config {
             warnings: warnings(&auth.hmac_secrets),
             node,
@@ -43,6 +45,7 @@ impl Config {
             },
             webhooks,
             counter,
+            sinks,
             etcd: etcd::read(reader),
             redis: Redis::read(reader),
             regions,

@@ -12,7 +12,7 @@ use peering::{Party, Stream};
 use protocol::peer::{Chunk, FRAME_BYTES_MAX, Have, Hello, Message, OriginName, Stream as Known};
 use serde_json::json;
 use std::time::Duration;
-use testkit::{Node, NodeOptions, eventually, http};
+use testkit::{Node, NodeOptions, PostgresServer, eventually, http};
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,6 +43,11 @@ pub(crate) async fn play(seen: Seen) {
     let counting = node("c0", KEY, &[]).await;
     let gateway = gateway(&counting).await;
     let targets: Vec<_> = nodes.iter().map(|node| ("counters", node.admin)).chain([("gateways", gateway.admin)]).collect();
+    let mut database = PostgresServer::start().await;
+    let sink = format!("[[sink]]\nurl = \"{}\"\n", database.url());
+    let writing = Node::start(NodeOptions { config_toml: sink, ..NodeOptions::default() }).await;
+    let targets: Vec<_> = targets.into_iter().chain([("sinks", writing.admin)]).collect();
+    until(&writing, "headcount_sink_owned{sink=\"headcount_counters\"}", 1.0).await;
     let stage = Stage::start(Scene::Counters, &seen, &targets).await;
 
     let alone =
@@ -62,6 +67,13 @@ pub(crate) async fn play(seen: Seen) {
     offend(&nodes[0], Offence::Poison).await;
     forged.fires().await;
     forged.ends().await;
+
+    let behind = stage.fault(&["HeadcountSinkLag"]).await;
+    database.kill().await;
+    assert_eq!(add_at(&writing).await, 200);
+    behind.fires().await;
+    database.restart().await;
+    behind.ends().await;
 
     let strange = stage.fault(&["HeadcountPeersRefused"]).await;
     let stranger = node("c4", "the key of another cluster", &nodes).await;

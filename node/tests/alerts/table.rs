@@ -93,6 +93,7 @@ pub(crate) const TABLE: &[Row] = &[
     ticket("HeadcountCounterDigestMismatch", Scene::Counters, "a neighbour with the cluster's key sends a stream with a wrong digest"),
     page("HeadcountCounterLawViolated", Scene::Disks, "memory of a counter that changes by itself (/proc/PID/mem), under additions"),
     ticket("HeadcountCounterOutcomesUnknown", Scene::Counters, "SIGSTOP of the only counter node of a gateway"),
+    ticket("HeadcountSinkLag", Scene::Counters, "SIGKILL of the PostgreSQL of a sink"),
     ticket("HeadcountPeersRefused", Scene::Counters, "a node with another key"),
     page("HeadcountPublishFailing", Scene::Redis, FULL),
     page("HeadcountResubscribePending", Scene::CutOff, CUT),

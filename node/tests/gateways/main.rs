@@ -350,4 +350,14 @@ async fn the_hottest_counters_are_known_where_they_are_counted_and_a_gateway_wit
     .await;
     let answer = hot(&region.gateways[0]).await;
     assert!(answer.status == 404 && answer.body.contains("this gateway keeps no counters itself"), "{}", answer.body);
+    // So it is with the change feed: every node that keeps counters tells all of them.
+    for node in &region.counters {
+        eventually(PATIENCE, async || match http::get(node.admin, "/v1/feed").await.unwrap().json() {
+            page if page["counters"][0]["key"] == "likes" && page["counters"][0]["value"] == 15 => Ok(()),
+            page => Err(page),
+        })
+        .await;
+    }
+    let (status, answer) = region.call(0, "GET", "/v1/feed", &json!(null)).await;
+    assert_eq!((status, &answer["error"]["code"]), (501, &json!("counters_elsewhere")), "{answer}");
 }

@@ -56,7 +56,7 @@ impl Api {
         let token = self.ok("/v1/development/token", json!({ "user": user, "info": { "name": user } })).await["token"].clone();
         let connect = json!({ "token": token, "subs": { "room": {} } }).to_string();
         let body = self.send("POST", "/connection/uni_sse", &[], Some(connect)).await;
-        let mut stream = Stream { body, text: String::new() };
+        let mut stream = Stream::of(body);
         stream.until("\"connect\":").await;
         stream
     }
@@ -83,6 +83,10 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    pub(crate) fn of(body: Response) -> Stream {
+        Stream { body, text: String::new() }
+    }
+
     pub(crate) async fn until(&mut self, needle: &str) {
         while !self.text.contains(needle) {
             let chunk = self.body.chunk().await.unwrap().unwrap_or_else(|| panic!("ended without {needle}: {}", self.text));

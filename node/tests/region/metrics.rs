@@ -15,7 +15,10 @@ async fn the_table_of_metrics_is_what_is_served() {
     let told = "[node]\nname = \"n1\"\n[regions]\npeers = [\"eu=127.0.0.1:9\"]\n[counter]\nkey = \"sixteen bytes it has\"\n\
                 [webhooks]\nurl = \"http://127.0.0.1:9/\"\nsecrets = [\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"]\n";
     let audit = tempfile::NamedTempFile::new().unwrap();
-    let told = format!("{tls}{told}[traces]\nendpoint = \"http://127.0.0.1:9\"\n[audit]\npath = {:?}\n", audit.path());
+    let told = format!(
+        "{tls}{told}[[sink]]\nurl = \"postgres://127.0.0.1:9/x\"\n[traces]\nendpoint = \"http://127.0.0.1:9\"\n[audit]\npath = {:?}\n",
+        audit.path()
+    );
     let alone = Node::start(NodeOptions { config_toml: told, ..NodeOptions::default() }).await;
     let config_toml = format!(
         "[node]\nroles = [\"gateway\"]\n[counter]\nseeds = [\"127.0.0.1:9\"]\nkey = \"sixteen bytes it has\"\n[etcd]\nendpoints = [\"{}\"]\n",

@@ -7,7 +7,7 @@ mod traffic;
 
 use serde_json::json;
 use std::{fs, path::Path, process::Stdio, time::Duration};
-use testkit::{EtcdServer, Node, NodeOptions, RedisServer, eventually, http, node::binary};
+use testkit::{EtcdServer, Node, NodeOptions, PostgresServer, RedisServer, eventually, http, node::binary};
 use tokio::process::Command;
 use traffic::{Visitor, subscription_token, token};
 
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PREFIX: usize = 12;
 
 /// In the configuration, and what it is there.
-const CONFIGURED: [(&str, &str); 9] = [
+const CONFIGURED: [(&str, &str); 10] = [
     ("auth.hmac_secrets, first", FIRST_SECRET),
     ("auth.hmac_secrets, second", "Kd81nVqYw0-second-signing-secret-of-32-bytes"),
     ("auth.api_keys", API_KEY),
@@ -25,9 +25,11 @@ const CONFIGURED: [(&str, &str); 9] = [
     ("etcd.password", ETCD_PASSWORD),
     ("redis.password, wrong", "Ge27wYxPt4-no-password-of-redis"),
     ("etcd.password, wrong", "Hf13eRsLn6-no-password-of-etcd"),
+    ("sink.url", SINK_PASSWORD),
     // Base64 of bytes that nothing else has.
     ("webhooks.secrets", "whsec_Sm9ySGt2UXc4LXdlYmhvb2stc2VjcmV0LW9m"),
 ];
+const SINK_PASSWORD: &str = "Tx93vLpQe6-password-of-a-database";
 const FIRST_SECRET: &str = "Jm64hFgDa2-first-signing-secret-of-32-bytes";
 const API_KEY: &str = "Lp39sXcVb5-key-of-a-service";
 const REDIS_PASSWORD: &str = "Nq70kJhGf8-password-of-redis";
@@ -39,18 +41,19 @@ fn telling(secret: &str) -> &str {
 }
 
 /// A node's configuration with the passwords that it needs elsewhere.
-fn config_toml(name: &str, etcd: (&EtcdServer, &str), redis_password: &str) -> String {
+fn config_toml(name: &str, etcd: (&EtcdServer, &str), redis_password: &str, database: &PostgresServer) -> String {
     let secret = |of: &str| CONFIGURED.iter().find(|(name, _)| *name == of).unwrap().1;
     format!(
         "[node]\nname = \"{name}\"\n[auth]\nhmac_secrets = [{FIRST_SECRET:?}, {:?}]\napi_keys = [{API_KEY:?}]\n\
          [counter]\nkey = {:?}\nseeds = [\"127.0.0.1:9\"]\n[redis]\npassword = {redis_password:?}\n\
          [etcd]\nendpoints = [{:?}]\nusername = \"headcount\"\npassword = {:?}\n[webhooks]\nurl = \"http://127.0.0.1:9/\"\nsecrets = [{:?}]\n\
-         [log]\nlevel = \"trace\"\nlines_per_event = 0\n",
+         [[sink]]\nurl = \"postgres://ann:{SINK_PASSWORD}@{}/x\"\n[log]\nlevel = \"trace\"\nlines_per_event = 0\n",
         secret("auth.hmac_secrets, second"),
         secret("counter.key"),
         etcd.0.url(),
         etcd.1,
         secret("webhooks.secrets"),
+        database.address,
     )
 }
 
@@ -80,8 +83,10 @@ async fn no_secret_is_seen_in_logs_metrics_pages_answers_files_or_printed_config
     let mut etcd = EtcdServer::start().await;
     etcd.auth_on("headcount", ETCD_PASSWORD, "/headcount/local/").await.unwrap();
     let redis = RedisServer::start(&[&format!("requirepass {REDIS_PASSWORD}")]).await;
+    // It refuses the password, and says so.
+    let database = PostgresServer::start().await;
     let directory = tempfile::tempdir().unwrap();
-    let config = config_toml("good", (&etcd, ETCD_PASSWORD), REDIS_PASSWORD);
+    let config = config_toml("good", (&etcd, ETCD_PASSWORD), REDIS_PASSWORD, &database);
     let layout = directory.path().join("layout.json");
     fs::write(&layout, json!({ "nodes": [{ "id": "redis-0", "url": redis.url() }] }).to_string()).unwrap();
     let apply = ["ring", "apply", &layout.to_string_lossy(), "--force"];
@@ -95,9 +100,9 @@ async fn no_secret_is_seen_in_logs_metrics_pages_answers_files_or_printed_config
     });
     // One that is let in nowhere.
     let wrong = |of: &str| CONFIGURED.iter().find(|(name, _)| *name == of).unwrap().1;
-    let shut_out = config_toml("shut-out", (&etcd, wrong("etcd.password, wrong")), wrong("redis.password, wrong"));
+    let shut_out = config_toml("shut-out", (&etcd, wrong("etcd.password, wrong")), wrong("redis.password, wrong"), &database);
     let shut_out = Node::start_unready(options(&shut_out)).await;
-    let half = config_toml("half", (&etcd, ETCD_PASSWORD), wrong("redis.password, wrong"));
+    let half = config_toml("half", (&etcd, ETCD_PASSWORD), wrong("redis.password, wrong"), &database);
     let half = Node::start_unready(options(&half)).await;
 
     // Everybody who shows a secret, and is let in or not.
@@ -141,6 +146,8 @@ async fn no_secret_is_seen_in_logs_metrics_pages_answers_files_or_printed_config
         (format!("[auth]\nhmac_secrets = [[{FIRST_SECRET:?}]]\napi_keys = {{ a = {API_KEY:?} }}\n"), vec![]),
         (format!("[etcd]\npassword = [{ETCD_PASSWORD:?}]\n"), vec![]),
         (format!("[redis]\npassword = {REDIS_PASSWORD}\n"), vec![]),
+        (format!("[[sink]]\nurl = \"mysql://ann:{SINK_PASSWORD}@db.example/x\"\n"), vec![]),
+        (format!("[[sink]]\nuri = \"postgres://ann:{SINK_PASSWORD}@db.example/x\"\n"), vec![]),
         (String::new(), vec![("HEADCOUNT_AUTH__HMAC_SECRET", FIRST_SECRET), ("HEADCOUNT_ETCD__PASSWORD", ETCD_PASSWORD)]),
     ] {
         let said = printed(directory.path(), &toml, &env, &["config", "check"]).await;
@@ -150,6 +157,7 @@ async fn no_secret_is_seen_in_logs_metrics_pages_answers_files_or_printed_config
     for (name, at) in [("good", &node), ("shut out", &shut_out), ("half", &half)] {
         let log = at.log();
         assert!(log.contains("\"level\":\"TRACE\""), "{name} has logged too little");
+        assert!(log.contains("password authentication failed"), "{name} has not asked the database");
         seen.push((format!("the log of the node {name}"), log));
         let mut found = Vec::new();
         files(&at.data_dir, &mut found);
