@@ -19,6 +19,7 @@
 //! | `counters` | either of the two, as a gateway uses them |
 //! | `interest`, `hot` | who wants to hear of changes; what changes most often |
 //! | `changes`, `change_cursor`, `change_feed` | what changed of late, and the feed of it that others read |
+//! | `top`, `ranking` | the greatest counters of each namespace, from that feed |
 //! | `resp` | the server for Redis clients |
 //! | `fuzzing` | the decoders that are private, for the fuzz targets |
 
@@ -72,6 +73,7 @@ mod outputs;
 pub mod peers;
 pub mod producer;
 mod producing;
+pub mod ranking;
 mod reading;
 pub mod readings;
 pub mod record;
@@ -90,6 +92,7 @@ mod snapshot;
 pub mod table;
 pub mod token;
 pub mod tokens;
+mod top;
 pub mod vote;
 pub mod voting;
 mod watches;
@@ -107,9 +110,11 @@ pub use lanes::Counted;
 pub use lives::ForgetRefusal;
 pub use membership::ForgetError;
 pub use metrics::METRICS;
+pub use ranking::{NotYet, Ranking};
 pub use reading::Reading;
 pub use readings::ReadOne;
 pub use refusal::AddError;
 pub use remote::{Remote, RemoteConfig, Unreachable};
 pub use session::BadSession;
 pub use token::{Token, TokenInvalid};
+pub use top::TOP_MAX;

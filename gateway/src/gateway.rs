@@ -135,6 +135,8 @@ pub struct Gateway {
     pub(crate) admission: Admission,
     pub(crate) alarms: Alarms,
     pub(crate) descriptors: Descriptors,
+    /// The greatest counters, where they are kept here.
+    pub(crate) ranking: Option<counter::Ranking>,
     /// Room for streams of the change feed.
     pub(crate) feeds: Arc<Semaphore>,
     connection_ids: AtomicU64,
@@ -172,6 +174,7 @@ impl Gateway {
             hub: parts.hub,
             settings: parts.settings,
             rules: Arc::new(parts.rules),
+            ranking: parts.counters.engine().cloned().map(counter::Ranking::new),
             counters: parts.counters,
             verifier: parts.verifier,
             registry: Registry::default(),

@@ -2,7 +2,7 @@
 
 use crate::{
     admission,
-    api::{self, Audience, audit, cluster, extract::Query, feed, operators, presence},
+    api::{self, Audience, audit, cluster, extract::Query, feed, operators, presence, top},
     front_door::{FrontDoor, WEBSOCKET_PATH},
     gateway::Gateway,
     tls::{self, Terminator},
@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Redirect},
     routing::{get, post},
 };
-use counter::Engine;
+use counter::{Engine, Ranking};
 use hyper_util::rt::TokioTimer;
 use socket2::SockRef;
 use std::{future::Future, sync::Arc, time::Duration};
@@ -182,8 +182,10 @@ pub fn for_operators(gateway: Arc<Gateway>) -> Router {
 pub fn of_counters_for_operators(engine: Engine) -> Router {
     let counters = engine.clone();
     let hottest = async move |Query(wanted): Query<_>| Json(operators::hottest_of(&counters, &wanted));
+    let ranking = Ranking::new(engine.clone());
+    let top = async move |Query(wanted): Query<_>| top::greatest_of(&ranking, wanted).await.map(Json);
     let feed = async move |Query(wanted): Query<_>| feed::page_of(&engine, &wanted).await.map(Json);
-    Router::new().route("/v1/hot/counters", get(hottest)).route("/v1/feed", get(feed))
+    Router::new().route("/v1/hot/counters", get(hottest)).route("/v1/feed", get(feed)).route("/v1/top", get(top))
 }
 
 /// A page that runs its own scripts only, and talks to nobody but its own server.

@@ -66,8 +66,6 @@ pub(crate) async fn read(
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Result<Response<Body>, ApiError> {
-    let elsewhere =
-        || ApiError::Elsewhere("this gateway keeps no counters: ask the admin listener of a node that does, or one that is both");
     let engine = gateway.counters.engine().ok_or_else(elsewhere)?;
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if !text(header::ACCEPT).is_some_and(|accept| accept.contains("text/event-stream")) {
@@ -87,6 +85,11 @@ pub(crate) async fn read(
             drop(room);
         });
     }))
+}
+
+/// This gateway has no feed, nor what comes of it.
+pub(super) fn elsewhere() -> ApiError {
+    ApiError::Elsewhere("this gateway keeps no counters: ask the admin listener of a node that does, or one that is both")
 }
 
 /// The page of a node that is no gateway.

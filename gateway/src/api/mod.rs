@@ -15,6 +15,7 @@ mod openapi;
 pub(crate) mod operators;
 mod pattern;
 pub(crate) mod presence;
+pub(crate) mod top;
 mod votes;
 
 use crate::{
@@ -89,6 +90,7 @@ pub(crate) fn routes() -> Vec<Route> {
         route(Method::DELETE, "/v1/counters/{key}/voters/{user}", Service, votes::take_back),
         route(Method::GET, "/v1/hot/counters", Service, operators::hottest),
         route(Method::GET, "/v1/feed", Service, feed::read),
+        route(Method::GET, "/v1/top", Service, top::read),
         route(Method::GET, "/v1/ring", Service, cluster::ring),
         route(Method::GET, "/v1/regions", Service, cluster::regions),
         route(Method::POST, "/v1/development/token", Client, development::token),

@@ -57,6 +57,7 @@ async fn every_documented_route_does_what_it_says() {
         ("DELETE", "/v1/counters/liked:1/voters/alice", Value::Null, liked(1, true)),
         ("GET", "/v1/counters/liked:1/voters/alice", Value::Null, json!({ "voted": false })),
         ("GET", "/v1/counters/liked:1", Value::Null, json!({ "key": "liked:1", "value": 1 })),
+        ("GET", "/v1/top?namespace=liked&limit=2", Value::Null, json!({ "namespace": "liked", "counters": [{ "key": "liked:1", "value": 1, "value_s": "1" }, { "key": "liked:2", "value": 1 }] })),
         ("GET", "/v1/feed?limit=1", Value::Null, json!({ "counters": [{ "key": "…", "value": "…", "value_s": "…", "seq": "…" }], "next": "…", "seq": "…", "walk": true, "more": true })),
         ("GET", "/v1/ring", Value::Null, json!({ "mode": "embedded", "epoch": 0, "phase": "stable", "slots": 16384, "nodes": [] })),
         ("GET", "/v1/regions", Value::Null, json!({ "regions": [{ "name": "local", "state": "live", "as_of_ms": "…" }] })),

@@ -78,6 +78,8 @@ async fn bad_input_gets_its_code_and_changes_nothing() {
         ("GET", "/v1/counters/likes?min=x".into(), String::new(), 400, "bad_request"),
         ("GET", "/v1/counters/likes?min=1.ff-1".into(), String::new(), 412, "precondition_failed"),
         ("GET", "/v1/counters".into(), String::new(), 400, "bad_request"),
+        ("GET", "/v1/top?namespace=none".into(), String::new(), 404, "unknown_channel"),
+        ("GET", "/v1/top?limit=x".into(), String::new(), 400, "bad_request"),
         ("GET", "/v1/feed?after=1.7".into(), String::new(), 400, "bad_request"),
         ("GET", "/v1/feed?after=yesterday".into(), String::new(), 400, "bad_request"),
         ("GET", "/v1/feed?limit=-1".into(), String::new(), 400, "bad_request"),

@@ -1,0 +1,57 @@
+//! I/O: the counters with the greatest values of a namespace.
+
+use super::{error::ApiError, extract::Query, feed};
+use crate::gateway::Gateway;
+use axum::extract::State;
+use counter::{ChangedCounter, NotYet, Ranking};
+use protocol::namespace::UnknownNamespace;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// How many are told unless the caller says how many.
+const TOLD: usize = 10;
+
+/// Of which namespace, and how many.
+#[derive(Deserialize)]
+pub(crate) struct Wanted {
+    #[serde(default)]
+    namespace: String,
+    limit: Option<usize>,
+}
+
+/// The body of `GET /v1/top`.
+#[derive(Serialize)]
+pub(crate) struct Greatest {
+    namespace: String,
+    counters: Vec<Counted>,
+}
+
+/// A value outside of the range of `value` stands in `value_s` alone.
+#[derive(Serialize)]
+struct Counted {
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<i64>,
+    value_s: String,
+}
+
+/// `GET /v1/top?namespace=&limit=`
+pub(crate) async fn read(State(gateway): State<Arc<Gateway>>, Query(wanted): Query<Wanted>) -> Result<axum::Json<Greatest>, ApiError> {
+    if !gateway.rules.namespaces.iter().any(|namespace| namespace.name == wanted.namespace) {
+        return Err(UnknownNamespace(wanted.namespace).into());
+    }
+    let ranking = gateway.ranking.as_ref().ok_or_else(feed::elsewhere)?;
+    greatest_of(ranking, wanted).await.map(axum::Json)
+}
+
+/// The same of a node that is no gateway, whose namespaces nobody asks for by name.
+pub(crate) async fn greatest_of(ranking: &Ranking, Wanted { namespace, limit }: Wanted) -> Result<Greatest, ApiError> {
+    let counters = ranking.top(&namespace, limit.unwrap_or(TOLD)).await;
+    let counters = counters.map_err(|NotYet| ApiError::Unavailable("all counters are being looked at; ask again in a moment"))?;
+    let counted = |ChangedCounter { key, value }: ChangedCounter| Counted {
+        key: key.as_str().to_owned(),
+        value: i64::try_from(value).ok(),
+        value_s: value.to_string(),
+    };
+    Ok(Greatest { namespace, counters: counters.into_iter().map(counted).collect() })
+}
