@@ -36,8 +36,8 @@ struct Ring {
     asked_ms: u64,
     blocks: VecDeque<Block>,
     byte_count: usize,
-    /// By hash, the number of a counter's last change.
-    latest: Box<[u64]>,
+    /// By hash, the number of a counter's last change, and the whole hash, so that another counter's key is not looked for.
+    latest: Box<[(u64, u64)]>,
 }
 
 #[derive(Debug)]
@@ -126,17 +126,18 @@ impl Changes {
 
 impl Ring {
     fn new(before: u64) -> Ring {
-        Ring { before, told: before, asked_ms: 0, blocks: VecDeque::new(), byte_count: 0, latest: vec![0; LATEST].into() }
+        Ring { before, told: before, asked_ms: 0, blocks: VecDeque::new(), byte_count: 0, latest: vec![(0, 0); LATEST].into() }
     }
 
     /// False if the counter's last change still waits to be told: it tells of this one, too.
     fn push(&mut self, key: &str, number: u64) -> bool {
-        let hash = usize::try_from(xxh3_64(key.as_bytes()) % LATEST as u64).unwrap_or_default();
-        let latest = self.latest[hash];
-        if latest > self.told && self.key(latest) == Some(key) {
+        let hash = xxh3_64(key.as_bytes());
+        let at = usize::try_from(hash % LATEST as u64).unwrap_or_default();
+        let (latest, of) = self.latest[at];
+        if latest > self.told && of == hash && self.key(latest) == Some(key) {
             return false;
         }
-        self.latest[hash] = number;
+        self.latest[at] = (number, hash);
         if self.blocks.back().is_none_or(|block| block.keys.len() + key.len() > BLOCK_BYTES) {
             self.blocks.push_back(Block { first: number, keys: String::with_capacity(BLOCK_BYTES), ends: Vec::new() });
             self.byte_count += BLOCK_BYTES;

@@ -7,6 +7,9 @@ use protocol::name::CounterKey;
 
 /// After so long without a word of the node that writes a table, another one may, in milliseconds.
 pub const OWNER_SILENT_MS: i64 = 60_000;
+/// For so long a node must have looked on, at a database that answers, before it takes the table of another one: after an outage of the
+/// database the owner comes back first, since it waits for less between two tries.
+pub const LOOKED_ON_MS: u64 = 20_000;
 /// Numbers of batches stay below this: more is no number of ours, and could not be counted on from.
 pub const SEQ_MAX: i64 = 1 << 60;
 
@@ -60,11 +63,13 @@ pub enum Refusal {
     Number(i64),
 }
 
-/// Whether `node` may write a table, and from where on it has to. Without a state, the table may hold rows up to the number `greatest`.
-pub fn claim(state: Option<Standing>, greatest: i64, node: &str) -> Result<Progress, Refusal> {
+/// Whether `node`, which has waited for the table so long, may write it, and from where on it has to. Without a state, the table may hold
+/// rows up to the number `greatest`.
+pub fn claim(state: Option<Standing>, greatest: i64, (node, waited_ms): (&str, u64)) -> Result<Progress, Refusal> {
+    let is_free = |state: &Standing| state.silent_ms >= OWNER_SILENT_MS && waited_ms >= LOOKED_ON_MS;
     let progress = match state {
         None => Progress { cursor: None, seq: greatest, as_of_ms: 0 },
-        Some(state) if state.owner != node && state.silent_ms < OWNER_SILENT_MS => return Err(Refusal::Owned(state)),
+        Some(state) if state.owner != node && !is_free(&state) => return Err(Refusal::Owned(state)),
         // A cursor of another node begins a walk by itself.
         Some(state) => Progress { cursor: state.cursor.parse().ok(), seq: state.seq, as_of_ms: state.as_of_ms },
     };
@@ -117,15 +122,21 @@ mod tests {
     fn a_table_is_written_by_its_owner_and_by_others_once_that_was_silent_for_long() {
         let cursor = Some("1.7.5".parse().unwrap());
         let on = Progress { cursor, seq: 40, as_of_ms: 1_000 };
-        assert_eq!(claim(Some(standing("eu/c1", 0)), 0, "eu/c1"), Ok(on));
+        assert_eq!(claim(Some(standing("eu/c1", 0)), 0, ("eu/c1", 0)), Ok(on));
         let other = standing("eu/c2", OWNER_SILENT_MS - 1);
-        assert_eq!(claim(Some(other.clone()), 0, "eu/c1"), Err(Refusal::Owned(other)));
-        assert_eq!(claim(Some(standing("eu/c2", OWNER_SILENT_MS)), 0, "eu/c1"), Ok(on));
-        assert_eq!(claim(None, 70, "eu/c1"), Ok(Progress { cursor: None, seq: 70, as_of_ms: 0 }));
+        assert_eq!(claim(Some(other.clone()), 0, ("eu/c1", LOOKED_ON_MS)), Err(Refusal::Owned(other)));
+        assert_eq!(claim(Some(standing("eu/c2", OWNER_SILENT_MS)), 0, ("eu/c1", LOOKED_ON_MS)), Ok(on));
+        let silent = standing("eu/c2", OWNER_SILENT_MS);
+        assert_eq!(
+            claim(Some(silent.clone()), 0, ("eu/c1", LOOKED_ON_MS - 1)),
+            Err(Refusal::Owned(silent)),
+            "the owner may be about to come back"
+        );
+        assert_eq!(claim(None, 70, ("eu/c1", 0)), Ok(Progress { cursor: None, seq: 70, as_of_ms: 0 }));
         let garbled = Standing { cursor: "?".to_owned(), ..standing("eu/c1", 0) };
-        assert_eq!(claim(Some(garbled), 0, "eu/c1").unwrap().cursor, None);
+        assert_eq!(claim(Some(garbled), 0, ("eu/c1", 0)).unwrap().cursor, None);
         for seq in [-1, SEQ_MAX, i64::MAX] {
-            assert_eq!(claim(Some(Standing { seq, ..standing("eu/c1", 0) }), 0, "eu/c1"), Err(Refusal::Number(seq)));
+            assert_eq!(claim(Some(Standing { seq, ..standing("eu/c1", 0) }), 0, ("eu/c1", 0)), Err(Refusal::Number(seq)));
         }
     }
 

@@ -43,8 +43,8 @@ impl Postgres {
         Ok(Postgres { config: config.clone(), tls, statements: statements::postgres(&table), table, connection: None })
     }
 
-    /// Connects anew and takes the table for `node`.
-    pub(crate) async fn claim(&mut self, node: &str) -> Result<Progress, SinkError> {
+    /// Connects anew and takes the table for a node that has waited for it so long.
+    pub(crate) async fn claim(&mut self, node: (&str, u64)) -> Result<Progress, SinkError> {
         self.connection = None;
         let mut connection = within(DEADLINE, self.connect(DEADLINE)).await?;
         within(DEADLINE, limit(&connection.client, CLAIM_DEADLINE)).await?;
@@ -75,7 +75,7 @@ impl Postgres {
         Ok(Connection { client, driver })
     }
 
-    async fn take(&self, client: &mut Client, node: &str) -> Result<Progress, SinkError> {
+    async fn take(&self, client: &mut Client, node: (&str, u64)) -> Result<Progress, SinkError> {
         let (sql, table) = (&self.statements, self.table.as_str());
         // Only where one is missing: a user who may not create tables can be given both.
         let missing = client.query_one("SELECT to_regclass($1) IS NULL OR to_regclass($2) IS NULL", &[&STATE_TABLE, &table]).await?;
@@ -96,7 +96,7 @@ impl Postgres {
         };
         let progress = claim(state, greatest, node)?;
         let cursor = progress.cursor.map(|cursor| cursor.to_string()).unwrap_or_default();
-        let taken = transaction.execute(&sql.take, &[&table, &node, &cursor, &progress.seq, &progress.as_of_ms]).await?;
+        let taken = transaction.execute(&sql.take, &[&table, &node.0, &cursor, &progress.seq, &progress.as_of_ms]).await?;
         transaction.commit().await?;
         if taken == 1 { Ok(progress) } else { Err(SinkError::Lost) }
     }

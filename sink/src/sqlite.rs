@@ -32,11 +32,11 @@ impl Sqlite {
         Sqlite { path, statements: Arc::new(statements::sqlite(&table)), table, connection: None, late: None }
     }
 
-    /// Opens the file anew and takes the table for `node`.
-    pub(crate) async fn claim(&mut self, node: &str) -> Result<Progress, SinkError> {
+    /// Opens the file anew and takes the table for a node that has waited for it so long.
+    pub(crate) async fn claim(&mut self, (node, waited_ms): (&str, u64)) -> Result<Progress, SinkError> {
         self.connection = None;
         let (path, node, table, sql) = (self.path.clone(), node.to_owned(), self.table.clone(), self.statements.clone());
-        let (connection, progress) = self.call(CLAIM_DEADLINE, move || take(&path, &node, &table, &sql)).await?;
+        let (connection, progress) = self.call(CLAIM_DEADLINE, move || take(&path, (&node, waited_ms), &table, &sql)).await?;
         self.connection = Some(connection);
         Ok(progress)
     }
@@ -69,7 +69,7 @@ impl Sqlite {
     }
 }
 
-fn take(path: &PathBuf, node: &str, table: &TableName, sql: &Statements) -> Result<(Connection, Progress), SinkError> {
+fn take(path: &PathBuf, node: (&str, u64), table: &TableName, sql: &Statements) -> Result<(Connection, Progress), SinkError> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -87,7 +87,7 @@ fn take(path: &PathBuf, node: &str, table: &TableName, sql: &Statements) -> Resu
     };
     let progress = claim(state, greatest, node)?;
     let cursor = progress.cursor.map(|cursor| cursor.to_string()).unwrap_or_default();
-    transaction.execute(&sql.take, params![table.as_str(), node, cursor, progress.seq, progress.as_of_ms])?;
+    transaction.execute(&sql.take, params![table.as_str(), node.0, cursor, progress.seq, progress.as_of_ms])?;
     transaction.commit()?;
     Ok((connection, progress))
 }

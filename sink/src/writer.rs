@@ -81,19 +81,27 @@ impl Sinks {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let mut sinks = JoinSet::new();
         self.0.into_iter().for_each(|sink| drop(sinks.spawn(sink.run())));
-        shutdown.await;
+        tokio::select! {
+            () = shutdown => {}
+            // None ends by itself. One that has panicked takes the node with it, as every task of it does.
+            Some(Err(ended)) = sinks.join_next() => if let Ok(panic) = ended.try_into_panic() { std::panic::resume_unwind(panic) },
+        }
         sinks.shutdown().await;
     }
 }
 
 impl Sink {
     async fn run(mut self) {
-        let mut failures = 0_u32;
+        let (mut failures, mut waits_since) = (0_u32, None);
         let Sink { config, settings, database, watched } = &mut self;
         let writing = async {
             loop {
-                let error = write(config, settings, database, watched, &mut failures).await;
+                let now_ms = (config.clock)().mono_ms;
+                let waited_ms = waits_since.map_or(0, |since_ms| now_ms.saturating_sub(since_ms));
+                let error = write(config, settings, (&mut *database, waited_ms), watched, &mut failures).await;
                 watched.metrics.owned.set(0);
+                // Whoever waits does so at a database that answers.
+                waits_since = waits_since.or(Some(now_ms)).filter(|_| matches!(error, SinkError::Owned(_)));
                 if let SinkError::Owned(_) = error {
                     if watched.at.lock().take().is_some() {
                         tracing::warn!(sink = settings.name, table = settings.table.as_str(), reason = %error, "sink waits");
@@ -115,9 +123,15 @@ impl Sink {
 }
 
 /// Takes the table and writes it for as long as that goes well.
-async fn write(config: &SinksConfig, settings: &Settings, database: &mut Database, watched: &Watched, failures: &mut u32) -> SinkError {
+async fn write(
+    config: &SinksConfig,
+    settings: &Settings,
+    (database, waited_ms): (&mut Database, u64),
+    watched: &Watched,
+    failures: &mut u32,
+) -> SinkError {
     let done: Result<(), SinkError> = async {
-        let mut progress = database.claim(&config.node).await?;
+        let mut progress = database.claim((&config.node, waited_ms)).await?;
         tracing::info!(sink = settings.name, table = settings.table.as_str(), seq = progress.seq, "sink writes its table");
         watched.come_to(progress);
         watched.metrics.owned.set(1);
@@ -141,7 +155,7 @@ async fn write(config: &SinksConfig, settings: &Settings, database: &mut Databas
 }
 
 impl Database {
-    async fn claim(&mut self, node: &str) -> Result<Progress, SinkError> {
+    async fn claim(&mut self, node: (&str, u64)) -> Result<Progress, SinkError> {
         match self {
             Database::Postgres(postgres) => postgres.claim(node).await,
             Database::Sqlite(sqlite) => sqlite.claim(node).await,

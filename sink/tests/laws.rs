@@ -7,7 +7,7 @@ use counter::{Ack, Engine, EngineConfig, engine::SNAPSHOT_LOG_BYTES};
 use prometheus::Registry;
 use proptest::prelude::*;
 use protocol::{name::CounterKey, time::Now};
-use sink::batch::{Batch, Progress, Standing, claim};
+use sink::batch::{Batch, LOOKED_ON_MS, Progress, Standing, claim};
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -40,7 +40,7 @@ impl Database {
     fn claim(&mut self, node: &str, is_silent: bool) -> Option<Progress> {
         let greatest = self.rows.values().map(|(_, seq)| *seq).max().unwrap_or(0);
         let state = self.state.clone().map(|state| Standing { silent_ms: if is_silent { 60_000 } else { 10 }, ..state });
-        let progress = claim(state, greatest, node).ok()?;
+        let progress = claim(state, greatest, (node, LOOKED_ON_MS)).ok()?;
         let cursor = progress.cursor.map(|cursor| cursor.to_string()).unwrap_or_default();
         self.state = Some(Standing { owner: node.to_owned(), cursor, seq: progress.seq, as_of_ms: progress.as_of_ms, silent_ms: 0 });
         Some(progress)

@@ -61,7 +61,7 @@ fn sink(reader: &mut Reader, index: usize, known: &Namespaces, names: &mut BTree
     if let Some(name) = namespaces.iter().find(|name| !is_known(name)) {
         reader.refuse(&key("namespaces"), format!("{name:?} is no namespace of this configuration"));
     }
-    let interval = Duration::from_millis(reader.number(&key("interval_ms"), 10..=60_000));
+    let interval = Duration::from_millis(reader.number(&key("interval_ms"), 10..=10_000));
     let batch = reader.count(&key("batch"), 1..=CHANGES_PER_PAGE_MAX as u64);
     let ca = reader.optional_text(&key("ca")).map(PathBuf::from);
     if ca.is_some() && matches!(target, Some(Target::Sqlite(_))) {
@@ -124,7 +124,7 @@ mod tests {
             ),
             (with("table = \"a b\""), "hc.toml:3: sink[0].table = \"a b\": must be 1-63 of a-z 0-9 _, with no digit first"),
             (with("batch = 0"), "hc.toml:3: sink[0].batch = 0: must be a whole number from 1 to 5000"),
-            (with("interval_ms = 1"), "hc.toml:3: sink[0].interval_ms = 1: must be a whole number from 10 to 60000"),
+            (with("interval_ms = 1"), "hc.toml:3: sink[0].interval_ms = 1: must be a whole number from 10 to 10000"),
             (with("namespaces = [\"chta\"]"), "hc.toml:3: sink[0].namespaces = [\"chta\"]: \"chta\" is no namespace of this configuration"),
             (
                 format!("{}[[sink]]\nurl = \"sqlite:a.db\"\n", with("")),
