@@ -17,7 +17,7 @@ use std::{
     fmt::Write,
     path::{Path, PathBuf},
 };
-use testkit::{Node, NodeOptions};
+use testkit::Node;
 
 /// What to measure.
 #[derive(Args)]
@@ -111,8 +111,7 @@ fn done(text: &str, report: Option<&Path>) -> anyhow::Result<()> {
 
 /// A node that acknowledges as `ack` says.
 pub(crate) async fn headcount(ack: Ack) -> Node {
-    let env = vec![("HEADCOUNT_COUNTER__ACK".to_owned(), ack.name().to_owned())];
-    Node::start(NodeOptions { env, ..NodeOptions::default() }).await
+    pipelines::headcount_with(ack, "").await
 }
 
 /// A Redis without persistence.

@@ -1,10 +1,17 @@
-//! I/O: commands that each server has in its own words, in pipelines over several connections.
+//! I/O: what each server has in its own words, in pipelines over several connections, and the servers that are compared.
 
-use super::rates::{Run, Subject};
-use crate::server::cpu_s;
+use super::{
+    Ack, plain_redis,
+    rates::{Run, Subject},
+};
+use crate::{
+    redis::{Persistence, Redis},
+    server::cpu_s,
+};
 use anyhow::ensure;
 use core::net::SocketAddr;
 use std::{ops::Range, sync::Arc, time::Duration};
+use testkit::{Node, NodeOptions};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -16,6 +23,65 @@ use tokio::{
 pub(super) const CONNECTIONS: usize = 8;
 /// Operations that are sent before their answers are read.
 pub(super) const PIPELINE: usize = 64;
+
+/// A comparison.
+pub(super) struct Row {
+    pub(super) ours: Ack,
+    pub(super) theirs: Persistence,
+    pub(super) floor: Option<f64>,
+}
+
+pub(super) const ROWS: [Row; 3] = [
+    Row { ours: Ack::Memory, theirs: Persistence::None, floor: Some(2.0) },
+    Row { ours: Ack::Fsync, theirs: Persistence::None, floor: Some(1.0) },
+    Row { ours: Ack::Fsync, theirs: Persistence::Always, floor: None },
+];
+
+/// Two nodes and two Redis servers.
+pub(super) struct Servers {
+    memory: Node,
+    fsync: Node,
+    plain: Redis,
+    always: Redis,
+}
+
+impl Servers {
+    /// Starts them; nodes with this configuration.
+    pub(super) async fn start(config_toml: &str) -> anyhow::Result<Servers> {
+        let (memory, fsync) = (headcount_with(Ack::Memory, config_toml).await, headcount_with(Ack::Fsync, config_toml).await);
+        Ok(Servers { memory, fsync, plain: plain_redis().await?, always: Redis::start(Persistence::Always).await? })
+    }
+
+    /// The node that acknowledges so.
+    pub(super) fn ours(&self, ack: Ack) -> anyhow::Result<Subject> {
+        match ack {
+            Ack::Memory => Subject::of("ack memory", &self.memory),
+            Ack::Fsync => Subject::of("ack fsync", &self.fsync),
+        }
+    }
+
+    /// The Redis that writes so.
+    pub(super) fn theirs(&self, persistence: Persistence) -> Subject {
+        let of = |name, redis: &Redis| Subject { name, address: redis.address, pid: redis.pid };
+        match persistence {
+            Persistence::None => of("no persistence", &self.plain),
+            Persistence::Always => of("appendfsync always", &self.always),
+        }
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> anyhow::Result<[Subject; 4]> {
+        let theirs = [Persistence::None, Persistence::Always].map(|persistence| self.theirs(persistence));
+        let [plain, always] = theirs;
+        Ok([self.ours(Ack::Memory)?, self.ours(Ack::Fsync)?, plain, always])
+    }
+}
+
+/// A node that acknowledges as `ack` says.
+pub(super) async fn headcount_with(ack: Ack, config_toml: &str) -> Node {
+    let env = vec![("HEADCOUNT_COUNTER__ACK".to_owned(), ack.name().to_owned())];
+    Node::start(NodeOptions { env, config_toml: config_toml.to_owned(), ..NodeOptions::default() }).await
+}
 
 /// One kind of operation. All its answers are numbers.
 pub(super) struct Operation<F> {

@@ -3,19 +3,17 @@
 
 use super::{
     Ack,
-    pipelines::{CONNECTIONS, Operation, PIPELINE, command, one_run, send_all},
+    pipelines::{CONNECTIONS, Operation, PIPELINE, ROWS, Row, Servers, command, headcount_with, one_run, send_all},
     plain_redis,
-    rates::{Pairs, Subject},
+    rates::Pairs,
 };
-use crate::{
-    redis::{Persistence, Redis},
-    server::resident_kib,
-};
+use crate::server::resident_kib;
 use anyhow::Context;
 use core::net::SocketAddr;
 use std::fmt::Write;
-use testkit::{Node, NodeOptions};
 
+/// A node whose counters count votes.
+const NAMESPACE: &str = "[[namespace]]\nname = \"v\"\ntype = \"unique\"\n";
 /// Each user votes so often in a run, the times far apart.
 const PRESSES: usize = 2;
 /// Votes of each thing where there are many of them.
@@ -56,19 +54,6 @@ impl Dialect {
 /// Which votes: of each number whose thing and which user.
 type VoteOf = fn(usize, usize) -> (usize, usize);
 
-/// A comparison.
-struct Row {
-    ours: Ack,
-    theirs: Persistence,
-    floor: Option<f64>,
-}
-
-const ROWS: [Row; 3] = [
-    Row { ours: Ack::Memory, theirs: Persistence::None, floor: Some(2.0) },
-    Row { ours: Ack::Fsync, theirs: Persistence::None, floor: Some(1.0) },
-    Row { ours: Ack::Fsync, theirs: Persistence::Always, floor: None },
-];
-
 /// Rates with so many voters, then the memory of so many votes.
 pub(super) async fn measure(pairs: usize, voters: usize, sizes: &[usize], text: &mut String) -> anyhow::Result<()> {
     writeln!(text, "## Votes\n")?;
@@ -82,13 +67,7 @@ pub(super) async fn measure(pairs: usize, voters: usize, sizes: &[usize], text: 
 }
 
 async fn measure_rates(pairs: usize, voters: usize, text: &mut String) -> anyhow::Result<()> {
-    let (memory, fsync) = (headcount(Ack::Memory).await, headcount(Ack::Fsync).await);
-    let (plain, always) = (plain_redis().await?, Redis::start(Persistence::Always).await?);
-    let ours = [Subject::of("ack memory", &memory)?, Subject::of("ack fsync", &fsync)?];
-    let theirs = [
-        Subject { name: "no persistence", address: plain.address, pid: plain.pid },
-        Subject { name: "appendfsync always", address: always.address, pid: always.pid },
-    ];
+    let servers = Servers::start(NAMESPACE).await?;
     writeln!(
         text,
         "{voters} users vote for one thing in each run, {PRESSES} times each, over {CONNECTIONS} connections with {PIPELINE} votes in a pipeline:"
@@ -104,12 +83,13 @@ async fn measure_rates(pairs: usize, voters: usize, text: &mut String) -> anyhow
     )?;
     let mut thing = 0;
     for Row { ours: ack, theirs: persistence, floor } in ROWS {
-        let (ours, theirs) = (&ours[ack as usize], &theirs[persistence as usize]);
+        let (ours, theirs) = (servers.ours(ack)?, servers.theirs(persistence));
         let mut runs = Pairs::default();
         for _ in 0..pairs {
             thing += 1;
-            let their_run = one_run(theirs, voters * PRESSES, Dialect::Redis.votes(move |number| (thing, number % voters))).await?;
-            let our_run = one_run(ours, voters * PRESSES, Dialect::Headcount.votes(move |number| (thing, number % voters))).await?;
+            let votes = |dialect: Dialect| dialect.votes(move |number| (thing, number % voters));
+            let their_run = one_run(&theirs, voters * PRESSES, votes(Dialect::Redis)).await?;
+            let our_run = one_run(&ours, voters * PRESSES, votes(Dialect::Headcount)).await?;
             runs.push(&format!("votes, {} against {}", ours.name, theirs.name), our_run, their_run);
         }
         writeln!(text, "| {} | {} | {} |", ours.name, theirs.name, runs.cells(floor))?;
@@ -126,7 +106,7 @@ async fn measure_memory(sizes: &[usize], text: &mut String) -> anyhow::Result<()
     for size in sizes {
         for (what, vote_of) in [("one thing", one_thing), ("things with ten each", many_things)] {
             eprintln!("memory of {size} votes, {what} …");
-            let node = headcount(Ack::Memory).await;
+            let node = headcount_with(Ack::Memory, NAMESPACE).await;
             let ours =
                 grown(node.pid().context("the node ended")?, node.resp.context("no resp listener")?, Dialect::Headcount, *size, vote_of)
                     .await?;
@@ -138,13 +118,6 @@ async fn measure_memory(sizes: &[usize], text: &mut String) -> anyhow::Result<()
     }
     writeln!(text)?;
     Ok(())
-}
-
-/// A node whose counters count votes, that acknowledges as `ack` says.
-async fn headcount(ack: Ack) -> Node {
-    let env = vec![("HEADCOUNT_COUNTER__ACK".to_owned(), ack.name().to_owned())];
-    let config_toml = "[[namespace]]\nname = \"v\"\ntype = \"unique\"\n".to_owned();
-    Node::start(NodeOptions { env, config_toml, ..NodeOptions::default() }).await
 }
 
 #[allow(clippy::cast_precision_loss)] // figures for people
