@@ -44,7 +44,8 @@ pub(super) fn write(soak: &Soak, report: Option<&Path>, clients: usize) -> anyho
     broken(soak, &mut text)?;
     text += "## Periods\n\nEach is minutes of faults, then all is mended. The last four columns: how long after that all links between the regions were up,\n\
              every message had arrived or was told to be missing, every counter read what was acknowledged at each gateway, and every roster was\n\
-             the truth at each gateway. Refused or cut off are publications whose publisher was told so, or whose connection ended.\n\n";
+             the truth at each gateway. Refused or cut off are publications whose publisher was told so, or whose connection ended.\n\
+             A channel's pause counts while the regions are cut off from each other, too.\n\n";
     text += HEADING;
     for (at, period) in soak.periods.iter().enumerate() {
         writeln!(text, "{}", row(at + 1, period))?;
