@@ -16,6 +16,14 @@ pub struct ChangeCursor {
     pub(crate) walk: Option<Place>,
 }
 
+impl ChangeCursor {
+    /// Whether it stands within a walk over all counters.
+    #[must_use]
+    pub fn is_walking(&self) -> bool {
+        self.walk.is_some()
+    }
+}
+
 /// The text is no cursor. Nothing changed; retrying it never helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor that this service gave out: begin without one")]

@@ -37,6 +37,8 @@ pub struct Progress {
     pub seq: i64,
     /// What was acknowledged before this moment is in the table; 0 if that was never so.
     pub as_of_ms: i64,
+    /// When the walk over all counters began that is not over yet, if there is one and that is known.
+    pub walks_since_ms: Option<i64>,
 }
 
 /// What one transaction writes.
@@ -68,10 +70,10 @@ pub enum Refusal {
 pub fn claim(state: Option<Standing>, greatest: i64, (node, waited_ms): (&str, u64)) -> Result<Progress, Refusal> {
     let is_free = |state: &Standing| state.silent_ms >= OWNER_SILENT_MS && waited_ms >= LOOKED_ON_MS;
     let progress = match state {
-        None => Progress { cursor: None, seq: greatest, as_of_ms: 0 },
+        None => Progress { cursor: None, seq: greatest, as_of_ms: 0, walks_since_ms: None },
         Some(state) if state.owner != node && !is_free(&state) => return Err(Refusal::Owned(state)),
         // A cursor of another node begins a walk by itself.
-        Some(state) => Progress { cursor: state.cursor.parse().ok(), seq: state.seq, as_of_ms: state.as_of_ms },
+        Some(state) => Progress { cursor: state.cursor.parse().ok(), seq: state.seq, as_of_ms: state.as_of_ms, walks_since_ms: None },
     };
     if (0..SEQ_MAX).contains(&progress.seq) { Ok(progress) } else { Err(Refusal::Number(progress.seq)) }
 }
@@ -89,8 +91,17 @@ impl Progress {
         // The feed's own number, so that both can be compared; but after a clock was put back, one more than before.
         let seq = if rows.is_empty() { self.seq } else { i64::try_from(page.seq).unwrap_or(i64::MAX).clamp(self.seq + 1, SEQ_MAX) };
         let read_at_ms = i64::try_from(page.read_at.wall_ms).unwrap_or(i64::MAX);
-        let as_of_ms = if page.is_more { self.as_of_ms } else { self.as_of_ms.max(read_at_ms) };
-        let progress = Progress { cursor: Some(page.next), seq, as_of_ms };
+        let goes_on = self.cursor.is_some_and(|cursor| cursor.is_walking());
+        let began_ms = if goes_on { self.walks_since_ms } else { page.is_walk.then_some(read_at_ms) };
+        // A walk has everything from before it began, also where it comes to so much that has changed that the next one begins.
+        let complete_ms = match (page.is_more, page.next.is_walking()) {
+            (false, _) => Some(read_at_ms),
+            (true, false) => began_ms,
+            (true, true) => None,
+        };
+        let as_of_ms = self.as_of_ms.max(complete_ms.unwrap_or_default());
+        let walks_since_ms = began_ms.filter(|_| page.next.is_walking());
+        let progress = Progress { cursor: Some(page.next), seq, as_of_ms, walks_since_ms };
         Batch { rows, read_at_ms, over: self.seq, progress, is_walk: page.is_walk }
     }
 }
@@ -121,7 +132,7 @@ mod tests {
     #[test]
     fn a_table_is_written_by_its_owner_and_by_others_once_that_was_silent_for_long() {
         let cursor = Some("1.7.5".parse().unwrap());
-        let on = Progress { cursor, seq: 40, as_of_ms: 1_000 };
+        let on = Progress { cursor, seq: 40, as_of_ms: 1_000, walks_since_ms: None };
         assert_eq!(claim(Some(standing("eu/c1", 0)), 0, ("eu/c1", 0)), Ok(on));
         let other = standing("eu/c2", OWNER_SILENT_MS - 1);
         assert_eq!(claim(Some(other.clone()), 0, ("eu/c1", LOOKED_ON_MS)), Err(Refusal::Owned(other)));
@@ -132,7 +143,7 @@ mod tests {
             Err(Refusal::Owned(silent)),
             "the owner may be about to come back"
         );
-        assert_eq!(claim(None, 70, ("eu/c1", 0)), Ok(Progress { cursor: None, seq: 70, as_of_ms: 0 }));
+        assert_eq!(claim(None, 70, ("eu/c1", 0)), Ok(Progress { cursor: None, seq: 70, as_of_ms: 0, walks_since_ms: None }));
         let garbled = Standing { cursor: "?".to_owned(), ..standing("eu/c1", 0) };
         assert_eq!(claim(Some(garbled), 0, ("eu/c1", 0)).unwrap().cursor, None);
         for seq in [-1, SEQ_MAX, i64::MAX] {
@@ -142,20 +153,39 @@ mod tests {
 
     #[test]
     fn the_number_of_a_batch_is_the_feeds_or_at_least_one_more_than_the_last() {
-        let begun = Progress { cursor: None, seq: 40, as_of_ms: 1_000 };
+        let begun = Progress { cursor: None, seq: 40, as_of_ms: 1_000, walks_since_ms: None };
         let batch = begun.batch(page(50, &["a", "b"], true), &[]);
         assert_eq!((batch.over, batch.progress.seq, batch.progress.as_of_ms, batch.rows.len()), (40, 50, 1_000, 2));
         assert_eq!(
             begun.batch(page(40, &["a"], false), &[]).progress,
-            Progress { cursor: batch.progress.cursor, seq: 41, as_of_ms: 2_000 }
+            Progress { cursor: batch.progress.cursor, seq: 41, as_of_ms: 2_000, walks_since_ms: None }
         );
         assert_eq!(begun.batch(page(3, &["a"], false), &[]).progress.seq, 41);
         assert_eq!(begun.batch(page(50, &[], false), &[]).progress.seq, 40, "without rows there is nothing to tell apart");
     }
 
     #[test]
+    fn a_walk_that_is_over_has_everything_from_before_it_began_though_more_has_changed() {
+        let begun = Progress { cursor: None, seq: 40, as_of_ms: 1_000, walks_since_ms: None };
+        let step = |progress: Progress, wall_ms: u64, next: &str| {
+            let read_at = Now { mono_ms: 0, wall_ms };
+            progress.batch(ChangePage { read_at, is_walk: true, next: next.parse().unwrap(), ..page(50, &["a"], true) }, &[]).progress
+        };
+        let first = step(begun, 5_000, "1.7.9.0.8.8");
+        assert_eq!((first.as_of_ms, first.walks_since_ms), (1_000, Some(5_000)));
+        let second = step(first, 6_000, "1.7.9.2.8.8");
+        assert_eq!((second.as_of_ms, second.walks_since_ms), (1_000, Some(5_000)));
+        let last = step(second, 7_000, "1.7.9");
+        assert_eq!((last.as_of_ms, last.walks_since_ms), (5_000, None));
+        let again = step(last, 8_000, "1.7.20.0.8.8");
+        assert_eq!((again.as_of_ms, again.walks_since_ms), (5_000, Some(8_000)), "the ring did not reach so far: another walk");
+        let unknown = Progress { walks_since_ms: None, ..second };
+        assert_eq!(step(unknown, 7_000, "1.7.9").as_of_ms, 1_000, "one that another connection began");
+    }
+
+    #[test]
     fn other_namespaces_are_left_out_and_the_table_comes_as_far() {
-        let begun = Progress { cursor: None, seq: 0, as_of_ms: 0 };
+        let begun = Progress { cursor: None, seq: 0, as_of_ms: 0, walks_since_ms: None };
         let of = |namespaces: &[&str]| {
             let namespaces: Vec<String> = namespaces.iter().map(|&name| name.to_owned()).collect();
             let batch = begun.batch(page(9, &["a", "likes:1", "views:1"], false), &namespaces);
