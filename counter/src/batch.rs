@@ -34,8 +34,7 @@ pub fn op(key: &CounterKey, by: Option<i64>, token: Option<Token>) -> protocol::
 }
 
 /// An addition to a bounded counter, likewise: with a mark before the key, so that a node that knows of none refuses it.
-#[must_use]
-pub fn op_bounded(key: &CounterKey, by: i64, token: Option<Token>) -> protocol::producer::Op {
+fn op_bounded(key: &CounterKey, by: i64, token: Option<Token>) -> protocol::producer::Op {
     let op = op(key, Some(by), token);
     protocol::producer::Op { key: format!("{BOUNDED_MARK}{}", op.key), ..op }
 }

@@ -109,9 +109,8 @@ impl Replica {
     /// What this node may take of a bounded counter now.
     #[must_use]
     pub fn rights(&self, counter: NameRef<'_>) -> u64 {
-        let counted = self.counted(self.locate(counter));
-        let moved: i128 = self.lives().map(|of| self.moved_to(counter, of)).sum();
-        if self.may_take() { u64::try_from(counted + moved).unwrap_or(0) } else { 0 }
+        let rights = self.counted(self.locate(counter)) + self.moved(counter);
+        if self.may_take() { u64::try_from(rights).unwrap_or(0) } else { 0 }
     }
 
     /// As [`Replica::rights`], which looks at every life of this node and of those whose heir it is, and keeps what it finds.
@@ -123,7 +122,7 @@ impl Replica {
         let moved = if kept.seq == holds {
             i128::from(kept.p) - i128::from(kept.n)
         } else {
-            let moved: i128 = self.lives().map(|of| self.moved_to(at.key, of)).sum();
+            let moved = self.moved(at.key);
             let half = |moved: i128| u64::try_from(moved).unwrap_or(0);
             self.table.keep_moved(id, Slot { p: half(moved), n: half(-moved), seq: holds });
             moved
@@ -153,9 +152,9 @@ impl Replica {
         }
     }
 
-    /// The rights that an origin was given, less those that it has given away.
-    fn moved_to(&self, counter: NameRef<'_>, of: OriginIndex) -> i128 {
-        self.beside(counter, Kind::Rights, of).map_or(0, |id| self.look(id).value())
+    /// The rights that this node was given, less those that it has given away, in all its lives.
+    fn moved(&self, counter: NameRef<'_>) -> i128 {
+        self.lives().filter_map(|of| self.beside(counter, Kind::Rights, of)).map(|id| self.look(id).value()).sum()
     }
 
     fn beside(&self, counter: NameRef<'_>, kind: Kind, of: OriginIndex) -> Option<CellId> {
@@ -213,9 +212,9 @@ impl Replica {
 
     /// Says that this node wishes to be given `amount` more than it has been.
     fn wish(&mut self, at: Located<'_>, amount: u64, now: Now, out: &mut Group) {
-        let may_wish = self.may_take();
-        let Some(demand) = self.cell_id(at).and_then(|id| self.demands.get_mut(&id)) else { return };
-        if demand.wished_ms.is_some_and(|last_ms| last_ms + WISH_EVERY_MS > now.mono_ms) || !may_wish {
+        let known = self.cell_id(at).filter(|_| self.may_take());
+        let Some(demand) = known.and_then(|id| self.demands.get_mut(&id)) else { return };
+        if demand.wished_ms.is_some_and(|last_ms| last_ms + WISH_EVERY_MS > now.mono_ms) {
             return;
         }
         demand.wished_ms = Some(now.mono_ms);
