@@ -39,6 +39,13 @@ pub(super) enum Known {
     },
 }
 
+impl Known {
+    /// What is left of it if a row that is held, or may be, may have been taken away.
+    fn unless_held(self) -> Known {
+        if matches!(self, Known::Row { is_held: None | Some(true), .. }) { Known::Unsure } else { self }
+    }
+}
+
 /// One client.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -52,6 +59,23 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// Wants something from now on; returns what was wanted before. As long as a client is held its row may be missing, if another
+    /// client of the member is there; of one that is held anew, later, that does not hold.
+    pub(super) fn want(&mut self, wish: Wish, asked: u64) -> Wish {
+        let before = std::mem::replace(&mut self.wish, wish);
+        if std::mem::discriminant(&before) != std::mem::discriminant(&wish) {
+            self.place = asked;
+            self.known = self.known.clone().unless_held();
+        }
+        self.asked = asked;
+        before
+    }
+
+    /// What was said when it had this place is stored.
+    pub(super) fn stored(&mut self, known: Known, place: u64) {
+        self.known = if self.place == place { known } else { known.unless_held() };
+    }
+
     /// Whether nothing is left to be said.
     pub(super) fn is_stored(&self) -> bool {
         match (&self.wish, &self.known) {

@@ -1,6 +1,7 @@
 //! Pure: what an owner writes, on random schedules.
 
 use super::schedule::{GRACE_MS, Step, World, member, rooms, steps};
+use crate::member::Departure;
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -28,6 +29,28 @@ fn assert_all_is_stored(world: &mut World) {
         world.drain();
     }
     assert_eq!((world.calls, world.owner.unsaid()), (calls, 0), "calls for clients of whom nothing is new");
+}
+
+/// Its first drop left no row, for the member's other client was there.
+#[test]
+fn who_breaks_off_again_after_its_members_other_client_went_is_held() {
+    for is_stored in [true, false] {
+        let (mut world, room) = (World::new(), &rooms()[0]);
+        ["a", "b"].iter().for_each(|client| world.join(room, member(client, "ann", "")));
+        world.drain();
+        world.leave(room, "a", Departure::Dropped);
+        if is_stored {
+            world.drain();
+        } else {
+            assert!(world.send().is_some());
+        }
+        world.leave(room, "b", Departure::Clean);
+        world.join(room, member("a", "ann", ""));
+        world.leave(room, "a", Departure::Dropped);
+        world.drain();
+        let [stored, wanted] = world.rows();
+        assert_eq!((stored.len(), stored), (1, wanted));
+    }
 }
 
 proptest! {

@@ -10,8 +10,8 @@ use std::{
     sync::Arc,
 };
 
-/// Whom a call speaks of, and what is known of them once it is stored.
-pub(super) type Sent = Vec<(Arc<str>, Known)>;
+/// Whom a call speaks of, at which place they were, and what is known of them once it is stored.
+pub(super) type Sent = Vec<(Arc<str>, u64, Known)>;
 
 /// One room. It holds the clients that are here or in grace, and those whose end is not confirmed.
 #[derive(Debug)]
@@ -60,11 +60,8 @@ impl Room {
             }
             hash_map::Entry::Occupied(occupied) => {
                 let known = occupied.into_mut();
-                let (before, key_before) = (std::mem::replace(&mut known.wish, wish), known.member.key());
-                if std::mem::discriminant(&before) != std::mem::discriminant(&wish) {
-                    known.place = asked;
-                }
-                (known.member, known.asked) = (member, asked);
+                let (before, key_before) = (known.want(wish, asked), known.member.key());
+                known.member = member;
                 if self.held.get(&key_before) == Some(&client) {
                     self.held.remove(&key_before);
                 }
@@ -121,7 +118,7 @@ impl Room {
                     break 'full;
                 }
                 if let Some(client) = self.clients.get_mut(name) {
-                    sent.push((name.clone(), client.say(self.keeps_seen, now_ms, &mut draft)));
+                    sent.push((name.clone(), client.place, client.say(self.keeps_seen, now_ms, &mut draft)));
                 }
             }
         }
@@ -131,9 +128,9 @@ impl Room {
     /// What was sent is stored.
     pub(super) fn stored(&mut self, sent: Sent) {
         let mut members = HashSet::new();
-        for (name, known) in sent {
+        for (name, place, known) in sent {
             if let Some(client) = self.clients.get_mut(&name) {
-                client.known = known;
+                client.stored(known, place);
                 members.insert(client.member.key());
             }
         }
