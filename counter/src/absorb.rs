@@ -10,6 +10,7 @@ use crate::{
     record::Fact,
     replica::Replica,
     table::{CellId, Place},
+    window, windowing,
 };
 
 /// Counters looked at in one go: some milliseconds.
@@ -92,7 +93,7 @@ impl Replica {
         }
         // One after another.
         self.fold_all();
-        // Digests are sums over slots, so that of the absorber is what it will be, but for votes that both have turned.
+        // Digests are sums over slots, so that of the absorber is what it will be, but for votes that both have turned, and buckets.
         let slots = std::mem::take(&mut self.origins[at].slots_digest);
         let absorber = &mut self.origins[by];
         absorber.slots_digest = absorber.slots_digest.wrapping_add(slots);
@@ -149,11 +150,17 @@ impl Replica {
             return;
         }
         let mut sums = sum(known.sums(), slot.sums());
-        if id.is_vote() {
-            // The digest of the absorber was made as if lengths were sums.
-            let length = known.sums().join(slot.sums());
-            self.origins[by].weigh(weight(self.table.key(id, &mut [0; 256])), sums, length);
-            sums = length;
+        let mut buffer = [0; 256];
+        let key = self.table.key(id, &mut buffer);
+        // The digest of the absorber was made as if these were sums.
+        let not_a_sum = if id.is_vote() {
+            Some((sums, known.sums().join(slot.sums())))
+        } else {
+            window::is_window(key).then(|| windowing::absorbed(known.sums(), slot.sums()))
+        };
+        if let Some((added, merged)) = not_a_sum {
+            self.origins[by].weigh(weight(key), added, merged);
+            sums = merged;
         }
         self.table.put_slot(id, by, Slot { p: sums.p, n: sums.n, seq: known.seq.max(seq) });
     }

@@ -1,13 +1,15 @@
 //! Pure: batches between the words in which they come and the ledger.
 
 use crate::{
-    engine::{AddOp, Op},
+    engine::Op,
     group::Group,
     ledger::{Change, Changed, Ledger},
+    op::{AddOp, Adding},
     producer::BatchId,
     refusal::AddError,
     token::Token,
     vote::{self, BadVote, VoteKey},
+    window::{self, Event},
 };
 use protocol::{
     name::{CounterKey, NameRef},
@@ -39,10 +41,22 @@ fn op_bounded(key: &CounterKey, by: i64, token: Option<Token>) -> protocol::prod
     protocol::producer::Op { key: format!("{BOUNDED_MARK}{}", op.key), ..op }
 }
 
-/// Either of the two.
+/// An event of a windowed counter, likewise: under the key of its tokens, and behind that the time in seconds since 1970.
+fn op_windowed(key: &CounterKey, by: i64, Event { at_s, kept }: Event, token: Option<Token>) -> protocol::producer::Op {
+    let op = op(key, Some(by), token);
+    // A key that is too long is refused there.
+    let key = window::token_key(key.by_ref(), kept).map_or(op.key, |purpose| format!("{purpose}{at_s:016x}"));
+    protocol::producer::Op { key, ..op }
+}
+
+/// Any of the three.
 #[must_use]
-pub fn addition(AddOp { key, by, is_bounded, token, .. }: &AddOp) -> protocol::producer::Op {
-    if *is_bounded { op_bounded(key, *by, *token) } else { op(key, Some(*by), *token) }
+pub fn addition(AddOp { key, by, how, token, .. }: &AddOp) -> protocol::producer::Op {
+    match how {
+        Adding::Plain => op(key, Some(*by), *token),
+        Adding::Bounded => op_bounded(key, *by, *token),
+        Adding::Windowed(event) => op_windowed(key, *by, *event, *token),
+    }
 }
 
 /// A vote, likewise: under its own key, so that a node that knows of no votes refuses it, and 1 or −1.
@@ -77,18 +91,26 @@ fn read(op: &protocol::producer::Op) -> Result<Op<'_>, BadBatch> {
         };
         return Ok(Op { key, change: Change::Vote { user, is_on }, token: None });
     }
+    let windowed = window::split(&op.key).map(|(counter, tail)| event(tail).map(|event| (counter, event)).ok_or(BadBatch)).transpose()?;
     let bounded = op.key.strip_prefix(BOUNDED_MARK);
-    let key = NameRef::parse(bounded.unwrap_or(&op.key).as_bytes()).map_err(|_| BadBatch)?;
+    let counter = windowed.map(|(counter, _)| counter).or(bounded);
+    let key = NameRef::parse(counter.unwrap_or(&op.key).as_bytes()).map_err(|_| BadBatch)?;
     let token = match op.token[..] {
         [] => None,
         ref bytes => Some(Token(u128::from_be_bytes(bytes.try_into().map_err(|_| BadBatch)?))),
     };
-    let change = match (bounded, op.by) {
-        (Some(_), Some(by)) => Change::AddBounded(by),
-        (Some(_), None) => return Err(BadBatch),
-        (None, by) => by.map_or(Change::Reset, Change::Add),
+    let change = match (windowed, bounded, op.by) {
+        (Some((_, event)), _, Some(by)) => Change::AddWindowed(by, event),
+        (None, Some(_), Some(by)) => Change::AddBounded(by),
+        (None, None, by) => by.map_or(Change::Reset, Change::Add),
+        (_, _, None) => return Err(BadBatch),
     };
     Ok(Op { key, change, token })
+}
+
+fn event(tail: &str) -> Option<Event> {
+    let (kept, at_s) = tail.split_at_checked(tail.len().checked_sub(16)?)?;
+    Some(Event { kept: window::kept_in(kept)?, at_s: u64::from_str_radix(at_s, 16).ok()? })
 }
 
 fn result_of(result: &Result<Changed, AddError>, value: i64) -> OpResult {
@@ -103,6 +125,7 @@ fn result_of(result: &Result<Changed, AddError>, value: i64) -> OpResult {
         Err(AddError::VoteWornOut) => (value, OpFate::VoteWornOut),
         Err(AddError::Short(shortage)) => (i64::try_from(shortage.left()).unwrap_or(i64::MAX), OpFate::Short),
         Err(AddError::LongKey) => (value, OpFate::LongKey),
+        Err(AddError::BadTime { .. }) => (value, OpFate::BadTime),
         // The ledger knows nothing of storage, and votes were looked at when they were read.
         Err(AddError::KeysFull | AddError::Storage(_) | AddError::BadVote(_)) => (value, OpFate::KeysFull),
     };
@@ -112,6 +135,9 @@ fn result_of(result: &Result<Changed, AddError>, value: i64) -> OpResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::window::Kept;
+
+    const EVENT: Event = Event { at_s: 1_790_000_000, kept: Kept { minutes: 60, hours: 48, days: 31 } };
 
     #[test]
     fn an_op_reads_back_and_what_is_none_is_refused() {
@@ -121,6 +147,7 @@ mod tests {
             (op(&key, Some(0), None), Change::Add(0), None),
             (op(&key, None, Some(token)), Change::Reset, Some(token)),
             (op_bounded(&key, -2, Some(token)), Change::AddBounded(-2), Some(token)),
+            (op_windowed(&key, 0, EVENT, Some(token)), Change::AddWindowed(0, EVENT), Some(token)),
             (vote(&key, "ann", true).unwrap(), Change::Vote { user: "ann", is_on: true }, None),
             (vote(&key, "ann", false).unwrap(), Change::Vote { user: "ann", is_on: false }, None),
         ];
@@ -136,6 +163,8 @@ mod tests {
             protocol::producer::Op { by: None, ..cast.clone() },
             protocol::producer::Op { by: Some(2), ..cast.clone() },
             protocol::producer::Op { by: None, ..op_bounded(&key, 1, None) },
+            protocol::producer::Op { by: None, ..op_windowed(&key, 1, EVENT, None) },
+            protocol::producer::Op { key: window::token_key(key.by_ref(), EVENT.kept).unwrap(), ..op(&key, Some(1), None) },
             protocol::producer::Op { key: cast.key.replace("likes", "li kes"), ..cast.clone() },
             protocol::producer::Op { key: cast.key.replace("ann", ""), ..cast },
         ] {

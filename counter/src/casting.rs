@@ -1,4 +1,4 @@
-//! I/O: votes, as the callers of an engine cast and list them.
+//! I/O: votes, as the callers of an engine cast and list them; and buckets, as they read them.
 
 use crate::{
     engine::{Ack, Added, Engine},
@@ -7,11 +7,14 @@ use crate::{
     refusal::AddError,
     table::Place,
     voting::Voters,
+    windowing::Bucket,
 };
 use protocol::{
     limits::VOTERS_PER_PAGE_MAX,
     name::{CounterKey, NameRef},
+    window::{KEPT_MAX, Kept, Unit},
 };
+use std::ops::Range;
 
 /// Counters and votes that are looked at under one lock: some milliseconds.
 const STEP: usize = 1 << 14;
@@ -52,5 +55,12 @@ impl Engine {
     #[must_use]
     pub fn voters(&self, key: NameRef<'_>, after: Option<&str>, limit: usize) -> Option<Voters> {
         self.shared().state.lock().ledger.replica.voters(key, after, limit.min(VOTERS_PER_PAGE_MAX))
+    }
+
+    /// What was counted in a windowed counter, bucket by bucket, from the one with the first number on: at most [`KEPT_MAX`].
+    #[must_use]
+    pub fn buckets(&self, key: NameRef<'_>, kept: Kept, unit: Unit, numbers: Range<u64>) -> Vec<Bucket> {
+        let end = numbers.end.min(numbers.start.saturating_add(KEPT_MAX.into()));
+        self.shared().state.lock().ledger.replica.buckets(key, kept, unit, numbers.start..end)
     }
 }

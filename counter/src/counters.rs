@@ -12,13 +12,15 @@ use crate::{
     session,
     token::Token,
     voting::Voters,
+    windowing::{self, Bucket},
 };
 use protocol::{
     name::CounterKey,
     producer::{Read, VotersWanted, Votes},
     trace::SPANS,
+    window::{Kept, Unit},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 use tokio::time::sleep;
 use tracing::{Instrument, info_span};
 
@@ -222,6 +224,18 @@ impl Counters {
                 let answer = remote.ask(Read { keys: vec![key.as_str().to_owned()], page: Some(page), ..Read::default() }).await?;
                 let Votes { users, next, is_lost, .. } = *answer.votes.ok_or(Unreachable)?;
                 Ok((!is_lost).then(|| Voters { users, next: Some(next).filter(|next| !next.is_empty()) }))
+            }
+        }
+    }
+
+    /// What was counted in a windowed counter in the buckets with these numbers, as [`Engine::buckets`] gives it.
+    pub async fn buckets(&self, key: &CounterKey, kept: Kept, unit: Unit, numbers: Range<u64>) -> Result<Vec<Bucket>, ReadError> {
+        match self {
+            Counters::Here(engine, _) => Ok(engine.buckets(key.by_ref(), kept, unit, numbers)),
+            Counters::Elsewhere(remote) => {
+                let buckets = Some(windowing::question(kept, unit, &numbers));
+                let answer = remote.ask(Read { keys: vec![key.as_str().to_owned()], buckets, ..Read::default() }).await?;
+                Ok(windowing::heard(numbers.start, *answer.buckets.ok_or(Unreachable)?))
             }
         }
     }

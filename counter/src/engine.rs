@@ -225,9 +225,13 @@ impl Engine {
         }
     }
 
+    pub(crate) fn now(&self) -> Now {
+        (self.shared.config.clock)()
+    }
+
     /// The value of a counter, with how current it is; 0 for one that nobody counted.
     pub fn read(&self, key: &CounterKey) -> Result<Reading, Overflow> {
-        let now: Now = (self.shared.config.clock)();
+        let now = self.now();
         let state = self.shared.state.lock();
         let value = state.ledger.value(key.by_ref())?;
         let mut reading = Reading::of_now(&self.shared.config.region, value, now);
@@ -258,7 +262,7 @@ impl Engine {
     /// The counters that were added to here most often in the last minute, `limit` at most.
     #[must_use]
     pub fn hottest(&self, limit: usize) -> Hottest {
-        self.shared.hot.lock().hottest(limit, (self.shared.config.clock)())
+        self.shared.hot.lock().hottest(limit, self.now())
     }
 
     /// A session vector: a replica that covers it shows everything that was read or written here so far.

@@ -183,6 +183,7 @@ pub(crate) fn settle(batch: &Batch, produced: &Produced) -> Option<Vec<Settled>>
                     OpFate::VoteWornOut => Err(AddError::VoteWornOut),
                     OpFate::Short => Err(AddError::Short(Shortage::of(u64::try_from(result.value).unwrap_or(0), result.here))),
                     OpFate::LongKey => Err(AddError::LongKey),
+                    OpFate::BadTime => Err(AddError::BadTime { server_time_ms: produced.server_time_ms }),
                 }
             });
             Some(results.collect())

@@ -13,6 +13,7 @@ use crate::{
     token::Token,
     tokens::{Standing, TokenRefusal, Tokens, Used},
     vote,
+    window::{self, Event},
 };
 use protocol::{name::NameRef, time::Now};
 use std::collections::BTreeSet;
@@ -24,6 +25,8 @@ pub enum Change<'a> {
     Add(i64),
     /// Add this much to a counter that never goes below zero.
     AddBounded(i64),
+    /// Count an event with this value.
+    AddWindowed(i64, Event),
     /// Observed reset: what is known here so far no longer counts.
     Reset,
     /// Turn somebody's vote. A token says nothing more: a vote that is as it should be stays so.
@@ -40,7 +43,7 @@ impl Change<'_> {
     #[must_use]
     pub fn amount(self) -> Option<i64> {
         match self {
-            Change::Add(by) | Change::AddBounded(by) => Some(by),
+            Change::Add(by) | Change::AddBounded(by) | Change::AddWindowed(by, _) => Some(by),
             Change::Reset | Change::Vote { .. } => None,
         }
     }
@@ -96,6 +99,9 @@ impl Ledger {
                 Ok(Changed { value: 0, duplicate: false })
             }
             (Change::AddBounded(by), None) => Ok(Changed { value: self.replica.add_bounded(at, by, false, now, out)?, duplicate: false }),
+            (Change::AddWindowed(by, event), None) => {
+                Ok(Changed { value: self.replica.add_windowed(at, by, event, now, out)?, duplicate: false })
+            }
             (_, Some(token)) => self.do_once(at, change, token, now, out),
         }
     }
@@ -107,7 +113,11 @@ impl Ledger {
 
     fn do_once(&mut self, at: Located<'_>, change: Change<'_>, token: Token, now: Now, out: &mut Group) -> Result<Changed, AddError> {
         let by = change.amount();
-        match self.tokens.judge(token, self.replica.own(), self.replica.cell_id(at), by, now) {
+        let purpose = match change {
+            Change::AddWindowed(_, event) => self.replica.window_token_cell(at.key, event.kept),
+            _ => self.replica.cell_id(at),
+        };
+        match self.tokens.judge(token, self.replica.own(), purpose, by, now) {
             Ok(Standing::New) => {}
             Ok(Standing::Duplicate) => return Ok(Changed { value: self.value(at.key).map_err(AddError::Overflow)?, duplicate: true }),
             Err(TokenRefusal::Expired) => return Err(AddError::TokenExpired { server_time_ms: now.wall_ms }),
@@ -116,22 +126,35 @@ impl Ledger {
         }
         let value = match (change, by) {
             (Change::AddBounded(by), _) => self.replica.add_bounded(at, by, true, now, out)?,
+            (Change::AddWindowed(by, event), _) => self.replica.add_windowed(at, by, event, now, out)?,
             (_, Some(by)) => self.replica.add(at, by, out)?,
             (_, None) => {
                 self.replica.reset(at, out);
                 0
             }
         };
-        if by != Some(0) {
+        if let Change::AddWindowed(_, Event { at_s, kept }) = change {
+            let key = window::token_key(at.key, kept).ok_or(AddError::LongKey)?;
+            self.use_token(&key, (token, by, at_s), out)?;
+        } else if by != Some(0) {
             self.replica.ready_to_write(out);
-            let (own, cell) = (self.replica.own(), self.replica.ensure_cell(at));
-            let slot = self.replica.look(cell).slot(own);
+            let cell = self.replica.ensure_cell(at);
+            let slot = self.replica.look(cell).slot(self.replica.own());
             let after = if by.is_some_and(|by| by < 0) { slot.n } else { slot.p };
-            let seq = out.own_fact(own, Fact::Token(Use { token: token.0, key: at.key.as_str(), by, after }));
-            self.replica.know_seq(own, seq);
-            self.tokens.remember(token.0, Used::new(own, seq, cell, by, after));
+            self.use_token(at.key.as_str(), (token, by, after), out)?;
         }
         Ok(Changed { value, duplicate: false })
+    }
+
+    /// Puts down for what, and under which key, the own origin has used a token.
+    fn use_token(&mut self, key: &str, (token, by, after): (Token, Option<i64>, u64), out: &mut Group) -> Result<(), AddError> {
+        let own = self.replica.own();
+        // Its key was looked at before anything changed.
+        let cell = self.replica.table.insert_unread(key, own).map_err(|Malformed| AddError::LongKey)?;
+        let seq = out.own_fact(own, Fact::Token(Use { token: token.0, key, by, after }));
+        self.replica.know_seq(own, seq);
+        self.tokens.remember(token.0, Used::new(own, seq, cell, by, after));
+        Ok(())
     }
 
     /// The value; 0 for a counter that nobody counted.
@@ -145,8 +168,8 @@ impl Ledger {
         self.replica.apply(record)?;
         match *record {
             Record::Fact { by, seq, fact: Fact::Token(Use { token, key, by: amount, after }) } => {
-                let key = NameRef::parse(key.as_bytes()).map_err(|_| Malformed)?;
-                let cell = self.replica.ensure_cell(self.replica.locate(key));
+                let own = self.replica.own;
+                let cell = self.replica.table.insert_unread(key, own)?;
                 self.tokens.remember(token, Used::new(by, seq, cell, amount, after));
             }
             Record::Fact { by, seq, fact: Fact::TakenBack { origin, token } } => self.tokens.taken_back(origin, token, (by, seq)),

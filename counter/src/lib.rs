@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `cell`, `law`, `table`, `shard` | one PN-counter, with `crdts` as its law; and a hundred million of them |
 //! | `cell_key`, `escrow`, `bounded` | what a cell is, by its key; rights to take from a counter that never goes below zero |
+//! | `window`, `windowing` | what was counted in each minute, hour and day: cells of the same table, used in turn |
 //! | `vote`, `voting` | who has voted: cells of the same table, and what they come to |
 //! | `origin`, `lives`, `absorb` | who counts, and what becomes of it when a node loses its disk or never comes back |
 //! | `replica`, `refusal`, `locating`, `apply`, `token`, `marks`, `producer`, `batch`, `ledger` | all counters, what makes retries exact, and all together: the durable state |
@@ -96,6 +97,8 @@ mod top;
 pub mod vote;
 pub mod voting;
 mod watches;
+pub mod window;
+pub mod windowing;
 
 pub use bounded::Shortage;
 pub use change_cursor::{BadCursor, ChangeCursor};
@@ -110,6 +113,7 @@ pub use lanes::Counted;
 pub use lives::ForgetRefusal;
 pub use membership::ForgetError;
 pub use metrics::METRICS;
+pub use op::Adding;
 pub use ranking::{NotYet, Ranking};
 pub use reading::Reading;
 pub use readings::ReadOne;
@@ -118,3 +122,5 @@ pub use remote::{Remote, RemoteConfig, Unreachable};
 pub use session::BadSession;
 pub use token::{Token, TokenInvalid};
 pub use top::TOP_MAX;
+pub use window::Event;
+pub use windowing::Bucket;

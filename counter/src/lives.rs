@@ -14,6 +14,7 @@ use crate::{
     record::{Fact, Record},
     replica::Replica,
     tokens::Used,
+    window,
 };
 
 /// Why a member is not forgotten; nothing changed.
@@ -226,6 +227,12 @@ impl Replica {
     pub(crate) fn take_back(&mut self, token: u128, used: &Used, out: &mut Group) -> (u64, OriginIndex) {
         self.ready_to_write(out);
         self.settle(used.cell);
+        let mut buffer = [0; 256];
+        if let Some((counter, event)) = window::event_of(self.table.key(used.cell, &mut buffer), used.after) {
+            self.take_back_windowed(counter, event, used.by.unwrap_or(0), out);
+            self.say(Fact::TakenBack { origin: used.origin, token }, out);
+            return (self.own_seq(), self.own);
+        }
         let cell = Cell::new(&self.table, used.cell);
         let (floor, by) = (cell.floor(used.origin), used.by.unwrap_or(0));
         // What a reset has taken off already does not count any more.

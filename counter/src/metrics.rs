@@ -192,6 +192,7 @@ struct Results {
     vote: IntCounter,
     short: IntCounter,
     key: IntCounter,
+    time: IntCounter,
     storage: IntCounter,
 }
 
@@ -225,7 +226,7 @@ impl Metrics {
     /// Counts changes, all of the kind of `change`, by their results.
     pub(crate) fn count(&self, change: Change<'_>, outcomes: &Outcomes) {
         match change {
-            Change::Add(_) | Change::AddBounded(_) => self.add.count(outcomes),
+            Change::Add(_) | Change::AddBounded(_) | Change::AddWindowed(..) => self.add.count(outcomes),
             Change::Reset => self.reset.count(outcomes),
             // One that is cast again is no retry.
             Change::Vote { .. } => return self.vote.count(outcomes),
@@ -250,6 +251,7 @@ impl Results {
                 AddError::BadVote(_) | AddError::VoteWornOut => self.vote.inc(),
                 AddError::Short(_) => self.short.inc(),
                 AddError::LongKey => self.key.inc(),
+                AddError::BadTime { .. } => self.time.inc(),
                 AddError::Storage(_) => self.storage.inc(),
             }
         }
@@ -266,6 +268,7 @@ impl Results {
             vote: result("vote"),
             short: result("short"),
             key: result("key"),
+            time: result("time"),
             storage: result("storage"),
         }
     }

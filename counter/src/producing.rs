@@ -12,6 +12,7 @@ use crate::{
     readings,
     shared::{Shared, State},
     voting::Voters,
+    windowing,
 };
 use peering::{
     End, Stream,
@@ -190,12 +191,14 @@ impl Serving {
     }
 
     async fn read(self: Arc<Serving>, read: Read, keys: Vec<CounterKey>) {
-        let Read { id, min, wait_ms, detail, voter, page, .. } = read;
+        let Read { id, min, wait_ms, detail, voter, page, buckets, .. } = read;
         let covered = if min.is_empty() { Ok(true) } else { self.engine.cover(&min, Duration::from_millis(wait_ms.into())).await };
         let answer = match covered {
             Ok(covered) => {
                 let votes = (page.is_some() || !voter.is_empty()).then(|| votes(&self.engine, &keys, &voter, page.as_ref()).into());
-                Answer { id, readings: Some(self.engine.shared().readings(keys, detail)), covered, bad_session: false, votes }
+                let buckets = buckets.and_then(|wanted| windowing::told(&self.engine, keys.first()?, &wanted)).map(Box::new);
+                let readings = Some(self.engine.shared().readings(keys, detail));
+                Answer { id, readings, covered, bad_session: false, votes, buckets }
             }
             Err(_) => Answer { id, bad_session: true, ..Answer::default() },
         };

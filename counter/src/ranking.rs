@@ -72,7 +72,7 @@ impl Ranking {
     }
 
     fn now(&self) -> Now {
-        (self.engine.shared().config.clock)()
+        self.engine.now()
     }
 
     /// Follows the feed until nobody asks any more.

@@ -5,6 +5,7 @@ use crate::{
     cell::Overflow,
     escrow::BOUNDED_KEY_BYTES_MAX,
     vote::{BadVote, LENGTH_MAX},
+    window::WINDOWED_KEY_BYTES_MAX,
 };
 use std::sync::Arc;
 
@@ -21,8 +22,14 @@ pub enum AddRefusal {
     WornOut,
     /// Of a bounded counter there are not enough rights here.
     Short(Shortage),
-    /// The key of a bounded counter is longer than [`crate::escrow::BOUNDED_KEY_BYTES_MAX`].
+    /// The key of a bounded counter is longer than [`crate::escrow::BOUNDED_KEY_BYTES_MAX`], or that of a windowed one than
+    /// [`crate::window::WINDOWED_KEY_BYTES_MAX`].
     LongKey,
+    /// No bucket keeps an event of that time any more, or it is ahead of the clock.
+    BadTime {
+        /// The server's clock, in milliseconds since 1970.
+        server_time_ms: u64,
+    },
 }
 
 impl From<BadVote> for AddRefusal {
@@ -58,9 +65,19 @@ pub enum AddError {
     /// There is not enough to be taken from a bounded counter here. Nothing changed; if there is enough elsewhere, retry.
     #[error("insufficient: {0}")]
     Short(Shortage),
-    /// The key of a bounded counter is too long. Nothing changed.
-    #[error("bad_key: the key of a bounded counter has at most {BOUNDED_KEY_BYTES_MAX} bytes")]
+    /// The key of a bounded or a windowed counter is too long. Nothing changed.
+    #[error(
+        "bad_key: the key of a bounded counter has at most {BOUNDED_KEY_BYTES_MAX} bytes, that of a windowed one {WINDOWED_KEY_BYTES_MAX}"
+    )]
     LongKey,
+    /// The time of an event is older than all that is kept, or ahead of the clock. Nothing changed.
+    #[error(
+        "bad_time: no bucket keeps an event of that time, or it is ahead of the clock; the server's time is {server_time_ms} ms since 1970"
+    )]
+    BadTime {
+        /// The server's clock, in milliseconds since 1970.
+        server_time_ms: u64,
+    },
     /// Too many counters, or too many votes. Nothing changed; existing ones go on.
     #[error("too_many_counters: the table of counters is full")]
     KeysFull,
@@ -78,6 +95,7 @@ impl From<AddRefusal> for AddError {
             AddRefusal::WornOut => AddError::VoteWornOut,
             AddRefusal::Short(shortage) => AddError::Short(shortage),
             AddRefusal::LongKey => AddError::LongKey,
+            AddRefusal::BadTime { server_time_ms } => AddError::BadTime { server_time_ms },
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Pure: a stream's state as it is now, in parts, for a replica that lags further behind than the feed reaches. The parts
-//! are of different moments, but what is said of one counter, its slot and the tokens used on it, stands in one part, so
+//! are of different moments, but what is said of one counter, its slot, the cells beside it and the tokens used on it, stands in one part, so
 //! that whoever gets only some of the parts knows no token without what it did. Of the own stream, what is still on its way
 //! to the disk is left out; it comes with the last part, which brings everything that became durable since the first. Only
 //! that one moves the follower's position. What this one has absorbed the follower drops counter by counter, with the slots
@@ -8,12 +8,13 @@
 
 use crate::{
     cell::OriginIndex,
+    cell_key,
     feed::{Feed, Piece},
     ledger::Ledger,
     links::CHUNK_BYTES,
     record::Record,
     replica::Replica,
-    table::{CellId, Place},
+    table::{CellId, Entry, Place},
 };
 use std::collections::BTreeMap;
 
@@ -36,6 +37,8 @@ pub struct Scan {
     /// The newest position that was left out, and the counters that it was about.
     left_out: u64,
     left: Vec<CellId>,
+    /// What is on the disk of counters of which something was left out, as records: it goes with the rest.
+    older: Vec<u8>,
     absorptions: u64,
 }
 
@@ -44,8 +47,8 @@ impl Scan {
     #[must_use]
     pub fn begin(replica: &Replica, origin: OriginIndex, after: u64) -> Scan {
         let (base, absorptions) = (replica.origins[origin].durable_seq, replica.absorptions);
-        let (tokens, marks, left) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Scan { origin, after, base, place: Some(Place::default()), is_first: true, tokens, marks, left_out: 0, left, absorptions }
+        let (tokens, marks, left, older) = (BTreeMap::new(), Vec::new(), Vec::new(), Vec::new());
+        Scan { origin, after, base, place: Some(Place::default()), is_first: true, tokens, marks, left_out: 0, left, older, absorptions }
     }
 
     /// The next part, after a look at as many counters as `budget` allows, which becomes less. `None`: nothing more now,
@@ -78,20 +81,26 @@ impl Scan {
             for _ in 0..STEP_COUNTERS {
                 let Some(id) = replica.table.walk(&mut place) else { break };
                 let mut buffer = [0; 256];
-                let key = replica.table.key(id, &mut buffer);
-                let mut is_left = false;
-                for entry in replica.table.entries(id) {
-                    let (by, seq) = (entry.by.unwrap_or(entry.origin), entry.slot.seq);
-                    if by == origin && seq > durable {
-                        self.left_out = self.left_out.max(seq);
-                        is_left = true;
-                    } else if is_wanted(by, seq) {
-                        Record::from_entry(entry, key).encode(&mut piece.records);
+                if cell_key::stands_beside(replica.table.key(id, &mut buffer)) {
+                    continue;
+                }
+                let cells = [&[id], replica.table.beside(id)].concat();
+                let entries = || cells.iter().flat_map(|id| replica.table.entries(*id).map(|entry| (*id, entry)));
+                let said = |entry: &Entry| (entry.by.unwrap_or(entry.origin), entry.slot.seq);
+                let newest = entries().map(|(_, entry)| said(&entry)).filter(|(by, _)| *by == origin).map(|(_, seq)| seq).max();
+                let is_left = newest.is_some_and(|seq| seq > durable);
+                for (cell, entry) in entries() {
+                    let (by, seq) = said(&entry);
+                    if is_wanted(by, seq) && !(by == origin && seq > durable) {
+                        let out = if is_left && by == origin { &mut self.older } else { &mut piece.records };
+                        Record::from_entry(entry, replica.table.key(cell, &mut buffer)).encode(out);
                     }
                 }
-                match is_left {
-                    true => self.left.push(id),
-                    false => self.copy_tokens(ledger, id, u64::MAX, &mut piece.records),
+                if is_left {
+                    self.left_out = self.left_out.max(newest.unwrap_or_default());
+                    self.left.extend(cells);
+                } else {
+                    cells.into_iter().for_each(|id| self.copy_tokens(ledger, id, u64::MAX, &mut piece.records));
                 }
             }
             self.place = (!replica.table.is_end(place)).then_some(place);
@@ -110,7 +119,7 @@ impl Scan {
         }
         let as_of_ms = ledger.replica.origins[self.origin].as_of_ms;
         // What is dropped is not there to be absorbed once more by what follows.
-        let mut records = Vec::new();
+        let mut records = std::mem::take(&mut self.older);
         ledger.replica.absorbed_by(self.origin, self.after).iter().for_each(|record| record.encode(&mut records));
         let is_wanted = |by, seq| ledger.replica.origins.is_said_by(self.origin, (self.after, end), by, seq);
         ledger.replica.copy_notices(is_wanted, &mut records);

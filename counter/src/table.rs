@@ -11,15 +11,17 @@ use crate::{
     cell_key, escrow,
     record::Malformed,
     shard::{BOUNDED, Extra, FREE, HEAD_WORDS, SLOT, Shard, TALLY, VOTE_WORDS, join, read_text, split},
-    vote,
+    vote, window,
 };
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+mod beside;
 mod bounded;
 mod places;
 mod votes;
 
+use beside::Beside;
 use bounded::record_hash;
 pub use votes::Tally;
 use votes::vote_hash;
@@ -101,13 +103,14 @@ pub struct Table {
     seed: u64,
     count: usize,
     votes: usize,
+    beside: Beside,
 }
 
 impl Table {
     /// An empty table. `seed` is random, so that nobody can choose keys that collide.
     #[must_use]
     pub fn new(seed: u64) -> Table {
-        Table { shards: (0..SHARDS).map(|shard| Shard::new(shard % 2 == 1)).collect(), seed, count: 0, votes: 0 }
+        Table { shards: (0..SHARDS).map(|shard| Shard::new(shard % 2 == 1)).collect(), seed, count: 0, votes: 0, beside: Beside::default() }
     }
 
     /// The seed that it was made with.
@@ -126,10 +129,11 @@ impl Table {
     /// Takes some shards out, those of counters with those of their votes, into a table of their own. [`Table::adopt`] brings them back.
     pub(crate) fn lend(&mut self, shards: Range<usize>) -> Table {
         let mut lent = Table::new(self.seed);
-        lent.shards[shards.clone()].swap_with_slice(&mut self.shards[shards]);
+        lent.shards[shards.clone()].swap_with_slice(&mut self.shards[shards.clone()]);
         let count = |is_votes| lent.shards.iter().filter(|shard| shard.is_votes == is_votes).map(|shard| shard.index.len()).sum();
         (lent.count, lent.votes) = (count(false), count(true));
         (self.count, self.votes) = (self.count - lent.count, self.votes - lent.votes);
+        lent.beside = self.beside.lend(|counter| shards.contains(&usize::from(counter.shard)));
         lent
     }
 
@@ -137,6 +141,7 @@ impl Table {
     /// places in them holds.
     pub fn adopt(&mut self, other: Table) {
         (self.count, self.votes) = (self.count + other.count, self.votes + other.votes);
+        self.beside.adopt(other.beside);
         let theirs = self.shards.iter_mut().zip(other.shards).filter(|(_, theirs)| !theirs.blocks.is_empty());
         theirs.for_each(|(shard, theirs)| *shard = theirs);
     }
@@ -203,6 +208,9 @@ impl Table {
         if let Some(found) = escrow::split(key.as_bytes()) {
             return self.insert_escrow(hash, key, found.counter, origin);
         }
+        if let Some((counter, _)) = window::split(key) {
+            return self.insert_beside(hash, key, counter.as_bytes(), origin).1;
+        }
         self.insert_counter(hash, key.as_bytes(), origin)
     }
 
@@ -229,9 +237,10 @@ impl Table {
         Ok(self.insert(hash, key, origin))
     }
 
-    /// Every entry of a counter, the one kept with the key first.
+    /// Every entry of a counter, the one kept with the key first. The slot that a new cell has room for is none before it is written.
     pub fn entries(&self, id: CellId) -> impl Iterator<Item = Entry> {
-        self.list(id).filter(|entry| ![TALLY, BOUNDED].contains(&entry.by)).map(Entry::from)
+        let is_one = |entry: &Extra| ![TALLY, BOUNDED].contains(&entry.by) && (entry.by != SLOT || entry.slot != Slot::default());
+        self.list(id).filter(is_one).map(Entry::from)
     }
 
     /// The same, with what is no origin's.

@@ -9,6 +9,7 @@ use crate::{
     replica::{KEYS_MAX, Replica},
     table::{CellId, Place, Table},
     vote::{self, LENGTH_MAX, VoteKey},
+    window,
 };
 use protocol::name::NameRef;
 
@@ -108,7 +109,8 @@ impl Replica {
     #[inline]
     pub(crate) fn insert_slot(&mut self, key: &str, by: OriginIndex, sums: Floor) -> Result<CellId, Malformed> {
         let id = self.table.insert_unread(key, by)?;
-        if id.is_vote() && !vote::is_length(sums) { Err(Malformed) } else { Ok(id) }
+        let is_possible = (!id.is_vote() || vote::is_length(sums)) && (!window::is_window(key) || window::is_of_one_turn(sums));
+        if is_possible { Ok(id) } else { Err(Malformed) }
     }
 
     /// Only what is counted is reset, or absorbed counter by counter.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers are tests too")]
 
 use counter::{
-    Ack, AddError, AddOp, Added, Engine, EngineConfig, OpenError, Token,
+    Ack, AddError, AddOp, Added, Adding, Bucket, Engine, EngineConfig, Event, OpenError, Token,
     engine::SNAPSHOT_LOG_BYTES,
     group::Group,
     ledger::Change,
@@ -13,7 +13,12 @@ use counter::{
 use peering::Party;
 use prometheus::Registry;
 use proptest::prelude::*;
-use protocol::{name::CounterKey, peer::Hello, time::Now};
+use protocol::{
+    name::CounterKey,
+    peer::Hello,
+    time::Now,
+    window::{Kept, Unit},
+};
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 const NOON: Now = Now { mono_ms: 0, wall_ms: 1_700_000_000_000 };
@@ -153,7 +158,7 @@ async fn a_batch_is_one_group_and_each_operation_has_its_own_answer() {
         commits.get_metric()[0].get_histogram().get_sample_count()
     };
     let before = groups();
-    let op = |name: &str, by| AddOp { key: key(name), by, is_bounded: false, token: None, ack: None };
+    let op = |name: &str, by| AddOp { key: key(name), by, how: Adding::Plain, token: None, ack: None };
     let answers = engine.add_many(vec![op("a", 1), op("b", 2), op("a", -1), op("b", 0)]).await;
     assert!(matches!(answers[0], Err(AddError::Overflow(_))));
     let values: Vec<_> = answers[1..].iter().map(|answer| answer.as_ref().unwrap().value).collect();
@@ -236,6 +241,7 @@ async fn watchers_hear_of_durable_changes_and_sessions_cover_them() {
 enum Op {
     Add { key: usize, by: i64 },
     Stock { by: i64 },
+    View { minutes_ago: u64, by: i64 },
     Reset { key: usize },
     Vote { key: usize, user: &'static str, is_on: bool },
 }
@@ -245,10 +251,18 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         5 => (0..3_usize, -9..=9_i64).prop_map(|(key, by)| Op::Add { key, by }),
         3 => (-9..=9_i64).prop_map(|by| Op::Stock { by }),
+        3 => (0..200_u64, -2..4_i64).prop_map(|(minutes_ago, by)| Op::View { minutes_ago, by }),
         1 => (0..3_usize).prop_map(|key| Op::Reset { key }),
         3 => (0..3_usize, user, any::<bool>()).prop_map(|(key, user, is_on)| Op::Vote { key, user, is_on }),
     ];
     proptest::collection::vec(op, 1..12)
+}
+
+const KEPT: Kept = Kept { minutes: 60, hours: 4, days: 0 };
+
+/// The buckets of the last hours, as they are read.
+fn hours(read: impl Fn(Kept, Unit, std::ops::Range<u64>) -> Vec<Bucket>) -> Vec<Bucket> {
+    read(KEPT, Unit::Hour, KEPT.readable(Unit::Hour, NOON.wall_ms / 1_000))
 }
 
 proptest! {
@@ -258,23 +272,31 @@ proptest! {
     /// acknowledged by then is missing, and retrying all of them leads to exactly the state without the crash.
     #[test]
     fn a_crash_at_any_byte_of_the_log_loses_and_doubles_nothing(ops in ops()) {
-        let keys = [key("a"), key("b"), key("c"), key("stock")];
+        let keys = [key("a"), key("b"), key("c"), key("stock"), key("views")];
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let engine = open(dir.path());
         let mut changes: Vec<_> = ops.iter().map(|op| match op {
             Op::Add { key, by } => (&keys[*key], Change::Add(*by)),
             Op::Stock { by } => (&keys[3], Change::AddBounded(*by)),
+            Op::View { minutes_ago, by } => {
+                (&keys[4], Change::AddWindowed(*by, Event { at_s: NOON.wall_ms / 1_000 - 60 * minutes_ago, kept: KEPT }))
+            }
             Op::Reset { key } => (&keys[*key], Change::Reset),
             Op::Vote { key, user, is_on } => (&keys[*key], Change::Vote { user, is_on: *is_on }),
         }).collect();
         // After each acknowledgement: the values, and how far the log had grown.
-        let mut moments = vec![([0; 4], 0)];
+        let in_hours = || hours(|kept, unit, numbers| engine.buckets(keys[4].by_ref(), kept, unit, numbers));
+        let mut moments = vec![([0; 5], in_hours(), 0)];
         let mut number = 0;
         changes.retain(|(key, change)| {
             let done = match change {
                 Change::Add(by) => runtime.block_on(engine.add(key, *by, Some(token(number)), None)),
                 Change::AddBounded(by) => runtime.block_on(engine.add_bounded(key, *by, Some(token(number)), None)),
+                Change::AddWindowed(by, event) => {
+                    let op = AddOp { key: (*key).clone(), by: *by, how: Adding::Windowed(*event), token: Some(token(number)), ack: None };
+                    runtime.block_on(engine.add_many(vec![op])).remove(0)
+                }
                 Change::Reset => runtime.block_on(engine.reset(key, Some(token(number)), None)),
                 Change::Vote { user, is_on } => runtime.block_on(engine.vote(key, user, *is_on, None)),
             };
@@ -285,16 +307,18 @@ proptest! {
             done.unwrap();
             number += 1;
             let written = recovered(&log_of(dir.path())).tail.unwrap().end;
-            moments.push((keys.each_ref().map(|key| engine.read(key).unwrap().value), written));
+            moments.push((keys.each_ref().map(|key| engine.read(key).unwrap().value), in_hours(), written));
             true
         });
-        let (last, written) = *moments.last().unwrap();
+        let (last, last_hours, written) = moments.last().unwrap().clone();
         let log = log_of(dir.path());
         for cut in 0..=written {
             let mut ledger = recovered(&log[..cut]).ledger;
             let values = keys.each_ref().map(|key| ledger.value(key.by_ref()).unwrap());
-            let acknowledged = moments.iter().rposition(|(_, written)| *written <= cut).unwrap();
-            prop_assert!(moments[acknowledged..].iter().take(2).any(|(moment, _)| *moment == values), "cut at {}: {:?}", cut, values);
+            let buckets = hours(|kept, unit, numbers| ledger.replica.buckets(keys[4].by_ref(), kept, unit, numbers));
+            let acknowledged = moments.iter().rposition(|(.., written)| *written <= cut).unwrap();
+            let is_moment = moments[acknowledged..].iter().take(2).any(|(moment, in_hours, _)| *moment == values && *in_hours == buckets);
+            prop_assert!(is_moment, "cut at {}: {:?}, {:?}", cut, values, buckets);
 
             let mut group = Group::new(1, 1);
             ledger.replica.count_as("eu", "c1", 7, &mut group);
@@ -302,10 +326,12 @@ proptest! {
                 let op = counter::engine::Op { key: key.by_ref(), change: *change, token: Some(token(number)) };
                 let done = ledger.change(ledger.replica.locate_for(&op), op.change, op.token, NOON, &mut group).unwrap();
                 // Adding nothing uses no token up, and a vote may have been taken back since.
-                let may_change = change.amount() == Some(0) || matches!(change, Change::Vote { .. });
+                let is_event = matches!(change, Change::AddWindowed(..));
+                let may_change = (change.amount() == Some(0) && !is_event) || matches!(change, Change::Vote { .. });
                 prop_assert!(done.duplicate || may_change || usize::try_from(number).unwrap() >= acknowledged);
             }
             prop_assert_eq!(keys.each_ref().map(|key| ledger.value(key.by_ref()).unwrap()), last);
+            prop_assert_eq!(&hours(|kept, unit, numbers| ledger.replica.buckets(keys[4].by_ref(), kept, unit, numbers)), &last_hours);
         }
         testkit::figure::count("counter-torn", "places in one log at which it was torn", written as u64);
     }

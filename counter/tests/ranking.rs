@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
-use counter::{Ack, AddOp, Engine, EngineConfig, Ranking, TOP_MAX};
+use counter::{Ack, AddOp, Adding, Engine, EngineConfig, Ranking, TOP_MAX};
 use prometheus::Registry;
 use protocol::{name::CounterKey, time::Now};
 use std::{path::Path, time::Duration};
@@ -23,7 +23,7 @@ fn key(number: i64) -> CounterKey {
 }
 
 async fn add_all(engine: &Engine, ops: impl Iterator<Item = (i64, i64)>) {
-    let op = |(number, by)| AddOp { key: key(number), by, is_bounded: false, token: None, ack: None };
+    let op = |(number, by)| AddOp { key: key(number), by, how: Adding::Plain, token: None, ack: None };
     for answer in engine.add_many(ops.map(op).collect()).await {
         answer.unwrap();
     }

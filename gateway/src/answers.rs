@@ -45,7 +45,7 @@ pub(crate) fn refusal(error: &AddError) -> ErrorCode {
         AddError::TokenReused => ErrorCode::BadRequest,
         AddError::TokensFull => ErrorCode::TooManyRequests,
         AddError::KeysFull | AddError::VoteWornOut => ErrorCode::LimitExceeded,
-        AddError::BadVote(_) | AddError::LongKey => ErrorCode::BadRequest,
+        AddError::BadVote(_) | AddError::LongKey | AddError::BadTime { .. } => ErrorCode::BadRequest,
         AddError::Short(_) => ErrorCode::Insufficient,
         AddError::Storage(_) => ErrorCode::Storage,
     }

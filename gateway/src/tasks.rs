@@ -8,7 +8,7 @@ use crate::{
     live,
     session::{Outcome, Task},
 };
-use counter::{AddOp, Seen, Token, Wanted};
+use counter::{AddOp, Adding, Seen, Token, Wanted};
 use futures_util::future::join_all;
 use presence::{PageError, Read, Unavailable};
 use protocol::{
@@ -117,7 +117,8 @@ impl Gateway {
     async fn counter_add(&self, key: &CounterKey, by: i64, token: Option<&str>) -> Result<Value, ErrorCode> {
         let token = token.map(Token::parse).transpose().map_err(|_| ErrorCode::BadRequest)?;
         let namespace = self.rules.namespaces.of_counter(key.by_ref()).map_err(|_| ErrorCode::UnknownChannel)?;
-        let op = AddOp { key: key.clone(), by, is_bounded: namespace.is_bounded(), token, ack: Some(namespace.ack) };
+        let op =
+            AddOp { key: key.clone(), by, how: Adding::to(namespace, (self.clock)().wall_ms / 1_000), token, ack: Some(namespace.ack) };
         let counted = self.counters.add(&op).await.map_err(|error| refusal(&error))?;
         Ok(added_json(key, &counted.added))
     }

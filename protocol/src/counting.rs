@@ -41,15 +41,18 @@ pub enum CounterType {
     Seen,
     /// Numbers that never go below zero: stock, seats, what is left of a quota.
     Bounded,
+    /// Numbers that are added to, and what was added in each minute, hour and day.
+    Windowed,
 }
 
 impl CounterType {
     /// All types with their names in the configuration.
-    pub const NAMES: [(&'static str, CounterType); 4] = [
+    pub const NAMES: [(&'static str, CounterType); 5] = [
         ("counter", CounterType::Counter),
         ("unique", CounterType::Unique),
         ("seen", CounterType::Seen),
         ("bounded", CounterType::Bounded),
+        ("windowed", CounterType::Windowed),
     ];
 
     /// Its name in the configuration.
@@ -64,7 +67,7 @@ impl CounterType {
             CounterType::Counter => matches!(does, Does::Add | Does::Reset),
             CounterType::Unique => matches!(does, Does::Vote { .. }),
             CounterType::Seen => matches!(does, Does::Vote { is_on: true }),
-            CounterType::Bounded => matches!(does, Does::Add),
+            CounterType::Bounded | CounterType::Windowed => matches!(does, Does::Add),
         };
         if is_good { Ok(()) } else { Err(WrongType { counter_type: self, does }) }
     }
@@ -101,6 +104,7 @@ impl WrongType {
             (CounterType::Unique, _) => "count votes, and are neither added to nor reset",
             (CounterType::Seen, Does::Vote { .. }) => "keep every vote",
             (CounterType::Seen, _) => "count votes that nobody takes back, and are neither added to nor reset",
+            (CounterType::Windowed, _) => "are added to, and not reset; votes are for namespaces of type unique or seen",
             (CounterType::Bounded, _) => "are added to and taken from, and not reset; votes are for namespaces of type unique or seen",
         }
     }
@@ -118,6 +122,7 @@ mod tests {
         assert_eq!(allowed(CounterType::Unique), [false, false, true, true]);
         assert_eq!(allowed(CounterType::Seen), [false, false, true, false]);
         assert_eq!(allowed(CounterType::Bounded), [true, false, false, false]);
+        assert_eq!(allowed(CounterType::Windowed), [true, false, false, false]);
         for (name, of) in CounterType::NAMES {
             assert_eq!(of.name(), name);
             for refused in all.into_iter().filter_map(|does| of.check(does).err()) {

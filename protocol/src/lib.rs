@@ -21,3 +21,4 @@ mod schema;
 pub mod subscriptions;
 pub mod time;
 pub mod trace;
+pub mod window;

@@ -3,6 +3,7 @@
 use crate::{
     counting::{Ack, CounterType},
     name::{Name, NameRef},
+    window::Kept,
 };
 use std::collections::BTreeMap;
 
@@ -66,6 +67,8 @@ pub struct Namespace {
     pub flush_ms: u64,
     /// What its counters are.
     pub counter_type: CounterType,
+    /// Of windowed counters, how many buckets can be read.
+    pub kept: Kept,
     /// When an increment of its counters is acknowledged, unless its caller says otherwise.
     pub ack: Ack,
     /// Who may do what.

@@ -103,8 +103,10 @@ pub enum OpFate {
     VoteWornOut = 7,
     /// Refused: there is not enough to be taken from a bounded counter at the node.
     Short = 8,
-    /// Refused: the key of a bounded counter is too long.
+    /// Refused: the key of a bounded or a windowed counter is too long.
     LongKey = 9,
+    /// Refused: no bucket keeps an event of that time, or it is ahead of the clock.
+    BadTime = 10,
 }
 
 /// The answer to [`Produce`].
@@ -182,6 +184,43 @@ pub struct Read {
     /// Also tell who has voted for the first counter.
     #[prost(message, optional, tag = "7")]
     pub page: Option<VotersWanted>,
+    /// Also tell what the buckets of the first counter hold.
+    #[prost(message, optional, tag = "8")]
+    pub buckets: Option<BucketsWanted>,
+}
+
+/// Buckets of a windowed counter.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct BucketsWanted {
+    /// How many minutes are kept of it.
+    #[prost(uint32, tag = "1")]
+    pub minutes: u32,
+    /// Hours.
+    #[prost(uint32, tag = "2")]
+    pub hours: u32,
+    /// Days.
+    #[prost(uint32, tag = "3")]
+    pub days: u32,
+    /// Seconds of one bucket: 60, 3600 or 86400.
+    #[prost(uint32, tag = "4")]
+    pub seconds: u32,
+    /// The number of the first, counted from 1970.
+    #[prost(uint64, tag = "5")]
+    pub first: u64,
+    /// How many.
+    #[prost(uint32, tag = "6")]
+    pub count: u32,
+}
+
+/// The answer to [`BucketsWanted`], bucket by bucket.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Buckets {
+    /// Events.
+    #[prost(uint64, repeated, tag = "1")]
+    pub counts: Vec<u64>,
+    /// The sums of their values.
+    #[prost(sint64, repeated, tag = "2")]
+    pub sums: Vec<i64>,
 }
 
 /// A page of voters.
@@ -244,6 +283,9 @@ pub struct Answer {
     /// What was asked of votes. A node that knows of no votes leaves it out.
     #[prost(message, optional, boxed, tag = "5")]
     pub votes: Option<Box<Votes>>,
+    /// What the buckets hold. A node that knows of no windows leaves it out.
+    #[prost(message, optional, boxed, tag = "6")]
+    pub buckets: Option<Box<Buckets>>,
 }
 
 /// Values, and how current they are.

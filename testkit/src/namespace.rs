@@ -3,6 +3,7 @@
 use protocol::{
     counting::{Ack, CounterType},
     namespace::{Grant, Grants, Namespace},
+    window::Kept,
 };
 
 /// One in which everybody may do everything, and which keeps nothing and shows nobody.
@@ -18,6 +19,7 @@ pub fn open_namespace(name: &str) -> Namespace {
         global: false,
         flush_ms: 0,
         counter_type: CounterType::default(),
+        kept: Kept::default(),
         ack: Ack::Fsync,
         grants: Grants::all(Grant::Anyone),
     }

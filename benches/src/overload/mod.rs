@@ -18,6 +18,9 @@ pub(crate) struct Options {
     /// Clients whose gateway dies.
     #[arg(long, default_value_t = 15_000)]
     clients: usize,
+    /// Of them a gateway lets in so many a second; twice as many at once.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    resumes_per_s: u32,
     /// Readers who do not read.
     #[arg(long, default_value_t = 1_000)]
     stalled: usize,
@@ -44,7 +47,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         env!("CARGO_PKG_VERSION")
     );
     text += &shown(options.report.as_deref());
-    let charts = storm::run(clients, &mut text).await?;
+    let charts = storm::run(clients, options.resumes_per_s, &mut text).await?;
     stalled::run(stalled, pairs, &mut text).await?;
     println!("{text}");
     if let Some(path) = &options.report {

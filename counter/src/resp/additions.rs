@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     engine::{Ack, Op},
-    ledger::Change,
+    op::Adding,
     token::Token,
 };
 use protocol::counting::Does;
@@ -16,7 +16,7 @@ use protocol::counting::Does;
 impl Client {
     pub(super) fn addition<'a>(&self, key: &'a [u8], by: i64) -> Result<Addition<'a>, Reply> {
         let (key, namespace) = self.key_to(key, Does::Add)?;
-        let change = if namespace.is_bounded() { Change::AddBounded(by) } else { Change::Add(by) };
+        let change = Adding::to(namespace, self.engine.now().wall_ms / 1_000).change(by);
         Ok(Addition { op: Op { key, change, token: None }, ack: namespace.ack })
     }
 

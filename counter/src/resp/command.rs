@@ -338,6 +338,7 @@ mod tests {
         counting::CounterType,
         namespace::{Grant, Grants, Namespaces},
         time::Now,
+        window::Kept,
     };
 
     #[tokio::test]
@@ -357,6 +358,7 @@ mod tests {
             global: false,
             flush_ms: 0,
             counter_type: CounterType::Counter,
+            kept: Kept::default(),
             ack,
             grants: Grants::all(Grant::Anyone),
         };

@@ -7,6 +7,7 @@ use crate::{
     cell::{OriginIndex, Slot},
     cell_key, escrow,
     shard::BOUNDED,
+    window,
 };
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -34,19 +35,18 @@ impl Table {
     }
 
     pub(super) fn insert_escrow(&mut self, hash: u64, key: &str, counter: &[u8], origin: OriginIndex) -> CellId {
-        let of_counter = counter_hash(self.seed, counter);
-        let counter = self.find_text(of_counter, counter).unwrap_or_else(|| self.insert_counter(of_counter, counter, origin));
+        let (counter, id) = self.insert_beside(hash, key, counter, origin);
         self.keep_moved(counter, Slot::default());
-        self.insert_counter(hash, key.as_bytes(), origin)
+        id
     }
 }
 
 /// The hash of a record's text in a shard of counters: what stands beside a counter is in the same shard.
 pub(super) fn record_hash(seed: u64, text: &[u8]) -> u64 {
-    match escrow::split(text) {
+    match escrow::split(text).map(|found| found.counter).or_else(|| window::counter_of(text)) {
         None => counter_hash(seed, text),
-        Some(found) => {
-            let of_counter = counter_hash(seed, found.counter);
+        Some(counter) => {
+            let of_counter = counter_hash(seed, counter);
             (xxh3_64_with_seed(text, seed) & !(SHARD_BITS | VOTE_BIT)) | (of_counter & SHARD_BITS)
         }
     }

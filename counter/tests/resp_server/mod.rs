@@ -12,6 +12,7 @@ use protocol::{
     name::CounterKey,
     namespace::{Grant, Grants, Namespace, Namespaces},
     time::Now,
+    window::Kept,
 };
 use redis_protocol::{resp2, resp3};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -51,10 +52,12 @@ pub(crate) async fn start_with(api_keys: &[&str], clients_max: usize, write_time
         global: false,
         flush_ms: 0,
         counter_type,
+        kept: Kept { minutes: 60, hours: 48, days: 31 },
         ack: Ack::default(),
         grants: Grants::all(Grant::Anyone),
     };
-    let named = [("likes", CounterType::Unique), ("seen", CounterType::Seen), ("stock", CounterType::Bounded)];
+    let named =
+        [("likes", CounterType::Unique), ("seen", CounterType::Seen), ("stock", CounterType::Bounded), ("views", CounterType::Windowed)];
     let named = named.map(|(name, counter_type)| namespace(name, counter_type));
     let namespaces = Arc::new(Namespaces::new(namespace("", CounterType::Counter), named));
     let api_keys = api_keys.iter().map(|key| ApiKey::new((*key).to_owned())).collect();

@@ -4,6 +4,7 @@ use crate::{
     mutant::Mutant,
     node::{Node, Process},
     stock::STOCK,
+    windows::{self, VIEWS},
     world::{Event, FAULTS_END_MS, World},
 };
 use counter::{
@@ -34,6 +35,8 @@ pub(crate) struct Op {
     pub(crate) by: i64,
     pub(crate) token: Option<Token>,
     pub(crate) minted_ms: u64,
+    /// When it happened, in seconds since 1970.
+    pub(crate) at_s: u64,
     pub(crate) sent: Option<Sent>,
     pub(crate) wants_peer: bool,
     pub(crate) acked: bool,
@@ -46,13 +49,17 @@ pub(crate) struct Op {
 impl World {
     /// What counter `key` may read: the increments that must count, and those that may.
     pub(crate) fn expected(&self, key: usize) -> (i64, i64, i64) {
-        let ops = self.ops.iter().filter(|op| op.key == key);
+        self.expected_of(|op| op.key == key, |op| op.by)
+    }
+
+    /// The same of some increments, of each so much.
+    pub(crate) fn expected_of(&self, is_one: impl Fn(&Op) -> bool, amount: impl Fn(&Op) -> i64) -> (i64, i64, i64) {
         let (mut sure, mut low, mut high) = (0, 0, 0);
-        for op in ops {
+        for op in self.ops.iter().filter(|op| is_one(op)) {
             match (op.acked && !op.unknown, op.unknown || op.sent.is_some()) {
-                (true, _) => sure += op.by,
-                (false, true) if op.by > 0 => high += op.by,
-                (false, true) => low += op.by,
+                (true, _) => sure += amount(op),
+                (false, true) if amount(op) > 0 => high += amount(op),
+                (false, true) => low += amount(op),
                 _ => {}
             }
         }
@@ -115,7 +122,8 @@ impl World {
             self.after(wait_ms, Event::Client(number + 1));
             let by = i64::try_from(self.chance.below(9)).unwrap() - 2;
             let counted = (self.chance.index(3), if by == 0 { 5 } else { by });
-            let (key, by) = self.order().unwrap_or(counted);
+            let (key, by) = self.order().or_else(|| self.view()).unwrap_or(counted);
+            let at_s = self.happened_s();
             let token = self.chance.percent(60).then(|| {
                 let ms = 1_700_000_000_000 + self.now_ms;
                 let tail = [&[0, 0][..], &(number as u64).to_be_bytes()].concat();
@@ -128,6 +136,7 @@ impl World {
                 by,
                 token,
                 minted_ms: self.now_ms,
+                at_s,
                 sent: None,
                 wants_peer,
                 acked: false,
@@ -175,7 +184,11 @@ impl World {
         let key = World::key(op.key);
         let located = process.ledger.replica.locate(key.by_ref());
         let is_bounded = op.key == STOCK && self.mutant != Some(Mutant::RightsAreNotAsked);
-        let change = if is_bounded { Change::AddBounded(op.by) } else { Change::Add(op.by) };
+        let change = match op.key {
+            VIEWS => Change::AddWindowed(op.by, windows::event(op.at_s)),
+            _ if is_bounded => Change::AddBounded(op.by),
+            _ => Change::Add(op.by),
+        };
         match process.ledger.change(located, change, op.token, now, &mut process.pending) {
             Ok(changed) => {
                 let replica = &process.ledger.replica;

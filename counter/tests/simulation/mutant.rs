@@ -4,6 +4,7 @@ use crate::world::World;
 use counter::{
     escrow::is_escrow,
     record::{Fact, Record},
+    window::is_window,
 };
 use protocol::peer::{Chunk, Message};
 
@@ -40,10 +41,12 @@ pub(crate) enum Mutant {
     RightsAreNotAsked,
     /// That rights were given away is not on disk.
     GivingIsNotWritten,
+    /// What was counted in buckets is not on disk.
+    BucketsAreNotWritten,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Mutant; 15] = [
+    pub(crate) const ALL: [Mutant; 16] = [
         Mutant::AckBeforeSync,
         Mutant::NotYetDurableIsSent,
         Mutant::EpochSurvivesItsDisk,
@@ -59,6 +62,7 @@ impl Mutant {
         Mutant::UnresolvedIsSentElsewhere,
         Mutant::RightsAreNotAsked,
         Mutant::GivingIsNotWritten,
+        Mutant::BucketsAreNotWritten,
     ];
 
     pub(crate) fn trusts(self) -> bool {
@@ -71,6 +75,7 @@ impl Mutant {
         match self {
             Mutant::TokensAreNotWritten => changed(&records, |record| (!is_token(&record)).then_some(record)),
             Mutant::GivingIsNotWritten => changed(&records, |record| (!is_given_away(&record)).then_some(record)),
+            Mutant::BucketsAreNotWritten => changed(&records, |record| (!record.key().is_some_and(is_window)).then_some(record)),
             Mutant::MarksAreNotWritten => changed(&records, |record| (!is_step(&record)).then_some(record)),
             _ => records,
         }

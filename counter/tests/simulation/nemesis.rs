@@ -16,6 +16,7 @@ pub(crate) struct Plan {
     pub(crate) resets: bool,
     pub(crate) votes: bool,
     pub(crate) stock: bool,
+    pub(crate) windows: bool,
     pub(crate) crash_percent: u64,
     pub(crate) disk_loss_percent: u64,
     pub(crate) old_disk_percent: u64,
@@ -43,6 +44,7 @@ impl Plan {
             gateways: if chance.percent(50) { 1 + chance.index(2) } else { 0 },
             votes: chance.percent(50),
             stock: chance.percent(50),
+            windows: chance.percent(50),
         }
     }
 }

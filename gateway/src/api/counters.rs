@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{answers::added_json, gateway::Gateway, live};
 use axum::extract::State;
-use counter::{Ack, AddOp, Counted, ReadOne, Seen, Token, replica::Entry};
+use counter::{Ack, AddOp, Adding, Counted, ReadOne, Seen, Token, replica::Entry};
 use protocol::{
     code::ErrorCode,
     counting::Does,
@@ -57,13 +57,14 @@ pub(crate) struct WantedSeveral {
 pub(crate) struct Addition {
     #[serde(default = "one")]
     by: i64,
+    at: Option<u64>,
     token: Option<String>,
     ack: Option<String>,
 }
 
 impl Default for Addition {
     fn default() -> Addition {
-        Addition { by: one(), token: None, ack: None }
+        Addition { by: one(), at: None, token: None, ack: None }
     }
 }
 
@@ -81,6 +82,7 @@ struct Operation {
     key: String,
     #[serde(default = "one")]
     by: i64,
+    at: Option<u64>,
     token: Option<String>,
 }
 
@@ -130,8 +132,8 @@ pub(crate) async fn add(
     Path(key): Path,
     MaybeJson(addition): MaybeJson<Addition>,
 ) -> Result<axum::Json<Value>, ApiError> {
-    let Addition { by, token, ack } = addition;
-    let op = operation(&gateway, &key, by, token.as_deref(), level(ack.as_deref())?)?;
+    let Addition { by, at, token, ack } = addition;
+    let op = operation(&gateway, &key, (by, at), token.as_deref(), level(ack.as_deref())?)?;
     let Counted { added, session } = gateway.counters.add(&op).await?;
     Ok(answer(added_json(&op.key, &added), &session))
 }
@@ -141,7 +143,7 @@ pub(crate) async fn batch(State(gateway): State<Arc<Gateway>>, Json(batch): Json
     let ack = level(batch.ack.as_deref())?;
     let operations = bounded("operations", batch.ops, COUNTER_BATCH_MAX)?;
     let checked: Vec<Result<AddOp, ApiError>> =
-        operations.iter().map(|Object(op)| operation(&gateway, &op.key, op.by, op.token.as_deref(), ack)).collect();
+        operations.iter().map(|Object(op)| operation(&gateway, &op.key, (op.by, op.at), op.token.as_deref(), ack)).collect();
     let (answers, session) = gateway.counters.add_many(checked.iter().flatten().cloned().collect()).await;
     let mut answers = answers.into_iter();
     let results = operations.iter().zip(checked).map(|(Object(op), checked)| {
@@ -167,14 +169,19 @@ pub(crate) async fn reset(
     Ok(answer(added_json(&key, &added), &session))
 }
 
-fn reading(read: &ReadOne) -> Result<Value, ApiError> {
+pub(super) fn reading(read: &ReadOne) -> Result<Value, ApiError> {
     if read.reading.is_err() { Err(ErrorCode::CounterOverflow.into()) } else { Ok(live::reading(read)) }
 }
 
-fn operation(gateway: &Gateway, key: &str, by: i64, token: Option<&str>, ack: Option<Ack>) -> Result<AddOp, ApiError> {
+/// `at` is when it happened, in milliseconds since 1970: now, unless it is said.
+fn operation(gateway: &Gateway, key: &str, (by, at): (i64, Option<u64>), token: Option<&str>, ack: Option<Ack>) -> Result<AddOp, ApiError> {
     let (key, token) = (extract::counter_key(gateway, key)?, token.map(Token::parse).transpose()?);
     let namespace = extract::changed(gateway, &key, Does::Add)?;
-    Ok(AddOp { key, by, is_bounded: namespace.is_bounded(), token, ack: Some(ack.unwrap_or(namespace.ack)) })
+    let how = Adding::to(namespace, at.unwrap_or_else(|| (gateway.clock)().wall_ms) / 1_000);
+    if at.is_some() && !matches!(how, Adding::Windowed(_)) {
+        return Err(ApiError::BadRequest("at is for counters of type windowed: others keep nothing by time".to_owned()));
+    }
+    Ok(AddOp { key, by, how, token, ack: Some(ack.unwrap_or(namespace.ack)) })
 }
 
 pub(super) fn level(name: Option<&str>) -> Result<Option<Ack>, ApiError> {

@@ -48,6 +48,11 @@ pub enum ApiError {
     WrongType(WrongType),
     /// There is not enough to be taken from a bounded counter here.
     Insufficient(Shortage),
+    /// No bucket keeps an event of that time, or it is ahead of the clock.
+    BadTime {
+        /// The server's clock in milliseconds since 1970, which is part of the answer.
+        server_time_ms: u64,
+    },
     /// The token of an operation is no UUID version 7.
     TokenInvalid(TokenInvalid),
     /// The operation needs a token, so that a retry is recognised.
@@ -101,6 +106,9 @@ impl ApiError {
                 "token_required",
                 "give a token (a UUID version 7), so that a retry cannot erase later increments",
             ),
+            ApiError::BadTime { .. } => {
+                of(StatusCode::BAD_REQUEST, "bad_time", "no bucket keeps an event of that time any more, or it is ahead of the clock")
+            }
             ApiError::TokenExpired { .. } => of(StatusCode::GONE, "token_expired", "the token is older than the window of exact retries"),
             ApiError::PreconditionFailed(message) => of(StatusCode::PRECONDITION_FAILED, "precondition_failed", message),
             ApiError::Storage(message) => of(StatusCode::SERVICE_UNAVAILABLE, "storage_unavailable", message),
@@ -121,7 +129,9 @@ impl ApiError {
         let (_, code, message) = self.parts();
         let mut error = json!({ "code": code, "message": message });
         match self {
-            ApiError::TokenExpired { server_time_ms } => error["server_time_ms"] = (*server_time_ms).into(),
+            ApiError::TokenExpired { server_time_ms } | ApiError::BadTime { server_time_ms } => {
+                error["server_time_ms"] = (*server_time_ms).into()
+            }
             ApiError::Insufficient(Shortage { here, elsewhere }) => {
                 (error["here"], error["elsewhere"]) = ((*here).into(), (*elsewhere).into());
             }
@@ -223,6 +233,7 @@ impl From<AddError> for ApiError {
             AddError::KeysFull => ErrorCode::LimitExceeded.into(),
             AddError::BadVote(bad) => ApiError::BadRequest(bad.to_string()),
             AddError::LongKey => ApiError::BadRequest(error.to_string()),
+            AddError::BadTime { server_time_ms } => ApiError::BadTime { server_time_ms },
             AddError::Short(shortage) => ApiError::Insufficient(shortage),
             AddError::VoteWornOut => ApiError::Conflict("the vote was turned as often as one can be, and stays as it is"),
             AddError::Storage(why) => ApiError::Storage(why),

@@ -17,6 +17,7 @@ mod pattern;
 pub(crate) mod presence;
 pub(crate) mod top;
 mod votes;
+mod windows;
 
 use crate::{
     auth::Secret,
@@ -84,6 +85,7 @@ pub(crate) fn routes() -> Vec<Route> {
         route(Method::GET, "/v1/counters/{key}", Service, counters::read),
         route(Method::DELETE, "/v1/counters/{key}", Service, counters::reset),
         route(Method::POST, "/v1/counters/{key}/add", Service, counters::add),
+        route(Method::GET, "/v1/counters/{key}/windows", Service, windows::read),
         route(Method::GET, "/v1/counters/{key}/voters", Service, votes::list),
         route(Method::GET, "/v1/counters/{key}/voters/{user}", Service, votes::has_voted),
         route(Method::PUT, "/v1/counters/{key}/voters/{user}", Service, votes::cast),

@@ -5,6 +5,7 @@ use protocol::{
     counting::{Ack, CounterType},
     name::Name,
     namespace::{Grant, Grants, Namespace, Namespaces, RESERVED},
+    window::{KEPT_MAX, Kept},
 };
 
 /// Namespaces that can be configured; one more is refused. Metrics are labelled by namespace, so their number is bounded.
@@ -53,6 +54,8 @@ fn namespace(reader: &mut Reader, section: &str, name: String, development: bool
         .flatten();
     reader.resolve(&key("ack"), own_ack.unwrap_or(ack).name());
     let (presence, seen_by) = presence(reader, &key("presence"), standard);
+    let counter_type = reader.choice(&key("type"), &CounterType::NAMES);
+    let kept = kept(reader, &key, counter_type);
     Namespace {
         name,
         presence,
@@ -62,7 +65,8 @@ fn namespace(reader: &mut Reader, section: &str, name: String, development: bool
         recover,
         global: reader.flag(&key("global")),
         flush_ms: reader.number(&key("flush_ms"), 0..=1000),
-        counter_type: reader.choice(&key("type"), &CounterType::NAMES),
+        counter_type,
+        kept,
         ack: own_ack.unwrap_or(ack),
         grants: Grants {
             subscribe: grant(reader, &key("subscribe"), standard),
@@ -73,6 +77,16 @@ fn namespace(reader: &mut Reader, section: &str, name: String, development: bool
             counter_add: grant(reader, &key("counter_add"), standard),
         },
     }
+}
+
+/// How many buckets of each unit can be read.
+fn kept(reader: &mut Reader, key: &dyn Fn(&str) -> String, counter_type: CounterType) -> Kept {
+    let mut buckets = |field: &str| reader.number(&key(field), 0..=u64::from(KEPT_MAX)).try_into().unwrap_or(KEPT_MAX);
+    let kept = Kept { minutes: buckets("windows_minutes"), hours: buckets("windows_hours"), days: buckets("windows_days") };
+    if counter_type == CounterType::Windowed && kept.units().next().is_none() {
+        reader.refuse(&key("type"), "is windowed, and no windows are kept: set windows_minutes, windows_hours or windows_days above 0");
+    }
+    kept
 }
 
 fn grant(reader: &mut Reader, key: &str, standard: Grant) -> Grant {

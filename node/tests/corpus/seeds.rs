@@ -73,7 +73,7 @@ fn messages() -> Seeds {
                 ..Read::default()
             }),
         ),
-        ("answer", Message::Answer(Answer { id: 1, readings: Some(Default::default()), covered: true, bad_session: false, votes: None })),
+        ("answer", Message::Answer(Answer { id: 1, readings: Some(Default::default()), covered: true, ..Answer::default() })),
         (
             "read-of-votes",
             Message::Read(Read { id: 1, keys: vec!["likes".to_owned()], voter: "ann".to_owned(), page: Some(page), ..Read::default() }),

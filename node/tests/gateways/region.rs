@@ -57,7 +57,8 @@ impl Region {
         let seeds: Vec<String> = self.counters.iter().map(|node| node.peer.unwrap().to_string()).collect();
         let config_toml = format!(
             "[node]\nname = \"{name}\"\nregion = \"eu\"\nroles = [\"gateway\"]\n[counter]\nkey = \"{key}\"\nseeds = {}\n\
-             [[namespace]]\nname = \"liked\"\ntype = \"unique\"\n[[namespace]]\nname = \"stock\"\ntype = \"bounded\"\n",
+             [[namespace]]\nname = \"liked\"\ntype = \"unique\"\n[[namespace]]\nname = \"stock\"\ntype = \"bounded\"\n\
+             [[namespace]]\nname = \"views\"\ntype = \"windowed\"\n",
             json!(seeds)
         );
         Node::start(NodeOptions { config_toml, ..NodeOptions::default() }).await

@@ -8,12 +8,13 @@ mod refusals;
 
 use client::{Api, PATIENCE, Stream, answer, documented, fits, includes, token};
 use serde_json::{Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
 use testkit::eventually;
 
 #[tokio::test]
 #[rustfmt::skip] // a table
 async fn every_documented_route_does_what_it_says() {
-    let mut api = Api::start("[[namespace]]\nname = \"liked\"\ntype = \"unique\"\n[[namespace]]\nname = \"stock\"\ntype = \"bounded\"\n").await;
+    let mut api = Api::start("[[namespace]]\nname = \"liked\"\ntype = \"unique\"\n[[namespace]]\nname = \"stock\"\ntype = \"bounded\"\n[[namespace]]\nname = \"views\"\ntype = \"windowed\"\n").await;
     let mut alice = api.connect("alice").await;
     let _bob = api.connect("bob").await;
     let position = json!({ "offset": 1, "epoch": "…" });
@@ -21,6 +22,8 @@ async fn every_documented_route_does_what_it_says() {
     let added = json!({ "key": "likes", "value": 1, "value_s": "1", "duplicate": false, "acked": "fsync", "session": "…" });
     let counter = json!({ "key": "likes", "value": 6, "value_s": "6", "as_of": { "local": "…" }, "lag_ms": 0, "complete": true });
     let liked = |value: i64, duplicate: bool| json!({ "key": "liked:1", "value": value, "value_s": value.to_string(), "duplicate": duplicate, "acked": "fsync", "session": "…" });
+    let hour_ago_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() - 3_600_000;
+    let hour_ago_ms = u64::try_from(hour_ago_ms).unwrap();
     let ok = |result: Value| json!({ "result": result });
     let table = [
         ("POST", "/v1/channels/room/messages", json!({ "data": { "n": 1.50 }, "tags": { "k": "v" } }), position.clone()),
@@ -46,6 +49,12 @@ async fn every_documented_route_does_what_it_says() {
             json!({ "ops": [{ "key": "stock:1", "by": -2 }, { "key": "stock:1", "by": -1 }] }),
             json!({ "results": [{ "key": "stock:1", "error": { "code": "insufficient", "here": 1, "elsewhere": 0 } }, { "value": 0 }] }),
         ),
+        ("POST", "/v1/counters/views:1/add", json!({ "by": 3 }), json!({ "value": 3 })),
+        ("POST", "/v1/counters/views:1/add", json!({ "by": 0, "at": hour_ago_ms }), json!({ "value": 3 })),
+        ("POST", "/v1/counters/batch", json!({ "ops": [{ "key": "views:1", "at": 0 }, { "key": "views:1" }] }), json!({ "results": [{ "error": { "code": "bad_time", "server_time_ms": "…" } }, { "value": 4 }] })),
+        ("GET", "/v1/counters/views:1/windows?by=day&last=2", Value::Null, json!({ "key": "views:1", "value": 4, "by": "day", "from": "…", "to": "…", "count": 3, "sum": 4, "average": 4.0 / 3.0, "buckets": [{ "from": "…", "count": "…" }, { "sum": "…" }], "as_of": "…", "complete": true, "session": "…" })),
+        ("GET", "/v1/counters/views:1/windows?last=2", Value::Null, json!({ "by": "minute", "count": 2, "sum": 4, "average": 2.0 })),
+        ("GET", "/v1/counters/views:nobody/windows?by=hour&last=1", Value::Null, json!({ "value": 0, "count": 0, "sum": 0, "average": null, "buckets": [{ "count": 0, "sum": 0 }] })),
         ("PUT", "/v1/counters/liked:1/voters/alice", Value::Null, liked(1, false)),
         ("PUT", "/v1/counters/liked:1/voters/alice?ack=memory", Value::Null, json!({ "value": 1, "duplicate": true, "acked": "memory" })),
         ("PUT", "/v1/counters/liked:1/voters/Zo%C3%AB%207", Value::Null, liked(2, false)),

@@ -5,7 +5,8 @@ use serde_json::json;
 
 /// A namespace that keeps nothing, and one whose counters count votes.
 const NAMESPACES: &str = "[[namespace]]\nname = \"bare\"\nhistory_size = 0\npresence = false\n[[namespace]]\nname = \"liked\"\ntype = \"unique\"\n\
-     [[namespace]]\nname = \"stock\"\ntype = \"bounded\"\n";
+     [[namespace]]\nname = \"stock\"\ntype = \"bounded\"\n\
+     [[namespace]]\nname = \"views\"\ntype = \"windowed\"\nwindows_hours = 0\n";
 
 #[tokio::test]
 #[rustfmt::skip] // a table
@@ -104,6 +105,15 @@ async fn bad_input_gets_its_code_and_changes_nothing() {
         ("POST", format!("/v1/counters/stock:{}/add", "x".repeat(231)), "{}".into(), 400, "bad_request"),
         ("DELETE", format!("/v1/counters/stock:a?token={used}"), String::new(), 409, "wrong_type"),
         ("PUT", "/v1/counters/stock:a/voters/ann".into(), String::new(), 409, "wrong_type"),
+        ("GET", "/v1/counters/likes/windows".into(), String::new(), 400, "bad_request"),
+        ("GET", "/v1/counters/views:a/windows?by=hour".into(), String::new(), 400, "bad_request"),
+        ("GET", "/v1/counters/views:a/windows?from=2&to=1".into(), String::new(), 400, "bad_request"),
+        ("GET", "/v1/counters/no:a/windows".into(), String::new(), 404, "unknown_channel"),
+        ("POST", "/v1/counters/views:a/add".into(), r#"{"at":1}"#.into(), 400, "bad_time"),
+        ("POST", "/v1/counters/views:a/add".into(), r#"{"at":9999999999999}"#.into(), 400, "bad_time"),
+        ("POST", "/v1/counters/likes/add".into(), r#"{"at":1}"#.into(), 400, "bad_request"),
+        ("POST", format!("/v1/counters/views:{}/add", "x".repeat(238)), "{}".into(), 400, "bad_request"),
+        ("DELETE", format!("/v1/counters/views:a?token={used}"), String::new(), 409, "wrong_type"),
         ("DELETE", "/v1/counters/full".into(), String::new(), 400, "token_required"),
         ("DELETE", "/v1/counters/full?token=x".into(), String::new(), 400, "token_invalid"),
         ("DELETE", format!("/v1/counters/full?token={used}"), String::new(), 409, "conflict"),

@@ -29,6 +29,8 @@ fn the_bytes_are_the_contract() {
     let read = Read { id: 1, keys: vec!["k".to_owned()], min: "1".to_owned(), wait_ms: 2, detail: true, ..Read::default() };
     let page = Some(VotersWanted { after: "b".to_owned(), limit: 2 });
     let votes = Votes { users: vec!["a".to_owned()], next: "a".to_owned(), is_lost: true, voted: vec![true, false], taken_back: 3 };
+    let wanted = BucketsWanted { minutes: 60, hours: 48, days: 31, seconds: 60, first: 300, count: 2 };
+    let buckets = Buckets { counts: vec![1, 0], sums: vec![-2, 0] };
     let gateway = Hello { producer: true, ..Hello::default() };
     let cases = [
         (Message::Hello(gateway), "000000040a023001"),
@@ -45,7 +47,7 @@ fn the_bytes_are_the_contract() {
         (Message::Close(Close { producer: 7, epoch: 8 }), "000000146212090700000000000000110800000000000000"),
         (Message::Read(read), "0000000e6a0c080112016b1a013120022801"),
         (
-            Message::Answer(Answer { id: 1, readings: Some(readings()), covered: true, bad_session: true, votes: None }),
+            Message::Answer(Answer { id: 1, readings: Some(readings()), covered: true, bad_session: true, ..Answer::default() }),
             "0000004f724d080112450a320a016b10011a2b0a0565752f63311210000000000000000000000000000000001a100101010101010101010101010101010112080a02657510051801180620012a013118012001",
         ),
         (
@@ -56,6 +58,11 @@ fn the_bytes_are_the_contract() {
             Message::Answer(Answer { id: 1, votes: Some(votes.into()), ..Answer::default() }),
             "00000014721208012a0e0a01611201611801220201002803",
         ),
+        (
+            Message::Read(Read { id: 1, keys: vec!["k".to_owned()], buckets: Some(wanted), ..Read::default() }),
+            "000000166a14080112016b420d083c1030181f203c28ac023002",
+        ),
+        (Message::Answer(Answer { id: 1, buckets: Some(buckets.into()), ..Answer::default() }), "0000000e720c080132080a02010012020300"),
         (Message::TakeBackVotes(TakeBackVotes { id: 1, user: "ann".to_owned() }), "0000000a9a010708011203616e6e"),
         (Message::Watch(Watch { keys: vec!["k".to_owned()], end: true }), "000000077a050a016b1001"),
         (
