@@ -10,6 +10,9 @@ use protocol::{
 /// Namespaces that can be configured; one more is refused. Metrics are labelled by namespace, so their number is bounded.
 const NAMESPACES_MAX: usize = 100;
 
+/// What the demo page likes: where nobody has configured any namespaces, development mode has these, in which likes are votes.
+const OF_THE_DEMO: [&str; 2] = ["likes", "songs"];
+
 /// Reads all namespaces; in `development` the default grants are [`Grant::Anyone`].
 pub(super) fn read(reader: &mut Reader, development: bool) -> Namespaces {
     let ack = reader.read("counter.ack", |setting| choice(setting, &Ack::NAMES)).unwrap_or_default();
@@ -29,6 +32,10 @@ pub(super) fn read(reader: &mut Reader, development: bool) -> Namespaces {
             reader.refuse(&key, "is there twice");
         }
         named.push(namespace(reader, &section, name, development, ack));
+    }
+    if development && count == 0 {
+        let of_the_demo = |name: &str| Namespace { name: name.to_owned(), counter_type: CounterType::Unique, ..default.clone() };
+        named.extend(OF_THE_DEMO.map(of_the_demo));
     }
     Namespaces::new(default, named)
 }

@@ -29,6 +29,8 @@ fn the_bytes_are_the_contract() {
     let read = Read { id: 1, keys: vec!["k".to_owned()], min: "1".to_owned(), wait_ms: 2, detail: true, ..Read::default() };
     let page = Some(VotersWanted { after: "b".to_owned(), limit: 2 });
     let votes = Votes { users: vec!["a".to_owned()], next: "a".to_owned(), is_lost: true, voted: vec![true, false], taken_back: 3 };
+    let ranked = Ranked { key: "k".to_owned(), value: vec![255; 16].into() };
+    let top = Top { counters: vec![ranked], not_yet: true };
     let gateway = Hello { producer: true, ..Hello::default() };
     let cases = [
         (Message::Hello(gateway), "000000040a023001"),
@@ -45,7 +47,7 @@ fn the_bytes_are_the_contract() {
         (Message::Close(Close { producer: 7, epoch: 8 }), "000000146212090700000000000000110800000000000000"),
         (Message::Read(read), "0000000e6a0c080112016b1a013120022801"),
         (
-            Message::Answer(Answer { id: 1, readings: Some(readings()), covered: true, bad_session: true, votes: None }),
+            Message::Answer(Answer { id: 1, readings: Some(readings()), covered: true, bad_session: true, ..Answer::default() }),
             "0000004f724d080112450a320a016b10011a2b0a0565752f63311210000000000000000000000000000000001a100101010101010101010101010101010112080a02657510051801180620012a013118012001",
         ),
         (
@@ -57,6 +59,14 @@ fn the_bytes_are_the_contract() {
             "00000014721208012a0e0a01611201611801220201002803",
         ),
         (Message::TakeBackVotes(TakeBackVotes { id: 1, user: "ann".to_owned() }), "0000000a9a010708011203616e6e"),
+        (
+            Message::Read(Read { id: 1, top: Some(TopWanted { namespace: "likes".to_owned(), limit: 10 }), ..Read::default() }),
+            "0000000f6a0d080142090a056c696b6573100a",
+        ),
+        (
+            Message::Answer(Answer { id: 1, top: Some(top.into()), ..Answer::default() }),
+            "0000001f721d080132190a150a016b1210ffffffffffffffffffffffffffffffff1001",
+        ),
         (Message::Watch(Watch { keys: vec!["k".to_owned()], end: true }), "000000077a050a016b1001"),
         (
             Message::Changed(Changed { readings: Some(readings()) }),
