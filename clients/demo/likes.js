@@ -81,6 +81,7 @@ class Hearts {
 /** The likes of the room and of the songs, on the page. `isConnected()` says whether what is pressed goes out at once. */
 export class Likes {
   #hearts; #isConnected; #isComplete = true; #counts = new Map();
+  #places = new Map(); #isPressed = false; // the order as it was told, which waits while a finger is on the list
 
   constructor(client, isConnected) {
     this.#isConnected = isConnected;
@@ -95,6 +96,8 @@ export class Likes {
     });
     $('like').onclick = () => this.#press(ROOM, $('like'));
     $('songs').append(...SONGS.map((song) => this.#row(song)));
+    $('songs').addEventListener('pointerdown', () => (this.#isPressed = true));
+    for (const end of ['pointerup', 'pointercancel']) addEventListener(end, () => this.#isPressed && setTimeout(() => this.#released()));
     roll($('likes'), '0');
     this.show();
   }
@@ -129,12 +132,22 @@ export class Likes {
 
   /** The songs that anybody likes, the one that most like first; the others stay as they stand, behind them. */
   #ranked({ counters }) {
-    const places = new Map(counters.map(({ key }, place) => [key, place]));
+    this.#places = new Map(counters.map(({ key }, place) => [key, place]));
     const values = new Map(counters.map(({ key, value_s: value }) => [key, value]));
     SONGS.forEach(({ key }) => this.#counts.set(key, values.get(key) ?? '0'));
-    reorder($('songs'), (row) => places.get(row.dataset.key) ?? Infinity);
+    this.#reorder();
     this.#hearts.counted();
     this.show();
+  }
+
+  /** A row that moves between pressing and releasing would not be pressed. */
+  #reorder() {
+    if (!this.#isPressed) reorder($('songs'), (row) => this.#places.get(row.dataset.key) ?? Infinity);
+  }
+
+  #released() {
+    this.#isPressed = false;
+    this.#reorder();
   }
 
   #row({ key, title, by, color }) {
@@ -155,6 +168,7 @@ export class Likes {
     const row = key !== ROOM && [...$('songs').children].find((one) => one.dataset.key === key);
     const button = row ? row.querySelector('.like') : $('like');
     button.ariaPressed = String(isOn);
+    button.toggleAttribute('data-waits', isWaiting);
     button.ariaLabel = row ? `Like ${row.querySelector('b').textContent}. ${count} so far` : `Like this room. ${count} so far`;
     if (row) row.querySelector('.amount').textContent = BigInt(count).toLocaleString();
     if (row || button.disabled) return;

@@ -36,7 +36,12 @@ const like = (page) => heart(page).click();
 const isLiked = (page, is) => eventually(`the heart is ${is}`, async () => (await heart(page).getAttribute('aria-pressed')) === String(is));
 const song = (page, title) => page.getByRole('button', { name: `Like ${title}` });
 const songs = (page) => page.locator('#songs > li').evaluateAll((rows) => rows.map((row) => `${row.querySelector('b').textContent} ${row.querySelector('.amount').textContent}`));
-const ranks = (page, ...expected) => eventually(`the songs are ${expected}`, async () => String(await songs(page)) === String(expected));
+const ranks = async (page, ...expected) => {
+  let found;
+  await eventually(`the songs are ${expected}`, async () => String((found = await songs(page))) === String(expected)).catch((error) => {
+    throw new Error(`${error.message}; they are ${found}`);
+  });
+};
 const choose = async (page, button) => {
   await page.locator('#me').click();
   await page.getByRole('button', { name: button }).click();
@@ -82,6 +87,7 @@ test('a heart counts once for each person, however often and in however many tab
   for (const page of [ann, tab, bob]) await isLiked(page, true);
   // Both tabs at once, before either has heard of the other.
   await Promise.all([ann, tab].map((page) => heart(page).evaluate((button) => (button.click(), button.click()))));
+  for (const page of [ann, tab]) await eventually('all presses are answered', () => heart(page).evaluate((button) => !button.hasAttribute('data-waits')));
   const { users } = await node.call('GET', '/v1/counters/likes:lobby/voters');
   assert.deepEqual(users.sort(), ['ann', 'bob']);
   await bob.reload();

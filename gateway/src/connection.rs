@@ -161,13 +161,8 @@ impl Connection {
             Order::Push(push) => replies::of_push(self.wire, push).into_iter().for_each(|item| self.outbox.push(item)),
             // What was heard meanwhile of a counter, or of the greatest, takes the place of the first state; of a roster it follows it.
             Order::State { channel, data } => {
-                let (kind, is_whole) = match channel.namespace() {
-                    Some("counter") => (Kind::Counter, true),
-                    Some("top") => (Kind::Top, true),
-                    _ => (Kind::Roster, false),
-                };
-                let state = Broadcast::state(channel, kind, &StreamPosition::default(), data);
-                if is_whole { self.outbox.push_latest(&state) } else { self.outbox.push(Item::Broadcast(state)) }
+                let state = Broadcast::first_state(channel, data);
+                if state.kind == Kind::Roster { self.outbox.push(Item::Broadcast(state)) } else { self.outbox.push_latest(&state) }
             }
             Order::Ping => self.outbox.push(Item::Own(replies::ping(self.wire, self.native_ping))),
             Order::Begin(task) => {

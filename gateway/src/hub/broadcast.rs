@@ -164,6 +164,17 @@ impl Broadcast {
         Self::new(channel, kind, place.epoch.as_str().into(), place.offset, Push { r#pub: Some(publication), ..Push::default() })
     }
 
+    /// What a subscriber of a live channel is told at first.
+    #[must_use]
+    pub fn first_state(channel: Channel, data: Bytes) -> Arc<Broadcast> {
+        let kind = match channel.namespace() {
+            Some("counter") => Kind::Counter,
+            Some("top") => Kind::Top,
+            _ => Kind::Roster,
+        };
+        Self::state(channel, kind, &StreamPosition::default(), data)
+    }
+
     /// A roster may be old from here on, or is not any more: `{"stale":true}` or `{"stale":false}`. It has no place: whatever the
     /// snapshot says that a subscriber got, this comes after it, or says the same.
     #[must_use]

@@ -118,3 +118,21 @@ fn check_name(name: &str) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::load, *};
+
+    #[test]
+    fn only_development_mode_without_any_namespaces_has_those_of_the_demo_page() {
+        let named = |toml: &str| -> Vec<(String, CounterType, Grant)> {
+            let namespaces = load(toml, &[]).unwrap().namespaces;
+            let named = namespaces.iter().skip(1);
+            named.map(|namespace| (namespace.name.clone(), namespace.counter_type, namespace.grants.counter_add)).collect()
+        };
+        let of_the_demo = ["likes", "songs"].map(|name| (name.to_owned(), CounterType::Unique, Grant::Anyone));
+        assert_eq!(named(""), of_the_demo);
+        assert_eq!(named("[[namespace]]\nname = \"chat\""), [("chat".to_owned(), CounterType::Counter, Grant::Anyone)]);
+        assert_eq!(named("[auth]\napi_keys = [\"k\"]"), []);
+    }
+}

@@ -1,10 +1,7 @@
 //! Pure: what the configuration says to good and bad input.
 
 use super::{layers::DEFAULT_FILE, *};
-use protocol::{
-    counting::CounterType,
-    namespace::{Grant, Grants, Namespace},
-};
+use protocol::namespace::{Grant, Grants, Namespace};
 
 pub(super) fn load(toml: &str, env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let env: Vec<_> = env.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
@@ -327,19 +324,6 @@ fn a_variable_wins_over_the_file_and_is_read_by_the_type_of_its_key() {
     let chat = namespaces(&config).remove(1);
     let grants = Grants { presence: Grant::Token, ..Grants::all(Grant::Authenticated) };
     assert_eq!((chat.name.as_str(), chat.history_size, chat.recover, chat.presence, chat.grants), ("chat", 0, false, true, grants));
-}
-
-#[test]
-fn only_development_mode_without_any_namespaces_has_those_of_the_demo_page() {
-    let named = |toml: &str| -> Vec<(String, CounterType, Grant)> {
-        let namespaces = namespaces(&load(toml, &[]).unwrap());
-        let named = namespaces.into_iter().skip(1);
-        named.map(|namespace| (namespace.name, namespace.counter_type, namespace.grants.counter_add)).collect()
-    };
-    let of_the_demo = ["likes", "songs"].map(|name| (name.to_owned(), CounterType::Unique, Grant::Anyone));
-    assert_eq!(named(""), of_the_demo);
-    assert_eq!(named("[[namespace]]\nname = \"chat\""), [("chat".to_owned(), CounterType::Counter, Grant::Anyone)]);
-    assert_eq!(named("[auth]\napi_keys = [\"k\"]"), []);
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use crate::client::{Api, PATIENCE, Stream, answer};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use testkit::eventually;
+use tokio::time::Instant;
 
 const NAMESPACES: &str =
     "[[namespace]]\nname = \"liked\"\ntype = \"unique\"\n[[namespace]]\nname = \"secret\"\ncounter_get = \"service\"\n";
