@@ -112,6 +112,14 @@ test('what most people like goes to the front on every page, while it is looked 
   await eventually('bob has liked one of them', async () => (await song(bob, 'Slow Train Home').getAttribute('aria-pressed')) === 'true');
   assert.equal(await song(ann, 'Slow Train Home').getAttribute('aria-pressed'), 'false');
   assert.equal(await likes(ann), '0', 'the room is another matter');
+  // A row stays under the finger until it is let go, and counts.
+  await song(ann, 'Salt and Neon').hover();
+  await ann.mouse.down();
+  for (const user of ['s1', 's2', 's3']) await node.call('PUT', `/v1/counters/songs:salt-and-neon/voters/${user}`);
+  await ranks(bob, 'Salt and Neon 3', 'Slow Train Home 2', 'Four in the Morning 1', 'Northern Lights 1');
+  await ranks(ann, 'Slow Train Home 2', 'Four in the Morning 1', 'Northern Lights 1', 'Salt and Neon 3');
+  await ann.mouse.up();
+  for (const page of [ann, bob]) await ranks(page, 'Salt and Neon 4', 'Slow Train Home 2', 'Four in the Morning 1', 'Northern Lights 1');
 });
 
 test('a dropped page that returns within its grace was never gone, missed nothing, and its like is as it was pressed last', async (t) => {
