@@ -1,6 +1,7 @@
-// The demo page: who is here, a chat, a like counter.
+// The demo page: who is here, a chat; likes are in likes.js.
 import { Client, Lost } from './client.js';
 import { colorOf, face, idOf, make, newName, paint, roll, uuid7 } from './faces.js';
+import { Likes } from './likes.js';
 
 const CHAT_MAX = 300; // lines kept in the log; the oldest go first
 const OUTBOX_MAX = 50; // messages waiting for the connection; one more is refused, with a word why
@@ -236,61 +237,6 @@ function complain(text) {
   $('composer-error').textContent = text;
 }
 
-// Likes. One request is under way at a time and later clicks gather in the next one; a request keeps its token until the
-// server has answered, so that sending it again counts once.
-
-const likes = { waiting: 0, underWay: null };
-
-function like() {
-  likes.waiting += 1;
-  burst();
-  flushLikes();
-}
-
-function flushLikes() {
-  if (!likes.underWay && likes.waiting) {
-    likes.underWay = { key: 'likes', by: likes.waiting, token: uuid7(client.skewMs) };
-    likes.waiting = 0;
-  }
-  const batch = likes.underWay;
-  if (batch && !batch.sent) {
-    batch.sent = true;
-    const { sent, ...body } = batch;
-    client.rpc('counter.add', body).then(
-      (answer) => { likes.underWay = null; showLikes(answer); flushLikes(); },
-      (error) => {
-        batch.sent = false; // lost: the same token goes again after the reconnect
-        if (error instanceof Lost) return showWaiting();
-        if (error.temporary) setTimeout(flushLikes, 1_000);
-        else likes.underWay = null;
-        $('likes-hint').textContent = error.code === 110 ? 'too late to tell whether your last like counted' : `not counted: ${error.message}`;
-      },
-    );
-  }
-  showWaiting();
-}
-
-function showLikes(counter) {
-  if (counter?.value_s === undefined) return;
-  roll($('likes'), BigInt(counter.value_s).toLocaleString());
-  $('like').ariaLabel = `Like. ${counter.value_s} so far`;
-  $('likes-hint').textContent = counter.complete === false ? 'some regions are out of reach' : '';
-}
-
-function showWaiting() {
-  const count = likes.waiting + (likes.underWay?.by ?? 0);
-  if (count && state !== 'connected') $('likes-hint').textContent = `+${count} when you are back`;
-}
-
-function burst() {
-  const heart = make('span', 'heart', '♥');
-  heart.style.setProperty('--drift', `${Math.round(Math.random() * 60 - 30)}px`);
-  heart.ariaHidden = 'true';
-  heart.onanimationend = () => heart.remove();
-  $('like').append(heart);
-  if (!heart.getAnimations().length) heart.remove();
-}
-
 // The connection, and what to say about it.
 
 let state = 'connecting';
@@ -322,9 +268,9 @@ function onState(name, detail = {}) {
   if (name === 'waiting') away.since ||= Date.now();
   if (name === 'connected') {
     Object.assign(away, { since: 0, forMs: away.since && Date.now() - away.since });
-    flushLikes();
+    likes.connected();
   }
-  showWaiting();
+  likes.show();
 }
 
 function notice(text, action) {
@@ -346,10 +292,7 @@ client.subscribe('presence:lobby', {}, {
   publication: ({ data }) => onPresence(data),
   ended: (error) => note(`You cannot see who is here: ${error.message}. Ask for a token that may.`, 'bad'),
 });
-client.subscribe('counter:likes', {}, {
-  publication: ({ data }) => showLikes(data),
-  ended: (error) => ($('likes-hint').textContent = `not to be seen: ${error.message}`),
-});
+const likes = new Likes(client, () => state === 'connected');
 
 $('composer').onsubmit = (event) => {
   event.preventDefault();
@@ -358,7 +301,6 @@ $('composer').onsubmit = (event) => {
   $('text').value = '';
   if (text) write(text);
 };
-$('like').onclick = like;
 $('newer').onclick = () => ($('log').scrollTop = $('log').scrollHeight);
 $('log').onscroll = ({ target }) => {
   atEnd = target.scrollHeight - target.scrollTop - target.clientHeight < 40;
@@ -387,6 +329,5 @@ addEventListener('offline', () => state === 'connected' && client.drop());
 addEventListener('visibilitychange', () => document.visibilityState === 'visible' && state === 'waiting' && client.connect());
 
 roll($('count'), '0');
-roll($('likes'), '0');
 showMe();
 client.connect();

@@ -31,7 +31,17 @@ const say = async (page, text) => {
   await page.getByLabel('Your message').fill(text);
   await page.getByRole('button', { name: 'Send' }).click();
 };
-const like = (page) => page.getByRole('button', { name: /^Like/ }).click();
+const heart = (page) => page.getByRole('button', { name: /^Like this room/ });
+const like = (page) => heart(page).click();
+const isLiked = (page, is) => eventually(`the heart is ${is}`, async () => (await heart(page).getAttribute('aria-pressed')) === String(is));
+const song = (page, title) => page.getByRole('button', { name: `Like ${title}` });
+const songs = (page) => page.locator('#songs > li').evaluateAll((rows) => rows.map((row) => `${row.querySelector('b').textContent} ${row.querySelector('.amount').textContent}`));
+const ranks = async (page, ...expected) => {
+  let found;
+  await eventually(`the songs are ${expected}`, async () => String((found = await songs(page))) === String(expected)).catch((error) => {
+    throw new Error(`${error.message}; they are ${found}`);
+  });
+};
 const choose = async (page, button) => {
   await page.locator('#me').click();
   await page.getByRole('button', { name: button }).click();
@@ -46,12 +56,13 @@ test('two people see each other come, chat, like and go', async (t) => {
   await say(bob, '<img src=x onerror="document.title=1"> & hello');
   for (const page of [ann, bob]) await hears(page, 'onerror');
   assert.deepEqual(await messages(ann), ['hello', '<img src=x onerror="document.title=1"> & hello']);
-  for (let index = 0; index < 12; index += 1) await like(index % 2 ? ann : bob);
-  for (const page of [ann, bob]) await shows(page, '12');
+  for (const page of [ann, bob]) await like(page);
+  for (const page of [ann, bob]) await shows(page, '2');
   const carla = await visit(t, node, { user: 'carla' });
   await hears(carla, 'onerror');
   assert.deepEqual(await messages(carla), await messages(ann), 'a newcomer reads what was said');
-  await shows(carla, '12');
+  await shows(carla, '2');
+  await isLiked(carla, false);
   await choose(bob, 'Leave the room');
   await bob.getByText('Last seen here').waitFor();
   await sees(ann, 'ann', 'carla');
@@ -59,7 +70,59 @@ test('two people see each other come, chat, like and go', async (t) => {
   await sees(ann, 'ann', 'bob', 'carla');
 });
 
-test('a dropped page that returns within its grace was never gone, missed nothing, and its likes count once', async (t) => {
+test('a heart counts once for each person, however often and in however many tabs it is pressed, and pressed again it is taken back', async (t) => {
+  const node = await startNode(t);
+  const [ann, tab, bob] = [await visit(t, node, { user: 'ann' }), await visit(t, node, { user: 'ann' }), await visit(t, node, { user: 'bob' })];
+  await like(ann);
+  await like(bob);
+  for (const page of [ann, tab, bob]) await shows(page, '2');
+  for (const page of [ann, tab, bob]) await isLiked(page, true);
+  await tab.getByText('you like it, in all your tabs').waitFor();
+  await like(tab);
+  for (const page of [ann, tab, bob]) await shows(page, '1');
+  for (const page of [ann, tab]) await isLiked(page, false);
+  // Faster than anything is answered; what is left is what was pressed last.
+  await heart(ann).evaluate((button) => [1, 2, 3, 4, 5].forEach(() => button.click()));
+  for (const page of [ann, tab, bob]) await shows(page, '2');
+  for (const page of [ann, tab, bob]) await isLiked(page, true);
+  // Both tabs at once, before either has heard of the other.
+  await Promise.all([ann, tab].map((page) => heart(page).evaluate((button) => (button.click(), button.click()))));
+  for (const page of [ann, tab]) await eventually('all presses are answered', () => heart(page).evaluate((button) => !button.hasAttribute('data-waits')));
+  const { users } = await node.call('GET', '/v1/counters/likes:lobby/voters');
+  assert.deepEqual(users.sort(), ['ann', 'bob']);
+  await bob.reload();
+  await connected(bob);
+  await isLiked(bob, true);
+  await shows(bob, '2');
+});
+
+test('what most people like goes to the front on every page, while it is looked at', async (t) => {
+  const node = await startNode(t);
+  const [ann, bob] = [await visit(t, node, { user: 'ann' }), await visit(t, node, { user: 'bob' })];
+  for (const page of [ann, bob]) await ranks(page, 'Salt and Neon 0', 'Slow Train Home 0', 'Northern Lights 0', 'Four in the Morning 0');
+  await song(ann, 'Northern Lights').click();
+  for (const page of [ann, bob]) await ranks(page, 'Northern Lights 1', 'Salt and Neon 0', 'Slow Train Home 0', 'Four in the Morning 0');
+  for (const page of [ann, bob]) await song(page, 'Four in the Morning').press('Enter');
+  for (const page of [ann, bob]) await ranks(page, 'Four in the Morning 2', 'Northern Lights 1', 'Salt and Neon 0', 'Slow Train Home 0');
+  assert.equal(await ann.evaluate(() => document.activeElement.closest('li')?.dataset.key), 'songs:four-in-the-morning', 'the focus goes along');
+  await song(bob, 'Four in the Morning').click();
+  await song(bob, 'Slow Train Home').click();
+  await node.call('PUT', '/v1/counters/songs:slow-train-home/voters/a-service');
+  for (const page of [ann, bob]) await ranks(page, 'Slow Train Home 2', 'Four in the Morning 1', 'Northern Lights 1', 'Salt and Neon 0');
+  await eventually('bob has liked one of them', async () => (await song(bob, 'Slow Train Home').getAttribute('aria-pressed')) === 'true');
+  assert.equal(await song(ann, 'Slow Train Home').getAttribute('aria-pressed'), 'false');
+  assert.equal(await likes(ann), '0', 'the room is another matter');
+  // A row stays under the finger until it is let go, and counts.
+  await song(ann, 'Salt and Neon').hover();
+  await ann.mouse.down();
+  for (const user of ['s1', 's2', 's3']) await node.call('PUT', `/v1/counters/songs:salt-and-neon/voters/${user}`);
+  await ranks(bob, 'Salt and Neon 3', 'Slow Train Home 2', 'Four in the Morning 1', 'Northern Lights 1');
+  await ranks(ann, 'Slow Train Home 2', 'Four in the Morning 1', 'Northern Lights 1', 'Salt and Neon 3');
+  await ann.mouse.up();
+  for (const page of [ann, bob]) await ranks(page, 'Salt and Neon 4', 'Slow Train Home 2', 'Four in the Morning 1', 'Northern Lights 1');
+});
+
+test('a dropped page that returns within its grace was never gone, missed nothing, and its like is as it was pressed last', async (t) => {
   const node = await startNode(t, { 'presence.grace_s': 20 });
   const wire = await layWire(t, node);
   const [ann, bob] = [await visit(t, node, { user: 'ann' }), await visit(t, wire, { user: 'bob' })];
@@ -68,12 +131,14 @@ test('a dropped page that returns within its grace was never gone, missed nothin
   await shows(bob, '1');
   wire.mute(); // the node hears bob, and he does not hear the answer
   await like(bob);
-  await shows(ann, '2');
+  await shows(ann, '0');
   wire.cut();
   await disconnected(bob);
   await say(ann, 'while you were away');
   await say(bob, 'from the tunnel');
   for (let index = 0; index < 3; index += 1) await like(bob);
+  await bob.getByText('counts when you are back').waitFor();
+  assert.equal(await likes(ann), '0');
   await bob.locator('.line.waiting').waitFor();
   await sees(ann, 'ann', 'bob');
   wire.mend();
@@ -81,7 +146,7 @@ test('a dropped page that returns within its grace was never gone, missed nothin
   for (const page of [ann, bob]) await hears(page, 'from the tunnel');
   await bob.getByText('You missed 1 message: recovered').waitFor();
   for (const page of [ann, bob]) {
-    await shows(page, '5');
+    await shows(page, '1');
     assert.deepEqual(await messages(page), ['while you were away', 'from the tunnel']);
   }
   assert.deepEqual(await ann.locator('.note', { hasText: 'Bob' }).allTextContents(), ['Bob joined']);
@@ -135,6 +200,7 @@ test('after a crash of the node the page says that history was lost, and goes on
   await say(ann, 'after');
   await hears(ann, 'after');
   await shows(ann, '1');
+  await isLiked(ann, true);
 });
 
 test('while the Redis node behind it stands still the page says that its people may have gone, and keeps them', async (t) => {
@@ -166,6 +232,9 @@ test('where tokens are required the page asks for one, and says when it is refus
   await say(ann, 'hello');
   await hears(ann, 'hello');
   assert.deepEqual(await messages(ann), ['hello']);
+  await ann.getByText('this server has no namespace “likes”').waitFor();
+  assert.ok(await heart(ann).isDisabled());
+  assert.ok(await ann.locator('#trending').isHidden());
 });
 
 test('a page of another origin can neither connect nor write, and a rebound name is not served', async (t) => {
@@ -227,9 +296,13 @@ test('screenshots: a desk and a phone, by day and by night, and no sideways scro
     await say(pages[who], text);
     await eventually('it is said', async () => (await messages(narrow)).length === index + 1);
   }
-  for (let index = 0; index < 24; index += 1) await like(Object.values(pages)[index % 4]);
+  for (const page of Object.values(pages)) await like(page);
+  for (const name of ['desktop-light', 'desktop-dark', 'phone-light']) await song(pages[name], 'Northern Lights').click();
+  for (const name of ['desktop-light', 'phone-dark']) await song(pages[name], 'Slow Train Home').click();
+  await song(narrow, 'Four in the Morning').click();
   for (const [name, page] of Object.entries(pages)) {
-    await shows(page, '24');
+    await shows(page, '4');
+    await ranks(page, 'Northern Lights 3', 'Slow Train Home 2', 'Four in the Morning 1', 'Salt and Neon 0');
     await sees(page, 'ann', 'bob', 'carla', 'dmitri', 'eve');
     await eventually('the page rests', () => page.evaluate(() => document.getAnimations().every(({ effect }) => effect.getTiming().iterations === Infinity)));
     await page.screenshot({ path: join(ARTIFACTS, `${name}.png`) });

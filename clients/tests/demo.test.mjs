@@ -36,7 +36,7 @@ const order = (demo, a, b, body) => fetch(`${demo.page}/demo/links/${a}/${b}`, {
 
 const region = (page, name) => page.locator(`article[data-region=${name}]`);
 const like = (page, name) => page.getByRole('button', { name: `Like in ${name}`, exact: true }).click();
-const value = (page, name) => region(page, name).locator('.number').getAttribute('data-value');
+const value = (page, name) => region(page, name).locator('.likes .number').getAttribute('data-value');
 const values = (page, ...expected) => eventually(`eu, us, ap count ${expected}`, async () => String(await Promise.all(['eu', 'us', 'ap'].map((name) => value(page, name)))) === String(expected), HEAL_MS);
 const entries = (page, name) => region(page, name).locator('.entries li').evaluateAll((rows) => rows.map((row) => `${row.dataset.key} ${row.querySelector('.amount').textContent}`));
 const roster = (page, name) => region(page, name).locator('.people li').evaluateAll((tiles) => tiles.map((tile) => [...tile.children].slice(1).map(({ textContent }) => textContent).join(': ')).sort());
@@ -47,6 +47,15 @@ const says = async (page, name, text) => {
   await page.getByRole('button', { name: `Send in ${name}` }).click();
 };
 const reads = (page, name, ...texts) => eventually(`${name} reads ${texts}`, async () => String((await messages(page, name)).sort()) === String(texts.sort()), HEAL_MS);
+const left = (page, name) => region(page, name).locator('.tickets .number').getAttribute('data-value');
+const leaves = (page, expected, ...names) => eventually(`${names} have ${expected} tickets left`, async () => (await Promise.all(names.map((name) => left(page, name)))).every((found) => found === expected), HEAL_MS);
+const buy = (page, name, times = 1) => page.getByRole('button', { name: `Buy a ticket in ${name}`, exact: true }).evaluate((button, count) => { for (let press = 0; press < count; press += 1) button.click(); }, times);
+const isTold = (page, name, text) => region(page, name).locator('.tickets .said', { hasText: text }).waitFor();
+/** Tickets that each region has sold, as it knows it of itself. */
+const sold = async (demo) => Object.fromEntries(await Promise.all((await state(demo)).regions.map(async ({ name, client }) => {
+  const { replicas } = await (await fetch(`${client}/v1/counters/stock:tickets?detail=replicas`)).json();
+  return [name, replicas[`${name}/n1`]?.decrements ?? 0];
+})));
 const verdicts = (page) => page.locator('#verdicts .mark').allTextContents();
 const judged = (page, ...expected) => eventually(`it is said: ${expected}`, async () => String(await verdicts(page)) === String(expected), HEAL_MS);
 const shot = async (page, name) => {
@@ -161,6 +170,57 @@ describe('the demo of several regions', { skip: IN_CLUSTER && 'it has regions of
     assert.equal((await order(demo, 'eu', 'us', { delay_ms: 501 })).status, 400);
   });
 
+  test('two regions sell exactly the tickets that there are, whatever is pressed, also while the link between them is cut', async (t) => {
+    const demo = await startDemo(t, '--regions', '2');
+    const page = await open(t, browser, demo.page);
+    await leaves(page, '20', 'eu', 'us');
+    await buy(page, 'eu', 2);
+    await leaves(page, '18', 'eu', 'us');
+
+    // All of them are in the region where they were put on sale, as long as nobody has asked for any elsewhere.
+    await page.getByRole('button', { name: /^Link eu–us: up/ }).click();
+    for (const name of ['eu', 'us']) await region(page, name).getByText('stale', { exact: false }).first().waitFor();
+    await buy(page, 'us');
+    await isTold(page, 'us', 'None to be had here: 18 elsewhere. Heal the links, or buy there.');
+    assert.deepEqual(await sold(demo), { eu: 2, us: 0 });
+    await page.getByRole('button', { name: 'Heal all links' }).click();
+    await eventually('us has bought one', async () => {
+      await buy(page, 'us');
+      return (await sold(demo)).us > 0;
+    }, HEAL_MS);
+
+    // More is pressed than there is, in both at once, and neither hears of the other.
+    await page.waitForSelector('body[data-state=equal]');
+    await page.getByRole('button', { name: /^Link eu–us: up/ }).click();
+    await page.waitForSelector('body[data-state=cut]');
+    for (const name of ['eu', 'us']) await buy(page, name, 20);
+    for (const name of ['eu', 'us']) await isTold(page, name, /^(None to be had here|Sold out)/);
+    const apart = await sold(demo);
+    assert.ok(apart.eu > 2 && apart.eu + apart.us <= 20, JSON.stringify(apart));
+    await shot(page, 'tickets-apart');
+    await page.getByRole('button', { name: 'Heal all links' }).click();
+    await eventually('all are sold', async () => {
+      for (const name of ['eu', 'us']) await buy(page, name);
+      const { eu, us } = await sold(demo);
+      assert.ok(eu + us <= 20, `${eu} and ${us}`);
+      return eu + us === 20;
+    }, HEAL_MS);
+    await leaves(page, '0', 'eu', 'us');
+    for (const name of ['eu', 'us']) {
+      await buy(page, name);
+      await isTold(page, name, 'Sold out.');
+    }
+    const { eu, us } = await sold(demo);
+    assert.equal(eu + us, 20);
+    await page.getByText(`Tickets: 20 put on sale, 20 sold: eu ${eu}, us ${us}`).waitFor();
+    assert.equal(await region(page, 'us').locator('.tickets .sold').textContent(), `Sold here: ${us}`);
+
+    await page.getByRole('button', { name: 'Put 20 more tickets on sale in us' }).click();
+    await leaves(page, '20', 'eu', 'us');
+    await buy(page, 'us');
+    await leaves(page, '19', 'eu', 'us');
+  });
+
   test('two regions stand side by side as well, and five', async (t) => {
     for (const [count, names] of [['2', ['eu', 'us']], ['5', ['eu', 'us', 'ap', 'sa', 'af']]]) {
       const demo = await startDemo(t, '--regions', count);
@@ -169,6 +229,7 @@ describe('the demo of several regions', { skip: IN_CLUSTER && 'it has regions of
       await page.getByRole('button', { name: 'Like 100× everywhere' }).click();
       await eventually('all count the same', async () => new Set(await Promise.all(names.map((name) => value(page, name)))).size === 1 && Number((await value(page, 'us')).replace(',', '')) >= 50 * names.length, HEAL_MS);
       assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 1280);
+      assert.ok(await page.evaluate(() => [...document.querySelectorAll('.region > *')].every((part) => part.scrollWidth <= part.clientWidth)), 'nothing is cut off at the side');
       await shot(page, `${count}-regions`);
       await demo.stop('SIGKILL');
     }

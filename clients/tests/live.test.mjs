@@ -1,8 +1,8 @@
-// The live channels: a counter's value, a roster, a user's contacts: a snapshot at first, then every change.
+// The live channels: a counter's value, the greatest counters, a roster, a user's contacts: a snapshot at first, then every change.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { enter, follow, roster } from './people.mjs';
-import { room, sdk, TRANSPORTS } from './sdk.mjs';
+import { refusal, room, sdk, TRANSPORTS } from './sdk.mjs';
 import { GUARDED, layWire, startNode, token } from './server.mjs';
 import { eventually, next, record } from './wait.mjs';
 
@@ -64,6 +64,46 @@ test('a counter that changes fast is told at most ten times a second, and its la
   for (let index = 0; index < 400; index += 1) await node.call('POST', `/v1/counters/${key}/add`, { by: 1 });
   await eventually('the last value is told', () => states.at(-1).value === 400);
   assert.ok(states.length <= 3 + (Date.now() - start) / 100, `${states.length} states in ${Date.now() - start} ms`);
+});
+
+test('the greatest counters: the list as HTTP tells it, then whenever it has changed, and at most twice a second', async (t) => {
+  const [first, second] = [room('liked'), room('liked')];
+  const vote = (key, count) => Promise.all(Array.from({ length: count }, (_, index) => node.call('PUT', `/v1/counters/${key}/voters/user-${index}`)));
+  await vote(first, 1);
+  const ann = person(t, 'ann');
+  const { states } = await follow(ann, 'top:liked');
+  const list = () => states.at(-1).counters.map(({ key, value_s: value }) => `${key} ${value}`);
+  await eventually('the first one', () => String(list()) === `${first} 1`);
+  assert.equal(states[0].namespace, 'liked');
+  await ann.call('counter.vote', { key: second });
+  await vote(second, 2);
+  await eventually('the second one has overtaken it', () => String(list()) === `${second} 3,${first} 1`);
+  assert.deepEqual(states.at(-1), await node.call('GET', '/v1/top?namespace=liked'));
+  const late = await follow(person(t, 'bob'), 'top:liked');
+  assert.deepEqual(late.states[0], states.at(-1));
+  const [told, start] = [states.length, Date.now()];
+  for (let voter = 0; voter < 100; voter += 1) await node.call('PUT', `/v1/counters/${first}/voters/late-${voter}`);
+  await eventually('it has come back', () => String(list()) === `${first} 101,${second} 3`);
+  assert.ok(states.length - told <= 2 + (Date.now() - start) / 500, `${states.length - told} lists in ${Date.now() - start} ms`);
+  const known = states.length;
+  await node.call('PUT', `/v1/counters/${first}/voters/late-1`);
+  await node.call('POST', `/v1/counters/${room()}/add`, { by: 1 });
+  await new Promise((resolve) => setTimeout(resolve, 1_500)); // three lists could have been told
+  assert.equal(states.length, known, 'nothing has changed');
+});
+
+test('the greatest counters are told to those who may read them, and of namespaces that there are', async (t) => {
+  const ann = person(t, 'ann');
+  const code = async (channel) => {
+    const subscription = ann.newSubscription(channel);
+    const ended = next(subscription, 'unsubscribed');
+    subscription.subscribe();
+    return (await ended).code;
+  };
+  assert.equal(await code('top:hidden'), 103);
+  assert.equal(await code('top:nowhere'), 102);
+  assert.equal((await refusal(ann.publish('top:liked', ann.pack({})))).code, 108);
+  await follow(ann, 'top:');
 });
 
 test('beyond 2^53 the string is exact', async (t) => {

@@ -22,6 +22,7 @@ export const GUARDED = {
     { name: 'ticket', subscribe: 'token', publish: 'token' },
     { name: 'liked', type: 'unique' },
     { name: 'seen', type: 'seen' },
+    { name: 'hidden', counter_get: 'service' },
   ],
   'presence.grace_s': 1,
 };

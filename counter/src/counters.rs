@@ -2,11 +2,13 @@
 
 use crate::{
     batch,
+    change_feed::ChangedCounter,
     engine::{Ack, AddOp, Added, Engine},
     interest::Interest,
     lanes::Counted,
+    ranking::{NotYet, Ranking},
     reading::Reading,
-    readings::{ReadOne, from_words},
+    readings::{ReadOne, from_words, top_from_words},
     refusal::AddError,
     remote::{Remote, Unreachable, added},
     session,
@@ -16,7 +18,7 @@ use crate::{
 };
 use protocol::{
     name::CounterKey,
-    producer::{Read, VotersWanted, Votes},
+    producer::{Read, TopWanted, VotersWanted, Votes},
     trace::SPANS,
     window::{Kept, Unit},
 };
@@ -63,6 +65,17 @@ pub enum ReadError {
     #[error(transparent)]
     BadSession(#[from] session::BadSession),
     /// Retry.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+}
+
+/// Why the greatest counters are not told. Retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TopError {
+    /// They are not known yet.
+    #[error(transparent)]
+    NotYet(#[from] NotYet),
+    /// No counter node answered, or one of an earlier version that keeps none in order.
     #[error(transparent)]
     Unreachable(#[from] Unreachable),
 }
@@ -236,6 +249,18 @@ impl Counters {
                 let buckets = Some(windowing::question(kept, unit, &numbers));
                 let answer = remote.ask(Read { keys: vec![key.as_str().to_owned()], buckets, ..Read::default() }).await?;
                 Ok(windowing::heard(numbers.start, *answer.buckets.ok_or(Unreachable)?))
+            }
+        }
+    }
+
+    /// The greatest counters of `namespace`, as [`Ranking::top`] tells them.
+    pub async fn top(&self, namespace: &str, limit: usize) -> Result<Vec<ChangedCounter>, TopError> {
+        match self {
+            Counters::Here(engine, _) => Ok(Ranking::new(engine.clone()).top(namespace, limit).await?),
+            Counters::Elsewhere(remote) => {
+                let wanted = TopWanted { namespace: namespace.to_owned(), limit: u32::try_from(limit).unwrap_or(u32::MAX) };
+                let answer = remote.ask(Read { top: Some(wanted), ..Read::default() }).await?;
+                Ok(top_from_words(*answer.top.ok_or(Unreachable)?)?)
             }
         }
     }

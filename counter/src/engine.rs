@@ -132,6 +132,7 @@ impl Engine {
             // Greater than in the last life, unless the clock was put back.
             change_pages: (config.clock)().wall_ms.saturating_mul(1_000).into(),
             hot: Mutex::new(Hot::new((config.clock)())),
+            ranked: Mutex::default(),
             config,
         });
         shared.metrics.replication.introduce(&shared.state.lock().ledger.replica.member());

@@ -103,7 +103,7 @@ pub mod windowing;
 pub use bounded::Shortage;
 pub use change_cursor::{BadCursor, ChangeCursor};
 pub use change_feed::{ChangePage, ChangedCounter};
-pub use counters::{Counters, ReadError, Seen, Wanted};
+pub use counters::{Counters, ReadError, Seen, TopError, Wanted};
 pub use engine::{Ack, AddOp, Added, Engine, EngineConfig, OpenError, Overflow};
 pub use hot::Hottest;
 pub use import::{Import, ImportRefusal};

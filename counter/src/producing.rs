@@ -8,6 +8,7 @@ use crate::{
     interest::Interest,
     ledger::Ledger,
     outcomes::Outcomes,
+    ranking::{NotYet, Ranking},
     reading::Reading,
     readings,
     shared::{Shared, State},
@@ -22,7 +23,9 @@ use peering::{
 use protocol::{
     name::CounterKey,
     peer::{FRAME_BYTES_MAX, Hello, Message, Refused},
-    producer::{Answer, Changed, Fate, Opened, Produce, Produced, Read, Readings, TakeBackVotes, VotersWanted, Votes, Watch},
+    producer::{
+        Answer, Changed, Fate, Opened, Produce, Produced, Read, Readings, TakeBackVotes, Top, TopWanted, VotersWanted, Votes, Watch,
+    },
     time::Now,
 };
 use std::{
@@ -46,6 +49,8 @@ const WATCHED_MAX: usize = 1 << 20;
 const VALUES_MAX: usize = 1_000;
 /// Least time between two values of one counter.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a gateway waits for the greatest counters while all are looked at: less than until it asks elsewhere.
+const TOP_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a gateway that was told that this node ends is served: it sends nothing new, and what it has sent is answered.
 const LEAVE: Duration = Duration::from_millis(300);
 /// How often the producers of a connection are noted as in use.
@@ -191,14 +196,18 @@ impl Serving {
     }
 
     async fn read(self: Arc<Serving>, read: Read, keys: Vec<CounterKey>) {
-        let Read { id, min, wait_ms, detail, voter, page, buckets, .. } = read;
+        let Read { id, min, wait_ms, detail, voter, page, top, buckets, .. } = read;
         let covered = if min.is_empty() { Ok(true) } else { self.engine.cover(&min, Duration::from_millis(wait_ms.into())).await };
         let answer = match covered {
             Ok(covered) => {
                 let votes = (page.is_some() || !voter.is_empty()).then(|| votes(&self.engine, &keys, &voter, page.as_ref()).into());
                 let buckets = buckets.and_then(|wanted| windowing::told(&self.engine, keys.first()?, &wanted)).map(Box::new);
                 let readings = Some(self.engine.shared().readings(keys, detail));
-                Answer { id, readings, covered, bad_session: false, votes, buckets }
+                let top = match top {
+                    Some(wanted) => Some(top_of(&self.engine, &wanted).await.into()),
+                    None => None,
+                };
+                Answer { id, readings, covered, bad_session: false, votes, top, buckets }
             }
             Err(_) => Answer { id, bad_session: true, ..Answer::default() },
         };
@@ -247,6 +256,13 @@ fn votes(engine: &Engine, keys: &[CounterKey], voter: &str, page: Option<&Voters
         Some(Voters { users, next }) => Votes { users, next: next.unwrap_or_default(), voted, ..Votes::default() },
         None => Votes { is_lost: true, voted, ..Votes::default() },
     }
+}
+
+/// The greatest counters, in the words in which they travel.
+async fn top_of(engine: &Engine, TopWanted { namespace, limit }: &TopWanted) -> Top {
+    let ranking = Ranking::new(engine.clone());
+    let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
+    readings::top_to_words(timeout(TOP_PATIENCE, ranking.top(namespace, limit)).await.unwrap_or(Err(NotYet)))
 }
 
 impl Shared {

@@ -8,7 +8,7 @@ use crate::{
 };
 use parking_lot::Mutex;
 use protocol::{limits::CHANGES_PER_PAGE_MAX, time::Now};
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 use tokio::{sync::watch, time::timeout};
 
 /// How long whoever asks first waits until all counters were looked at.
@@ -20,15 +20,15 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// After so long without a question nothing is kept any more.
 const IDLE_MS: u64 = 5 * 60 * 1_000;
 
-/// The greatest counters of one engine. Cheap to clone.
+/// The greatest counters of one engine, which keeps them once for all who ask. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ranking {
     engine: Engine,
-    shown: Arc<Mutex<Shown>>,
 }
 
+/// What is kept of an engine.
 #[derive(Debug, Default)]
-struct Shown {
+pub(crate) struct Ranked {
     /// What was found when all counters were looked at last, with what has changed since.
     tops: Tops,
     asked_ms: u64,
@@ -45,7 +45,7 @@ impl Ranking {
     /// Keeps nothing before the first question.
     #[must_use]
     pub fn new(engine: Engine) -> Ranking {
-        Ranking { engine, shown: Arc::default() }
+        Ranking { engine }
     }
 
     /// Up to `limit`, and up to [`TOP_MAX`], of the counters of `namespace` with the greatest values that this node knows, the greatest
@@ -53,22 +53,27 @@ impl Ranking {
     pub async fn top(&self, namespace: &str, limit: usize) -> Result<Vec<ChangedCounter>, NotYet> {
         let mut is_exact = self.ask();
         match timeout(PATIENCE, is_exact.wait_for(|is_exact| *is_exact)).await {
-            Ok(Ok(_)) => Ok(self.shown.lock().tops.of(namespace, limit.min(TOP_MAX))),
+            Ok(Ok(_)) => Ok(self.ranked().lock().tops.of(namespace, limit.min(TOP_MAX))),
             _ => Err(NotYet),
         }
     }
 
     /// Somebody wants to know; whether what is kept is exact.
     fn ask(&self) -> watch::Receiver<bool> {
-        let mut shown = self.shown.lock();
-        shown.asked_ms = self.now().mono_ms;
-        if let Some(is_exact) = &shown.is_exact {
+        let now_ms = self.now().mono_ms;
+        let mut ranked = self.ranked().lock();
+        ranked.asked_ms = now_ms;
+        if let Some(is_exact) = &ranked.is_exact {
             return is_exact.subscribe();
         }
         let (is_exact, receiver) = watch::channel(false);
-        shown.is_exact = Some(is_exact);
+        ranked.is_exact = Some(is_exact);
         tokio::spawn(self.clone().keep());
         receiver
+    }
+
+    fn ranked(&self) -> &Mutex<Ranked> {
+        &self.engine.shared().ranked
     }
 
     fn now(&self) -> Now {
@@ -96,15 +101,15 @@ impl Ranking {
             after = Some(page.next);
             match &mut begun {
                 Some(tops) => tops.learn(page.counters),
-                None => self.shown.lock().tops.learn(page.counters),
+                None => self.ranked().lock().tops.learn(page.counters),
             }
             if page.is_more {
                 continue;
             }
             if let Some(tops) = begun.take() {
-                self.shown.lock().tops = tops;
+                self.ranked().lock().tops = tops;
             }
-            let is_short = self.shown.lock().tops.is_short();
+            let is_short = self.ranked().lock().tops.is_short();
             self.say(!is_short);
             if is_short {
                 tokio::time::sleep(PAUSE).await;
@@ -118,15 +123,15 @@ impl Ranking {
                 tokio::time::sleep(PACE).await;
             }
         }
-        *self.shown.lock() = Shown::default();
+        *self.ranked().lock() = Ranked::default();
     }
 
     fn is_asked(&self) -> bool {
-        self.shown.lock().asked_ms + IDLE_MS > self.now().mono_ms
+        self.ranked().lock().asked_ms + IDLE_MS > self.now().mono_ms
     }
 
     fn say(&self, exact: bool) {
-        if let Some(is_exact) = &self.shown.lock().is_exact {
+        if let Some(is_exact) = &self.ranked().lock().is_exact {
             is_exact.send_replace(exact);
         }
     }

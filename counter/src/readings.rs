@@ -1,10 +1,10 @@
-//! Pure: readings between a replica and the words in which a gateway gets them.
+//! Pure: readings, and the greatest counters, between a replica and the words in which a gateway gets them.
 
-use crate::{cell::Overflow, reading::Reading, replica::Entry};
+use crate::{cell::Overflow, change_feed::ChangedCounter, ranking::NotYet, reading::Reading, replica::Entry};
 use bytes::Bytes;
 use protocol::{
     name::CounterKey,
-    producer::{self, Readings, Region, Value},
+    producer::{self, Ranked, Readings, Region, Top, Value},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,6 +64,23 @@ pub fn from_words(words: Readings) -> Vec<ReadOne> {
     words.values.into_iter().filter_map(read).collect()
 }
 
+/// The words of the greatest counters, or of why there are none.
+#[must_use]
+pub fn top_to_words(top: Result<Vec<ChangedCounter>, NotYet>) -> Top {
+    let ranked =
+        |counter: ChangedCounter| Ranked { key: counter.key.as_str().to_owned(), value: counter.value.to_be_bytes().to_vec().into() };
+    Top { not_yet: top.is_err(), counters: top.unwrap_or_default().into_iter().map(ranked).collect() }
+}
+
+/// What the words say; a key or a value that cannot be is left out.
+pub fn top_from_words(words: Top) -> Result<Vec<ChangedCounter>, NotYet> {
+    let counter = |ranked: Ranked| {
+        let value = ranked.value[..].try_into().ok().map(i128::from_be_bytes)?;
+        Some(ChangedCounter { key: CounterKey::parse(&ranked.key).ok()?, value })
+    };
+    if words.not_yet { Err(NotYet) } else { Ok(words.counters.into_iter().filter_map(counter).collect()) }
+}
+
 fn entry(words: producer::Entry) -> (String, Entry) {
     let sum = |bytes: &Bytes| bytes[..].try_into().map_or(0, u128::from_be_bytes);
     (words.member, Entry { increments: sum(&words.increments), decrements: sum(&words.decrements) })
@@ -72,6 +89,16 @@ fn entry(words: producer::Entry) -> (String, Entry) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_greatest_counters_read_back() {
+        let counter = |key, value| ChangedCounter { key: CounterKey::parse(key).unwrap(), value };
+        let top = vec![counter("likes:a", i128::MAX), counter("likes:b", -1)];
+        assert_eq!(top_from_words(top_to_words(Ok(top.clone()))), Ok(top));
+        assert_eq!(top_from_words(top_to_words(Err(NotYet))), Err(NotYet));
+        let odd = Ranked { key: "likes:c".to_owned(), value: Bytes::from_static(b"7") };
+        assert_eq!(top_from_words(Top { counters: vec![odd], not_yet: false }), Ok(vec![]));
+    }
 
     #[test]
     fn readings_read_back() {

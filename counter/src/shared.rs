@@ -12,6 +12,7 @@ use crate::{
     metrics::Metrics,
     outcomes::Outcomes,
     outputs::Outputs,
+    ranking::Ranked,
     refusal::AddError,
     table::BATCH,
 };
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) change_pages: AtomicU64,
     /// What was added to most often of late; the innermost of the locks.
     pub(crate) hot: Mutex<Hot>,
+    /// The greatest counters, while somebody asks for them. Whoever holds it takes no other lock.
+    pub(crate) ranked: Mutex<Ranked>,
     pub(crate) config: EngineConfig,
 }
 

@@ -251,7 +251,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         5 => (0..3_usize, -9..=9_i64).prop_map(|(key, by)| Op::Add { key, by }),
         3 => (-9..=9_i64).prop_map(|by| Op::Stock { by }),
-        3 => (0..200_u64, -2..4_i64).prop_map(|(minutes_ago, by)| Op::View { minutes_ago, by }),
+        3 => (0..150_u64, -2..4_i64).prop_map(|(minutes_ago, by)| Op::View { minutes_ago, by }),
         1 => (0..3_usize).prop_map(|key| Op::Reset { key }),
         3 => (0..3_usize, user, any::<bool>()).prop_map(|(key, user, is_on)| Op::Vote { key, user, is_on }),
     ];

@@ -1,7 +1,7 @@
 //! Pure: what was done, or why not, as replies say it.
 
 use bytes::Bytes;
-use counter::{AddError, Added, ReadError};
+use counter::{AddError, Added, ReadError, TopError};
 use presence::Unavailable;
 use protocol::{
     code::ErrorCode,
@@ -29,6 +29,12 @@ pub(crate) fn unread(error: &ReadError) -> ErrorCode {
         ReadError::BadSession(_) => ErrorCode::BadRequest,
         ReadError::Unreachable(_) => ErrorCode::Storage,
     }
+}
+
+/// The greatest counters are not known now; the reply has no place to say why.
+pub(crate) fn not_ranked(error: &TopError) -> ErrorCode {
+    tracing::debug!(%error, "the greatest counters");
+    ErrorCode::Storage
 }
 
 /// Presence cannot be read now; the reply has no place to say why.

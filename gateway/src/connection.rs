@@ -159,12 +159,10 @@ impl Connection {
         match order {
             Order::Reply(reply) => self.reply(reply),
             Order::Push(push) => replies::of_push(self.wire, push).into_iter().for_each(|item| self.outbox.push(item)),
-            // A counter's change that was heard meanwhile takes the place of its first value; a roster's follows it.
-            Order::State { channel, data } if channel.namespace() == Some("counter") => {
-                self.outbox.push_latest(&Broadcast::state(channel, Kind::Counter, &StreamPosition::default(), data));
-            }
+            // What was heard meanwhile of a counter, or of the greatest, takes the place of the first state; of a roster it follows it.
             Order::State { channel, data } => {
-                self.outbox.push(Item::Broadcast(Broadcast::state(channel, Kind::Roster, &StreamPosition::default(), data)));
+                let state = Broadcast::first_state(channel, data);
+                if state.kind == Kind::Roster { self.outbox.push(Item::Broadcast(state)) } else { self.outbox.push_latest(&state) }
             }
             Order::Ping => self.outbox.push(Item::Own(replies::ping(self.wire, self.native_ping))),
             Order::Begin(task) => {

@@ -20,6 +20,7 @@ use crate::{
     regions::{self, Regions},
     registry::Registry,
     session::Rules,
+    tops::{self, Tops},
     traces::Traces,
     webhooks::{self, Webhooks},
 };
@@ -135,8 +136,8 @@ pub struct Gateway {
     pub(crate) admission: Admission,
     pub(crate) alarms: Alarms,
     pub(crate) descriptors: Descriptors,
-    /// The greatest counters, where they are kept here.
-    pub(crate) ranking: Option<counter::Ranking>,
+    /// The greatest counters that somebody here is told of.
+    pub(crate) tops: Tops,
     /// Room for streams of the change feed.
     pub(crate) feeds: Arc<Semaphore>,
     connection_ids: AtomicU64,
@@ -174,7 +175,7 @@ impl Gateway {
             hub: parts.hub,
             settings: parts.settings,
             rules: Arc::new(parts.rules),
-            ranking: parts.counters.engine().cloned().map(counter::Ranking::new),
+            tops: Tops::default(),
             counters: parts.counters,
             verifier: parts.verifier,
             registry: Registry::default(),
@@ -188,7 +189,7 @@ impl Gateway {
         }))
     }
 
-    /// Runs what needs no caller: graces, live counters, expiry, orders of other gateways, webhooks. Ends with `shutdown`.
+    /// Runs what needs no caller: graces, live counters and the greatest of them, expiry, orders of other gateways, webhooks. Ends with `shutdown`.
     pub async fn run(self: Arc<Gateway>, shutdown: impl Future<Output = ()>) {
         let mut writers = JoinSet::new();
         for _ in 0..available_parallelism().map_or(1, NonZero::get) {
@@ -200,6 +201,7 @@ impl Gateway {
             () = self.alarms.run(self.clock, |connection| self.registry.wake(connection)) => {}
             () = self.tick_presence() => {}
             () = live::run_counters(&self) => {}
+            () = tops::run(&self) => {}
             () = self.sweep() => {}
             () = self.shed() => {}
             () = self.obey() => {}

@@ -28,6 +28,7 @@ mod subscribing;
 mod takeover;
 mod tasks;
 pub mod tls;
+mod tops;
 pub mod traces;
 pub mod transport;
 pub mod webhooks;

@@ -1,5 +1,5 @@
 //! I/O: the live channels `counter:<key>`, `presence:<channel>` and `contacts:<me>`: a snapshot on subscribing, then
-//! every change, straight to the subscribers of this node.
+//! every change, straight to the subscribers of this node. `top:<namespace>` is in `tops.rs`.
 
 use crate::{
     gateway::Gateway,

@@ -163,6 +163,7 @@ fn pages() -> Router<Arc<Gateway>> {
         .route("/emulation", post(emulation::forward))
         .route("/", get(|| async { page("text/html; charset=utf-8", include_str!("../../clients/demo/index.html")) }))
         .route("/demo.js", get(|| async { page("text/javascript; charset=utf-8", include_str!("../../clients/demo/demo.js")) }))
+        .route("/likes.js", get(|| async { page("text/javascript; charset=utf-8", include_str!("../../clients/demo/likes.js")) }))
         .route("/demo.css", get(|| async { page("text/css; charset=utf-8", include_str!("../../clients/demo/demo.css")) }))
         .route("/index.html", get(|| async { Redirect::permanent("/") }))
 }

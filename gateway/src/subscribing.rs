@@ -1,7 +1,7 @@
 //! I/O: how a subscription begins, and how it ends.
 
 use crate::{
-    answers::{not_known, unread},
+    answers::{not_known, not_ranked, unread},
     bus::stream::Recovery,
     gateway::Gateway,
     hub::{outbox::Outbox, topic::ConnectionId},
@@ -45,6 +45,10 @@ impl Gateway {
             Target::Contacts(me) => {
                 self.presence.follow_contacts(me).await.map_err(|error| not_known(&error))?;
                 Ok(Start::Snapshot { data: self.contacts(me), after: StreamPosition::default() })
+            }
+            Target::Top(namespace) => {
+                let data = self.watch_top(namespace).await.map_err(|error| not_ranked(&error))?;
+                Ok(Start::Snapshot { data, after: StreamPosition::default() })
             }
         }
     }

@@ -7,8 +7,8 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// Namespaces that Headcount itself answers: `counter:<key>`, `presence:<channel>`, `contacts:<user>`.
-pub const RESERVED: [&str; 3] = ["counter", "presence", "contacts"];
+/// Namespaces that Headcount itself answers: `counter:<key>`, `presence:<channel>`, `contacts:<user>`, `top:<namespace>`.
+pub const RESERVED: [&str; 4] = ["counter", "presence", "contacts", "top"];
 
 /// Who may use a right. Ordered: each admits fewer than the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +40,7 @@ pub enum Right {
     Presence,
     /// Read a channel's history.
     History,
-    /// Read a counter, and subscribe to `counter:<key>`.
+    /// Read a counter, and subscribe to `counter:<key>` and `top:<namespace>`.
     CounterGet,
     /// Add to a counter.
     CounterAdd,
@@ -166,6 +166,11 @@ impl Namespaces {
             None => Ok(&self.default),
             Some(name) => self.named.get(name).ok_or_else(|| UnknownNamespace(name.to_owned())),
         }
+    }
+
+    /// The settings of the namespace with this name; the empty one is that of the default.
+    pub fn of_name(&self, name: &str) -> Result<&Namespace, UnknownNamespace> {
+        self.named(Some(name).filter(|name| !name.is_empty()))
     }
 
     /// Every namespace, the default one first.

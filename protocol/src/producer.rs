@@ -184,9 +184,45 @@ pub struct Read {
     /// Also tell who has voted for the first counter.
     #[prost(message, optional, tag = "7")]
     pub page: Option<VotersWanted>,
-    /// Also tell what the buckets of the first counter hold.
+    /// Also tell the greatest counters.
     #[prost(message, optional, tag = "8")]
+    pub top: Option<TopWanted>,
+    /// Also tell what the buckets of the first counter hold.
+    #[prost(message, optional, tag = "9")]
     pub buckets: Option<BucketsWanted>,
+}
+
+/// The counters with the greatest values of a namespace.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct TopWanted {
+    /// Its name; empty: the default one.
+    #[prost(string, tag = "1")]
+    pub namespace: String,
+    /// How many at most.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+
+/// The answer to [`TopWanted`].
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Top {
+    /// The greatest first.
+    #[prost(message, repeated, tag = "1")]
+    pub counters: Vec<Ranked>,
+    /// All counters are being looked at: there are none in here.
+    #[prost(bool, tag = "2")]
+    pub not_yet: bool,
+}
+
+/// One of the greatest counters.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Ranked {
+    /// The counter.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// Its value: 16 bytes, big-endian, in two's complement.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub value: Bytes,
 }
 
 /// Buckets of a windowed counter.
@@ -283,8 +319,11 @@ pub struct Answer {
     /// What was asked of votes. A node that knows of no votes leaves it out.
     #[prost(message, optional, boxed, tag = "5")]
     pub votes: Option<Box<Votes>>,
-    /// What the buckets hold. A node that knows of no windows leaves it out.
+    /// The greatest counters, if they were asked for. A node that keeps none in order leaves them out.
     #[prost(message, optional, boxed, tag = "6")]
+    pub top: Option<Box<Top>>,
+    /// What the buckets hold. A node that knows of no windows leaves it out.
+    #[prost(message, optional, boxed, tag = "7")]
     pub buckets: Option<Box<Buckets>>,
 }
 

@@ -1,5 +1,6 @@
-// A region's column: its person, likes, members and messages, and how it knows the other regions.
+// A region's column: its person, likes, tickets, members and messages, and how it knows the other regions.
 import { face, paint, roll } from '../faces.js';
+import { ticketsPart } from './stock.js';
 import { draw, keep, make, mark, plural, say, set, span } from '../../ops/elements.js';
 
 const PEOPLE_SHOWN = 24; // avatars drawn; the rest is a number
@@ -26,6 +27,7 @@ export function card(region, on) {
   const heart = button('like', `Like in ${name}`, sign(HEART));
   const entries = set(make('ul', 'entries'), { 'aria-label': `Likes by the region that counted them, as ${name} knows them` });
   const likes = make('section', 'likes', titled('div', 'figure', 'Likes', figure, figureText), heart, entries);
+  const tickets = ticketsPart(region);
   const count = make('span');
   const people = make('ul', 'people');
   const here = titled('section', 'here', 'Here now', people);
@@ -38,7 +40,7 @@ export function card(region, on) {
   const ports = make('p', 'hint ports', make('a', '', 'one node’s page'), ' · ', make('a', '', 'operations'), ` · Redis port ${region.resp?.split(':').at(-1) ?? 'none'}`);
   set(ports.children[0], { href: `${region.http}/`, target: '_blank', rel: 'noopener' });
   set(ports.children[1], { href: `${region.admin}/ops`, target: '_blank', rel: 'noopener' });
-  const element = set(make('article', 'card region', head, who, likes, here, titled('section', 'knows', 'Other regions', knows), titled('section', 'chat', 'Messages', log, composer), ports), { 'data-region': name, 'aria-label': `Region ${name}, ${title}` });
+  const element = set(make('article', 'card region', head, who, likes, tickets.element, here, titled('section', 'knows', 'Other regions', knows), titled('section', 'chat', 'Messages', log, composer), ports), { 'data-region': name, 'aria-label': `Region ${name}, ${title}` });
 
   heart.addEventListener('click', () => {
     region.like();
@@ -92,6 +94,7 @@ export function card(region, on) {
         say(row.children[3], ageMs > OLD_MS ? `as of ${span(ageMs)} ago` : '');
       });
     },
+    stock: tickets.show,
     roster() {
       const members = [...region.roster].sort(([a], [b]) => (a < b ? -1 : 1));
       say(count, ` ${members.length}${region.isStale ? ', may be old' : ''}`);

@@ -1,6 +1,8 @@
-// A region as this page knows it: a person's connection to it, and what it tells of likes, members, messages and other regions.
+// A region as this page knows it: a person's connection to it, and what it tells of likes, members, messages and other regions. Its
+// tickets are in stock.js.
 import { Client, Lost } from '../client.js';
 import { idOf, newName, uuid7 } from '../faces.js';
+import { Stock } from './stock.js';
 
 export const ROOM = 'chat:lobby';
 const KEY = 'likes';
@@ -44,6 +46,7 @@ export class Region extends EventTarget {
     this.client.subscribe(ROOM, { recoverable: true }, { subscribed: (result) => this.#entered(result), publication: (publication) => (this.#held ? this.#held.push(publication) : this.#heard(publication)) });
     this.client.subscribe(`presence:${ROOM}`, {}, { publication: ({ data }) => this.#presence(data) });
     this.client.subscribe(`counter:${KEY}`, {}, { publication: ({ data }) => this.#counted(data) });
+    this.stock = new Stock(this, () => this.#tell('stock'));
     this.client.connect();
     this.#look();
     setInterval(() => this.#look(), LOOK_MS);

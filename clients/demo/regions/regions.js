@@ -6,6 +6,7 @@ import { Convergence, equal, KINDS, Lags } from './convergence.js';
 import { linkName, linksPanel } from './links.js';
 import { plot } from './plot.js';
 import { Region } from './region.js';
+import { soldWords } from './stock.js';
 
 const LOOK_MS = 1_000;
 const BURST = { least: 50, most: 150 }; // likes in each region, on average a hundred
@@ -121,6 +122,7 @@ function showAll() {
   const took = Object.keys(KINDS).filter((kind) => kind in convergence.took);
   if (took.length && !convergence.open.length) say($('status'), `Equal again: ${took.map((kind) => `${KINDS[kind]} after ${seconds(convergence.took[kind])}`).join(', ')}.`);
   say($('lags'), words());
+  say($('tickets'), soldWords(regions));
   history.describe(`Likes in the last minute. Now ${regions.map(({ name, value }) => `${name} ${value ?? 'unknown'}`).join(', ')}.`);
 }
 

@@ -8,7 +8,7 @@ use axum::{
     http::{Response, StatusCode},
     response::IntoResponse,
 };
-use counter::{AddError, ReadError, Shortage, TokenInvalid};
+use counter::{AddError, NotYet, ReadError, Shortage, TokenInvalid, TopError};
 use presence::Unavailable;
 use protocol::{code::ErrorCode, counting::WrongType, name::NameError, namespace::UnknownNamespace};
 use serde_json::{Value, json};
@@ -246,6 +246,15 @@ impl From<ReadError> for ApiError {
         match error {
             ReadError::BadSession(bad) => ApiError::BadRequest(bad.to_string()),
             ReadError::Unreachable(why) => ApiError::Storage(why.to_string().into()),
+        }
+    }
+}
+
+impl From<TopError> for ApiError {
+    fn from(error: TopError) -> ApiError {
+        match error {
+            TopError::NotYet(NotYet) => ApiError::Unavailable("all counters are being looked at; ask again in a moment"),
+            TopError::Unreachable(why) => ApiError::Storage(why.to_string().into()),
         }
     }
 }

@@ -87,8 +87,8 @@ pub(crate) async fn read(
     }))
 }
 
-/// This gateway has no feed, nor what comes of it.
-pub(super) fn elsewhere() -> ApiError {
+/// This gateway has no feed.
+fn elsewhere() -> ApiError {
     ApiError::Elsewhere("this gateway keeps no counters: ask the admin listener of a node that does, or one that is both")
 }
 

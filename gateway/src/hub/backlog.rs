@@ -1,5 +1,5 @@
-//! Pure: what waits for one client, bounded in bytes: whoever reads too slowly is told to go with 3008, except that counters and
-//! rosters keep only their latest state.
+//! Pure: what waits for one client, bounded in bytes: whoever reads too slowly is told to go with 3008, except that live channels
+//! keep only their latest state.
 
 use super::broadcast::{Broadcast, Kind, Wire};
 use bytes::Bytes;
@@ -141,12 +141,12 @@ impl Backlog {
     }
 
     /// Appends the newest state of a live channel. One of the same channel that still waits gives way to it where it stands: a
-    /// counter's to the newer value, a roster's to a snapshot, since a diff cannot follow a diff that was dropped.
+    /// counter's to the newer value and a list to the newer one, a roster's to a snapshot, since a diff cannot follow a diff that was dropped.
     pub(super) fn append_latest(&mut self, push: &Arc<Broadcast>, bound: Bound) {
         let item = Item::Broadcast(push.clone());
         match self.queue.as_mut().and_then(|queue| queue.waiting(&push.channel).map(|index| (queue, index))) {
             Some((queue, index)) => {
-                let newest = if push.kind == Kind::Counter { item } else { Item::Snapshot(push.channel.clone()) };
+                let newest = if push.kind == Kind::Roster { Item::Snapshot(push.channel.clone()) } else { item };
                 queue.bytes += newest.size(bound.wire);
                 queue.bytes -= queue.items[index].size(bound.wire);
                 queue.items[index] = newest;

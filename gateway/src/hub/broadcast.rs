@@ -85,6 +85,8 @@ pub enum Kind {
     Leave,
     /// A counter's value: only the newest matters.
     Counter,
+    /// The greatest counters: only the newest list matters.
+    Top,
     /// A change of a roster or of contacts: a backlog is replaced by a snapshot.
     Roster,
     /// Whether a roster may be old from here on, in its place between the changes: it replaces nothing and nothing replaces it. There
@@ -105,6 +107,7 @@ impl Kind {
             Kind::Join => "join",
             Kind::Leave => "leave",
             Kind::Counter => "counter",
+            Kind::Top => "top",
             Kind::Roster | Kind::Stale => "presence",
             Kind::Position => "",
             Kind::Gap => "gap",
@@ -114,7 +117,7 @@ impl Kind {
     /// Whether a queued push of this kind is replaced by a newer one of the same channel.
     #[must_use]
     pub fn keeps_latest(self) -> bool {
-        matches!(self, Kind::Counter | Kind::Roster)
+        matches!(self, Kind::Counter | Kind::Top | Kind::Roster)
     }
 }
 
@@ -153,12 +156,23 @@ impl Broadcast {
         Self::new(channel, Kind::Leave, Arc::default(), 0, Push { leave: Some(Leave { info: Some(info) }), ..Push::default() })
     }
 
-    /// A state of a live channel (`counter:`, `presence:`, `contacts:`); it travels as a publication without offset.
+    /// A state of a live channel (`counter:`, `presence:`, `contacts:`, `top:`); it travels as a publication without offset.
     /// `place` orders it against the snapshot that a subscriber got.
     #[must_use]
     pub fn state(channel: Channel, kind: Kind, place: &StreamPosition, data: Bytes) -> Arc<Broadcast> {
         let publication = Publication { data, ..Publication::default() };
         Self::new(channel, kind, place.epoch.as_str().into(), place.offset, Push { r#pub: Some(publication), ..Push::default() })
+    }
+
+    /// What a subscriber of a live channel is told at first.
+    #[must_use]
+    pub fn first_state(channel: Channel, data: Bytes) -> Arc<Broadcast> {
+        let kind = match channel.namespace() {
+            Some("counter") => Kind::Counter,
+            Some("top") => Kind::Top,
+            _ => Kind::Roster,
+        };
+        Self::state(channel, kind, &StreamPosition::default(), data)
     }
 
     /// A roster may be old from here on, or is not any more: `{"stale":true}` or `{"stale":false}`. It has no place: whatever the

@@ -121,6 +121,8 @@ pub enum Target {
     Roster(Channel),
     /// `contacts:<me>`
     Contacts(String),
+    /// `top:<namespace>`; empty: the default one
+    Top(String),
 }
 
 /// The end of a task.

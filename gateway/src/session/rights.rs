@@ -31,6 +31,11 @@ impl Session {
                 Some(user) if !user.is_empty() && *channel.rest() == **user => Ok(Target::Contacts(user.as_ref().to_owned())),
                 _ => Err(ErrorCode::PermissionDenied),
             },
+            Some("top") => {
+                let namespace = self.rules.namespaces.of_name(channel.rest()).map_err(|_| ErrorCode::UnknownChannel)?;
+                let may_read = self.holds(namespace.grants.of(Right::CounterGet), false);
+                if may_read { Ok(Target::Top(namespace.name.clone())) } else { Err(ErrorCode::PermissionDenied) }
+            }
             _ => {
                 let namespace = self.check(Right::Subscribe, channel, by_token)?;
                 Ok(Target::Stream { history: namespace.history_size > 0 })

@@ -138,6 +138,12 @@ fn rights_follow_the_namespace() {
     assert_eq!(code("", "counter:open:likes"), None);
     assert_eq!(code("", "counter:likes"), Some(103));
     assert_eq!(code("ann", "presence:service:room"), Some(103));
+    assert_eq!(code("", "top:open"), None);
+    assert_eq!(code("ann", "top:"), None, "the default namespace");
+    assert_eq!(code("", "top:"), Some(103));
+    assert_eq!(code("ann", "top:service"), Some(103));
+    assert_eq!(code("ann", "top:nowhere"), Some(102));
+    assert_eq!(code("ann", "$top:open"), Some(102));
 }
 
 #[test]

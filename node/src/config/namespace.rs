@@ -11,6 +11,9 @@ use protocol::{
 /// Namespaces that can be configured; one more is refused. Metrics are labelled by namespace, so their number is bounded.
 const NAMESPACES_MAX: usize = 100;
 
+/// What the demo page likes: where nobody has configured any namespaces, development mode has these, in which likes are votes.
+const OF_THE_DEMO: [&str; 2] = ["likes", "songs"];
+
 /// Reads all namespaces; in `development` the default grants are [`Grant::Anyone`].
 pub(super) fn read(reader: &mut Reader, development: bool) -> Namespaces {
     let ack = reader.read("counter.ack", |setting| choice(setting, &Ack::NAMES)).unwrap_or_default();
@@ -30,6 +33,10 @@ pub(super) fn read(reader: &mut Reader, development: bool) -> Namespaces {
             reader.refuse(&key, "is there twice");
         }
         named.push(namespace(reader, &section, name, development, ack));
+    }
+    if development && count == 0 {
+        let of_the_demo = |name: &str| Namespace { name: name.to_owned(), counter_type: CounterType::Unique, ..default.clone() };
+        named.extend(OF_THE_DEMO.map(of_the_demo));
     }
     Namespaces::new(default, named)
 }
@@ -124,4 +131,22 @@ fn check_name(name: &str) -> Result<(), String> {
         return Err(format!("is reserved; reserved are {}", RESERVED.join(", ")));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::load, *};
+
+    #[test]
+    fn only_development_mode_without_any_namespaces_has_those_of_the_demo_page() {
+        let named = |toml: &str| -> Vec<(String, CounterType, Grant)> {
+            let namespaces = load(toml, &[]).unwrap().namespaces;
+            let named = namespaces.iter().skip(1);
+            named.map(|namespace| (namespace.name.clone(), namespace.counter_type, namespace.grants.counter_add)).collect()
+        };
+        let of_the_demo = ["likes", "songs"].map(|name| (name.to_owned(), CounterType::Unique, Grant::Anyone));
+        assert_eq!(named(""), of_the_demo);
+        assert_eq!(named("[[namespace]]\nname = \"chat\""), [("chat".to_owned(), CounterType::Counter, Grant::Anyone)]);
+        assert_eq!(named("[auth]\napi_keys = [\"k\"]"), []);
+    }
 }

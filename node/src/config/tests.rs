@@ -219,7 +219,7 @@ fn bad_input_is_told_with_place_key_value_and_reason() {
         ("[namespace]\nname = \"chat\"", "hc.toml:1: namespace = {…}: must be a list of tables: write [[namespace]]"),
         (
             "[[namespace]]\nname = \"counter\"",
-            "hc.toml:2: namespace[0].name = \"counter\": is reserved; reserved are counter, presence, contacts",
+            "hc.toml:2: namespace[0].name = \"counter\": is reserved; reserved are counter, presence, contacts, top",
         ),
         ("[[namespace]]\nname = \"a:b\"", "hc.toml:2: namespace[0].name = \"a:b\": a namespace's name holds no ':' '#' '$'"),
         (

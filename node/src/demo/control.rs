@@ -31,12 +31,13 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The files of the page, besides those that it shares with the demo page of a node.
-const FILES: [(&str, &str, &str); 9] = [
+const FILES: [(&str, &str, &str); 10] = [
     ("/", HTML, include_str!("../../../clients/demo/regions/index.html")),
     ("/regions/regions.css", CSS, include_str!("../../../clients/demo/regions/regions.css")),
     ("/regions/regions.js", SCRIPT, include_str!("../../../clients/demo/regions/regions.js")),
     ("/regions/region.js", SCRIPT, include_str!("../../../clients/demo/regions/region.js")),
     ("/regions/card.js", SCRIPT, include_str!("../../../clients/demo/regions/card.js")),
+    ("/regions/stock.js", SCRIPT, include_str!("../../../clients/demo/regions/stock.js")),
     ("/regions/links.js", SCRIPT, include_str!("../../../clients/demo/regions/links.js")),
     ("/regions/plot.js", SCRIPT, include_str!("../../../clients/demo/regions/plot.js")),
     ("/regions/convergence.js", SCRIPT, include_str!("../../../clients/demo/regions/convergence.js")),

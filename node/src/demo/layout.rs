@@ -19,6 +19,8 @@ const GONE_S: u64 = 45;
 /// Messages of each room, and seconds, that a region keeps for the others.
 const HISTORY_SIZE: u32 = 1000;
 const HISTORY_TTL_S: u32 = 3600;
+/// Whose counters never go below zero.
+pub(super) const NAMESPACE_OF_STOCK: &str = "stock";
 /// Pages that are closed leave soon.
 const GRACE_S: u64 = 3;
 /// Seconds for pages to be told that the end has come.
@@ -80,7 +82,10 @@ impl Layout {
                 "client": address(listen.client), "resp": address(listen.resp), "admin": address(listen.admin), "peer": address(listen.peer),
             },
             "auth": { "origins": self.origins() },
-            "namespace": [{ "name": "chat", "global": true, "history_size": HISTORY_SIZE, "history_ttl_s": HISTORY_TTL_S }],
+            "namespace": [
+                { "name": "chat", "global": true, "history_size": HISTORY_SIZE, "history_ttl_s": HISTORY_TTL_S },
+                { "name": NAMESPACE_OF_STOCK, "type": "bounded" },
+            ],
             "presence": { "grace_s": GRACE_S },
             "counter": { "seeds": seeds, "key": key, "address": NOWHERE },
             "regions": { "peers": peers, "stale_s": STALE_S, "gone_s": GONE_S },

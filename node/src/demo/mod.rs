@@ -5,6 +5,7 @@ mod control;
 mod layout;
 mod links;
 mod setting;
+mod stock;
 mod words;
 
 use self::{control::Control, layout::Layout, links::Links};
@@ -78,6 +79,9 @@ async fn serve(command: &DemoCommand, directory: &Path, log: &[(String, String)]
         nodes.spawn(wiring::run(config, None, |_| Ok(listeners)));
     }
     let text = words::welcome(&layout);
+    if let Some(first) = layout.regions.first() {
+        tokio::spawn(stock::put_on_sale(first.clone()));
+    }
     let control = tokio::spawn(control::serve(page, Control { layout, links }));
     // What comes before a node is ready waits in its listener.
     write!(stdout(), "{text}").map_err(Failure::Output)?;

@@ -18,11 +18,12 @@ pub(super) fn welcome(layout: &Layout) -> String {
         let (client, resp) = (at(first.listen.client), second.listen.resp.map_or(0, |resp| resp.port()));
         let _ = write!(
             text,
-            "\nOn the page: like in two regions, cut a link, like again, heal it. From a shell:\n\n  \
+            "\nOn the page: like and buy tickets in two regions, cut a link, go on, heal it. From a shell:\n\n  \
              curl -X PUT {page}/demo/links/{a}/{b} {json} -d '{{\"up\": false}}'\n  \
              curl -X PUT {page}/demo/links/{a}/{b} {json} -d '{{\"up\": true, \"delay_ms\": 80, \"loss_percent\": 2}}'\n  \
              curl http://{client}/v1/counters/likes/add {json} -d '{{\"by\": 3}}'\n  \
              redis-cli -p {resp} INCRBY likes 2\n  \
+             redis-cli -p {resp} DECR stock:tickets\n  \
              curl 'http://{client}/v1/counters/likes?detail=replicas'\n\n\
              Ctrl-C ends it; nothing is left behind.\n"
         );

@@ -22,7 +22,7 @@ use protocol::{
     message::Publication,
     name::NameRef,
     peer::{Applied, Beat, Chunk, Follow, Have, Hello, Message, OriginName, Proof, Refused, Stream},
-    producer::{Answer, Close, Op, Open, Opened, Produce, Produced, Read, VotersWanted, Votes, Watch},
+    producer::{Answer, Close, Op, Open, Opened, Produce, Produced, Ranked, Read, Top, TopWanted, VotersWanted, Votes, Watch},
 };
 use std::sync::Arc;
 
@@ -47,6 +47,8 @@ fn messages() -> Seeds {
     let likes = NameRef::parse(b"likes").expect("a name").to_name();
     let cast = [true, false].map(|is_on| batch::vote(&likes, "ann", is_on).expect("a vote")).to_vec();
     let page = VotersWanted { after: "bob".to_owned(), limit: 10 };
+    let ranked = Ranked { key: "likes:a".to_owned(), value: 7_i128.to_be_bytes().to_vec().into() };
+    let top = Top { counters: vec![ranked], not_yet: false };
     let votes = Votes { users: vec!["ann".to_owned()], next: "ann".to_owned(), is_lost: false, voted: vec![true], taken_back: 0 };
     let messages = [
         ("hello-of-a-replica", Message::Hello(hello("c1", false, false))),
@@ -79,6 +81,11 @@ fn messages() -> Seeds {
             Message::Read(Read { id: 1, keys: vec!["likes".to_owned()], voter: "ann".to_owned(), page: Some(page), ..Read::default() }),
         ),
         ("answer-of-votes", Message::Answer(Answer { id: 1, votes: Some(votes.into()), ..Answer::default() })),
+        (
+            "read-of-top",
+            Message::Read(Read { id: 1, top: Some(TopWanted { namespace: "likes".to_owned(), limit: 10 }), ..Read::default() }),
+        ),
+        ("answer-of-top", Message::Answer(Answer { id: 1, top: Some(top.into()), ..Answer::default() })),
         ("produce-of-votes", Message::Produce(Produce { producer: 11, epoch: 7, number: 3, ops: cast, ack: 1 })),
         ("watch", Message::Watch(Watch { keys: vec!["likes".to_owned()], end: false })),
         ("link", Message::Link(Bytes::from_static(b"of gateways"))),

@@ -389,3 +389,25 @@ async fn the_hottest_counters_are_known_where_they_are_counted_and_a_gateway_wit
     let (status, answer) = region.call(0, "GET", "/v1/feed", &json!(null)).await;
     assert_eq!((status, &answer["error"]["code"]), (501, &json!("counters_elsewhere")), "{answer}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_without_counters_asks_for_the_greatest_where_they_are_also_when_one_node_is_gone() {
+    let mut region = Region::start(1, "").await;
+    for (key, by) in [("views", 2), ("likes", 5)] {
+        // Both nodes have it, whichever of them goes.
+        region.counted(0, key, json!({ "by": by, "ack": "replicated" })).await;
+    }
+    let greatest = async |region: &Region, likes: i64| {
+        let likes = json!({ "key": "likes", "value": likes, "value_s": likes.to_string() });
+        let expected = json!({ "namespace": "", "counters": [likes, { "key": "views", "value": 2, "value_s": "2" }] });
+        eventually(PATIENCE, async || match region.call(0, "GET", "/v1/top", &json!(null)).await {
+            (200, top) if top == expected => Ok(()),
+            (status, top) => Err(format!("{status} {top}")),
+        })
+        .await;
+    };
+    greatest(&region, 5).await;
+    region.counters[0].kill9().await;
+    region.counted(0, "likes", json!({ "by": 1 })).await;
+    greatest(&region, 6).await;
+}

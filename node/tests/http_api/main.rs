@@ -5,6 +5,7 @@
 mod client;
 mod feed;
 mod refusals;
+mod top;
 
 use client::{Api, PATIENCE, Stream, answer, documented, fits, includes, token};
 use serde_json::{Value, json};

@@ -31,6 +31,8 @@ fn the_bytes_are_the_contract() {
     let votes = Votes { users: vec!["a".to_owned()], next: "a".to_owned(), is_lost: true, voted: vec![true, false], taken_back: 3 };
     let wanted = BucketsWanted { minutes: 60, hours: 48, days: 31, seconds: 60, first: 300, count: 2 };
     let buckets = Buckets { counts: vec![1, 0], sums: vec![-2, 0] };
+    let ranked = Ranked { key: "k".to_owned(), value: vec![255; 16].into() };
+    let top = Top { counters: vec![ranked], not_yet: true };
     let gateway = Hello { producer: true, ..Hello::default() };
     let cases = [
         (Message::Hello(gateway), "000000040a023001"),
@@ -60,10 +62,18 @@ fn the_bytes_are_the_contract() {
         ),
         (
             Message::Read(Read { id: 1, keys: vec!["k".to_owned()], buckets: Some(wanted), ..Read::default() }),
-            "000000166a14080112016b420d083c1030181f203c28ac023002",
+            "000000166a14080112016b4a0d083c1030181f203c28ac023002",
         ),
-        (Message::Answer(Answer { id: 1, buckets: Some(buckets.into()), ..Answer::default() }), "0000000e720c080132080a02010012020300"),
+        (Message::Answer(Answer { id: 1, buckets: Some(buckets.into()), ..Answer::default() }), "0000000e720c08013a080a02010012020300"),
         (Message::TakeBackVotes(TakeBackVotes { id: 1, user: "ann".to_owned() }), "0000000a9a010708011203616e6e"),
+        (
+            Message::Read(Read { id: 1, top: Some(TopWanted { namespace: "likes".to_owned(), limit: 10 }), ..Read::default() }),
+            "0000000f6a0d080142090a056c696b6573100a",
+        ),
+        (
+            Message::Answer(Answer { id: 1, top: Some(top.into()), ..Answer::default() }),
+            "0000001f721d080132190a150a016b1210ffffffffffffffffffffffffffffffff1001",
+        ),
         (Message::Watch(Watch { keys: vec!["k".to_owned()], end: true }), "000000077a050a016b1001"),
         (
             Message::Changed(Changed { readings: Some(readings()) }),
