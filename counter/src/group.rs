@@ -5,6 +5,7 @@
 
 use crate::{
     cell::{Floor, OriginIndex},
+    cell_key,
     fact::encode_slot,
     record::{Fact, Record, patch_sums},
 };
@@ -141,14 +142,16 @@ impl Group {
         &self.bytes[GROUP_HEADER_BYTES..]
     }
 
-    /// The counters that were changed here, each with how often; a sample if they are more than [`LOOKED_AT_MAX`].
+    /// The counters that were changed here, each with how often, by themselves or by votes; a sample if they are more than [`LOOKED_AT_MAX`].
     pub fn changes(&self) -> impl Iterator<Item = (&str, u64)> {
         let stride = self.facts.len().div_ceil(LOOKED_AT_MAX).max(1);
         // Another part each time.
         let skipped = usize::try_from(self.number).unwrap_or_default() % stride;
         self.facts.iter().skip(skipped).step_by(stride).filter(|put| put.changes > 0).filter_map(move |put| {
             match Record::decode(&mut self.bytes.get(put.offset..)?).ok()? {
-                Record::Fact { fact, .. } => Some((fact.counter()?, u64::from(put.changes) * stride as u64)),
+                Record::Fact { fact, .. } if !fact.key().is_some_and(cell_key::stands_beside) => {
+                    Some((fact.counter()?, u64::from(put.changes) * stride as u64))
+                }
                 _ => None,
             }
         })
@@ -289,7 +292,8 @@ mod tests {
         }
         group.own_slot(0, "b", 0, Floor { p: 1, n: 0 });
         group.own_fact(0, Fact::Floor { origin: 0, key: "c", sums: Floor { p: 1, n: 0 } });
-        assert_eq!(group.changes().collect::<Vec<_>>(), [("a", 3), ("b", 1)]);
+        group.own_slot(0, "\u{1d}a\u{1d}m04003f", 0, Floor { p: 1, n: 0 });
+        assert_eq!(group.changes().collect::<Vec<_>>(), [("a", 3), ("b", 1)], "its buckets are no additions of their own");
         group.turn_to(1);
         assert_eq!(group.changes().count(), 0);
     }

@@ -17,7 +17,7 @@
 //! | `opening`, `op`, `engine`, `casting`, `outcomes`, `conversing`, `membership` | what callers use |
 //! | `peers`, `outputs`, `producing`, `readings` | the connections to other nodes, and of gateways; the crate `peering` has what those are made of |
 //! | `lane`, `lanes`, `remote`, `dialing`, `watches` | the counters of a gateway that has none: at the replicas of its region |
-//! | `counters` | either of the two, as a gateway uses them |
+//! | `counters`, `questions` | either of the two, as a gateway uses them |
 //! | `interest`, `hot` | who wants to hear of changes; what changes most often |
 //! | `changes`, `change_cursor`, `change_feed` | what changed of late, and the feed of it that others read |
 //! | `top`, `ranking` | the greatest counters of each namespace, from that feed |
@@ -74,6 +74,7 @@ mod outputs;
 pub mod peers;
 pub mod producer;
 mod producing;
+mod questions;
 pub mod ranking;
 mod reading;
 pub mod readings;
@@ -103,7 +104,7 @@ pub mod windowing;
 pub use bounded::Shortage;
 pub use change_cursor::{BadCursor, ChangeCursor};
 pub use change_feed::{ChangePage, ChangedCounter};
-pub use counters::{Counters, ReadError, Seen, TopError, Wanted};
+pub use counters::{Counters, ReadError, Seen, Wanted};
 pub use engine::{Ack, AddOp, Added, Engine, EngineConfig, OpenError, Overflow};
 pub use hot::Hottest;
 pub use import::{Import, ImportRefusal};
@@ -114,6 +115,7 @@ pub use lives::ForgetRefusal;
 pub use membership::ForgetError;
 pub use metrics::METRICS;
 pub use op::Adding;
+pub use questions::TopError;
 pub use ranking::{NotYet, Ranking};
 pub use reading::Reading;
 pub use readings::ReadOne;

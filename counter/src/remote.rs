@@ -288,7 +288,9 @@ impl Inner {
             Message::Answer(answer) => {
                 let waiting = self.state.lock().reads.remove(&answer.id);
                 // Who does not wait any more has asked elsewhere.
-                waiting.map(|(_, waiting)| waiting.send(answer));
+                if let Some((_, waiting)) = waiting {
+                    _ = waiting.send(answer);
+                }
             }
             Message::Changed(changed) => {
                 changed.readings.into_iter().for_each(|readings| self.watches.changed_at(link, from_words(readings)));

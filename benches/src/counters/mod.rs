@@ -1,4 +1,4 @@
-//! I/O: counters, votes and stock over RESP, headcount and Redis in turn under the same client: rates, memory of each, recovery.
+//! I/O: counters, votes, stock and events over RESP, headcount and Redis in turn under the same client: rates, memory of each, recovery.
 
 mod memory;
 mod pipelines;
@@ -6,6 +6,7 @@ pub(crate) mod rates;
 pub(crate) mod recovery;
 mod stock;
 mod votes;
+mod windows;
 
 use crate::{
     redis::{self, Persistence, Redis},
@@ -37,6 +38,9 @@ pub(crate) struct Options {
     /// Measure taking from a stock beside a script in Lua instead: --keys are takings in a run.
     #[arg(long, conflicts_with = "votes")]
     stock: bool,
+    /// Measure events by the minute, hour and day beside an INCR for each bucket instead: --keys are events in a run.
+    #[arg(long, conflicts_with_all = ["votes", "stock"])]
+    windows: bool,
     /// Two pairs of short runs, and 200,000 counters only: for trying.
     #[arg(long)]
     quick: bool,
@@ -64,7 +68,7 @@ impl Ack {
 /// Runs everything and prints the report.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let versions = redis::versions()?;
-    let Options { pairs, keys, sizes, votes, stock, quick, report } = options;
+    let Options { pairs, keys, sizes, votes, stock, windows, quick, report } = options;
     let (pairs, keys, sizes) = if *quick { (2, 200_000, vec![200_000]) } else { (*pairs, *keys, sizes.clone()) };
     let command = match quick {
         true => "--quick".to_owned(),
@@ -72,9 +76,10 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     };
     let sizes: Vec<usize> = sizes.into_iter().filter(|size| *size > 0).collect();
 
-    let (option, title) = match (votes, stock) {
-        (true, _) => ("--votes ", "Votes beside sets in Redis"),
-        (_, true) => ("--stock ", "Stock beside a script in Redis"),
+    let (option, title) = match (votes, stock, windows) {
+        (true, ..) => ("--votes ", "Votes beside sets in Redis"),
+        (_, true, _) => ("--stock ", "Stock beside a script in Redis"),
+        (.., true) => ("--windows ", "Events by the hour beside Redis"),
         _ => ("", "Counters beside Redis"),
     };
     let (command, mut text) = (format!("{option}{command}"), format!("# {title}\n\n"));
@@ -82,6 +87,8 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     writeln!(text, "`headcount-bench counters {command}` on {}; headcount {ours}, {versions}.\n", machine())?;
     if *stock {
         stock::measure(pairs, keys, &mut text).await?;
+    } else if *windows {
+        windows::measure(pairs, keys, &mut text).await?;
     } else if *votes {
         votes::measure(pairs, keys, &sizes, &mut text).await?;
     } else {

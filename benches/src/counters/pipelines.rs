@@ -2,7 +2,7 @@
 
 use super::{
     Ack, plain_redis,
-    rates::{Run, Subject},
+    rates::{Pairs, Run, Subject},
 };
 use crate::{
     redis::{Persistence, Redis},
@@ -10,7 +10,7 @@ use crate::{
 };
 use anyhow::ensure;
 use core::net::SocketAddr;
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{fmt::Write, ops::Range, sync::Arc, time::Duration};
 use testkit::{Node, NodeOptions};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -69,6 +69,35 @@ impl Servers {
         }
     }
 
+    /// Adds a table of the rates of two operations that do the same, of so many pairs of runs in turn with so many in each.
+    pub(super) async fn compare<O, T>(
+        &self,
+        (pairs, operations): (usize, usize),
+        done: &str,
+        ours: Operation<O>,
+        theirs: Operation<T>,
+        text: &mut String,
+    ) -> anyhow::Result<()>
+    where
+        O: Fn(usize, &mut String) + Clone + Send + Sync + 'static,
+        T: Fn(usize, &mut String) + Clone + Send + Sync + 'static,
+    {
+        writeln!(text, "| headcount | Redis | {done}/s (CPU) | Redis: {done}/s (CPU) | ratio | lowest to highest pair | floor |")?;
+        writeln!(text, "|---|---|---|---|---|---|---|")?;
+        for Row { ours: ack, theirs: persistence, floor } in ROWS {
+            let (our, their) = (self.ours(ack)?, self.theirs(persistence));
+            let mut runs = Pairs::default();
+            for _ in 0..pairs {
+                let their_run = one_run(&their, operations, theirs.clone()).await?;
+                let our_run = one_run(&our, operations, ours.clone()).await?;
+                runs.push(&format!("{done}, {} against {}", our.name, their.name), our_run, their_run);
+            }
+            writeln!(text, "| {} | {} | {} |", our.name, their.name, runs.cells(floor))?;
+        }
+        writeln!(text)?;
+        Ok(())
+    }
+
     /// All of them.
     pub(super) fn all(&self) -> anyhow::Result<[Subject; 4]> {
         let theirs = [Persistence::None, Persistence::Always].map(|persistence| self.theirs(persistence));
@@ -84,6 +113,7 @@ pub(super) async fn headcount_with(ack: Ack, config_toml: &str) -> Node {
 }
 
 /// One kind of operation. All its answers are numbers.
+#[derive(Clone)]
 pub(super) struct Operation<F> {
     /// Answers to one.
     pub(super) replies: usize,
@@ -144,7 +174,6 @@ async fn send_range<F: Fn(usize, &mut String)>(address: SocketAddr, range: Range
 
 /// A command of these words.
 pub(super) fn command(words: &[&str], out: &mut String) {
-    use std::fmt::Write;
     _ = write!(out, "*{}\r\n", words.len());
     for word in words {
         _ = write!(out, "${}\r\n{word}\r\n", word.len());

@@ -1,9 +1,7 @@
 //! I/O: taking from a stock that never goes below zero, beside what people use instead: a script in Lua that looks before it decrements.
 
-use super::{
-    pipelines::{CONNECTIONS, Operation, PIPELINE, ROWS, Row, Servers, command, one_run, send_all},
-    rates::Pairs,
-};
+use super::pipelines::{CONNECTIONS, Operation, PIPELINE, Servers, command, send_all};
+use crate::redis::Persistence;
 use anyhow::Context;
 use core::net::SocketAddr;
 use std::fmt::Write;
@@ -36,25 +34,14 @@ pub(super) async fn measure(pairs: usize, operations: usize, text: &mut String) 
         text,
         "in a namespace of type `bounded` beside `EVALSHA` of a script that looks before it decrements. Medians of {pairs} pairs of runs in turn.\n"
     )?;
-    writeln!(
-        text,
-        "| headcount | Redis | taken/s (CPU) | Redis: taken/s (CPU) | ratio | lowest to highest pair | floor |\n|---|---|---|---|---|---|---|"
-    )?;
-    for Row { ours: ack, theirs: persistence, floor } in ROWS {
-        let (ours, theirs) = (servers.ours(ack)?, servers.theirs(persistence));
-        let mut runs = Pairs::default();
-        for _ in 0..pairs {
-            let sha = load_script(theirs.address).await?;
-            let script = move |number, out: &mut String| command(&["EVALSHA", &sha, "1", &thing(number), "1"], out);
-            let their_run = one_run(&theirs, operations, Operation { replies: 1, write: script }).await?;
-            let decrement = |number, out: &mut String| command(&["DECR", &thing(number)], out);
-            let our_run = one_run(&ours, operations, Operation { replies: 1, write: decrement }).await?;
-            runs.push(&format!("stock, {} against {}", ours.name, theirs.name), our_run, their_run);
-        }
-        writeln!(text, "| {} | {} | {} |", ours.name, theirs.name, runs.cells(floor))?;
+    let mut sha = String::new();
+    for persistence in [Persistence::None, Persistence::Always] {
+        sha = load_script(servers.theirs(persistence).address).await?;
     }
-    writeln!(text)?;
-    Ok(())
+    let script = move |number, out: &mut String| command(&["EVALSHA", &sha, "1", &thing(number), "1"], out);
+    let decrement = |number, out: &mut String| command(&["DECR", &thing(number)], out);
+    let (ours, theirs) = (Operation { replies: 1, write: decrement }, Operation { replies: 1, write: script });
+    servers.compare((pairs, operations), "taken", ours, theirs, text).await
 }
 
 fn thing(number: usize) -> String {

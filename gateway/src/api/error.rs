@@ -130,7 +130,7 @@ impl ApiError {
         let mut error = json!({ "code": code, "message": message });
         match self {
             ApiError::TokenExpired { server_time_ms } | ApiError::BadTime { server_time_ms } => {
-                error["server_time_ms"] = (*server_time_ms).into()
+                error["server_time_ms"] = (*server_time_ms).into();
             }
             ApiError::Insufficient(Shortage { here, elsewhere }) => {
                 (error["here"], error["elsewhere"]) = ((*here).into(), (*elsewhere).into());

@@ -158,7 +158,7 @@ fn bad_input_is_told_with_place_key_value_and_reason() {
         ),
         (
             "[[namespace]]\nname = \"a\"\ntype = \"votes\"",
-            "hc.toml:3: namespace[0].type = \"votes\": must be one of \"counter\", \"unique\", \"seen\", \"bounded\"",
+            "hc.toml:3: namespace[0].type = \"votes\": must be one of \"counter\", \"unique\", \"seen\", \"bounded\", \"windowed\"",
         ),
         ("[auth]\ndevelopment = \"maybe\"", "hc.toml:2: auth.development = \"maybe\": must be true, false or \"auto\""),
         ("[auth]\nhmac_secrets = \"s\"", "hc.toml:2: auth.hmac_secrets: must be a list of strings that are not empty"),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use counter::{
-    batch,
+    AddOp, Adding, Event, batch,
     cell::Floor,
     group::{Group, SegmentHeader},
     ledger::{self, Ledger},
@@ -22,7 +22,11 @@ use protocol::{
     message::Publication,
     name::NameRef,
     peer::{Applied, Beat, Chunk, Follow, Have, Hello, Message, OriginName, Proof, Refused, Stream},
-    producer::{Answer, Close, Op, Open, Opened, Produce, Produced, Ranked, Read, Top, TopWanted, VotersWanted, Votes, Watch},
+    producer::{
+        Answer, Buckets, BucketsWanted, Close, Op, Open, Opened, Produce, Produced, Ranked, Read, Top, TopWanted, VotersWanted, Votes,
+        Watch,
+    },
+    window::Kept,
 };
 use std::sync::Arc;
 
@@ -49,6 +53,12 @@ fn messages() -> Seeds {
     let page = VotersWanted { after: "bob".to_owned(), limit: 10 };
     let ranked = Ranked { key: "likes:a".to_owned(), value: 7_i128.to_be_bytes().to_vec().into() };
     let top = Top { counters: vec![ranked], not_yet: false };
+    let wanted = BucketsWanted { minutes: 60, hours: 48, days: 31, seconds: 60, first: 29_833_333, count: 2 };
+    let buckets = Buckets { counts: vec![1, 0], sums: vec![-2, 0] };
+    let kept = Kept { minutes: 60, hours: 48, days: 31 };
+    let how = Adding::Windowed(Event { at_s: 1_790_000_000, kept });
+    let views = NameRef::parse(b"views").expect("a name").to_name();
+    let seen = vec![batch::addition(&AddOp { key: views, by: -2, how, token: None, ack: None })];
     let votes = Votes { users: vec!["ann".to_owned()], next: "ann".to_owned(), is_lost: false, voted: vec![true], taken_back: 0 };
     let messages = [
         ("hello-of-a-replica", Message::Hello(hello("c1", false, false))),
@@ -86,6 +96,9 @@ fn messages() -> Seeds {
             Message::Read(Read { id: 1, top: Some(TopWanted { namespace: "likes".to_owned(), limit: 10 }), ..Read::default() }),
         ),
         ("answer-of-top", Message::Answer(Answer { id: 1, top: Some(top.into()), ..Answer::default() })),
+        ("read-of-buckets", Message::Read(Read { id: 1, keys: vec!["views".to_owned()], buckets: Some(wanted), ..Read::default() })),
+        ("answer-of-buckets", Message::Answer(Answer { id: 1, buckets: Some(buckets.into()), ..Answer::default() })),
+        ("produce-of-events", Message::Produce(Produce { producer: 11, epoch: 7, number: 4, ops: seen, ack: 1 })),
         ("produce-of-votes", Message::Produce(Produce { producer: 11, epoch: 7, number: 3, ops: cast, ack: 1 })),
         ("watch", Message::Watch(Watch { keys: vec!["likes".to_owned()], end: false })),
         ("link", Message::Link(Bytes::from_static(b"of gateways"))),
@@ -137,6 +150,7 @@ fn chunks() -> Seeds {
     ];
     let vote = VoteKey::new(NameRef::parse(b"likes").expect("a name"), "ann").expect("a vote");
     let turned = |p, n| [fact(1, Fact::Slot { key: vote.as_str(), sums: Floor { p, n } })];
+    let seen = |p, n| [fact(1, Fact::Slot { key: "\u{1d}views\u{1d}m04003f", sums: Floor { p, n } })];
     let anothers = [Record::Fact { by: 1, seq: 1, fact: Fact::Slot { key: "likes", sums } }];
     vec![
         ("counter_chunk", "changes", chunk(0, 4, false, &changes)),
@@ -145,6 +159,8 @@ fn chunks() -> Seeds {
         ("counter_chunk", "the-last-part-of-a-whole-state", chunk(0, 4, true, &[Record::Dropped { origin: 1, by: 0, seq: 4, upto: 0 }])),
         ("counter_chunk", "a-vote", chunk(0, 1, false, &turned(3, 0))),
         ("counter_chunk", "a-vote-that-cannot-be", chunk(0, 1, false, &turned(1 << 16, 0))),
+        ("counter_chunk", "a-bucket", chunk(0, 1, false, &seen(7 << 44 | 5, 7 << 44 | 2))),
+        ("counter_chunk", "a-bucket-of-two-turns", chunk(0, 1, false, &seen(7 << 44 | 5, 2))),
         ("counter_chunk", "a-gap", chunk(3, 4, false, &changes[3..])),
         ("counter_chunk", "another-origins-slot", chunk(0, 1, false, &anothers)),
         ("counter_chunk", "a-cursor-in-it", chunk(0, 1, false, &[Record::Cursor { origin: 0, seq: 9, as_of_ms: 9 }])),

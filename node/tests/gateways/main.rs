@@ -5,15 +5,13 @@
 
 mod found;
 mod region;
+mod windows;
 
 use region::{Answer, PATIENCE, Region, is, metric, readyz};
 use serde_json::{Value, json};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
-    },
-    time::{SystemTime, UNIX_EPOCH},
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicI64, Ordering},
 };
 use testkit::{eventually, http};
 use tokio::sync::RwLock;
@@ -272,31 +270,6 @@ async fn a_stock_is_sold_through_gateways_that_keep_none_and_never_twice() {
     }
     let long = format!("/v1/counters/stock:{}/add", "x".repeat(231));
     assert_eq!(region.call(0, "POST", &long, &json!({})).await.0, 400);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn views_are_counted_by_the_hour_through_gateways_that_keep_none() {
-    let region = Region::start(2, "[[namespace]]\nname = \"views\"\ntype = \"windowed\"").await;
-    let (token, day_ms) = (Uuid::now_v7(), 24 * 3_600_000);
-    let now_ms = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
-    // The same token through both gateways is one event, also where the second one says another time.
-    for (gateway, body) in [
-        (0, json!({ "by": 5, "token": token, "ack": "replicated" })),
-        (1, json!({ "by": 5, "token": token, "at": now_ms - day_ms })),
-        (1, json!({ "by": -1, "at": now_ms - day_ms, "ack": "replicated" })),
-    ] {
-        let (status, answer) = region.call(gateway, "POST", "/v1/counters/views:1/add", &body).await;
-        assert_eq!(status, 200, "{answer}");
-    }
-    assert_eq!(region.settled_value("views:1").await, 4);
-    for gateway in 0..2 {
-        let (_, windows) = region.get(gateway, "/views:1/windows?by=day&last=3").await;
-        assert_eq!((&windows["count"], &windows["sum"], &windows["average"]), (&json!(2), &json!(4), &json!(2.0)), "{windows}");
-        let (_, windows) = region.get(gateway, "/views:1/windows?by=hour&last=2").await;
-        assert_eq!((&windows["count"], &windows["sum"]), (&json!(1), &json!(5)), "{windows}");
-        let (status, answer) = region.call(gateway, "POST", "/v1/counters/views:1/add", &json!({ "at": 0 })).await;
-        assert_eq!((status, &answer["error"]["code"]), (400, &json!("bad_time")), "{answer}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
