@@ -98,7 +98,7 @@ async fn every_documented_route_does_what_it_says() {
     // The log thread counts what was acknowledged right afterwards.
     let likes = json!({ "key": "likes", "additions": 3, "value": 0, "value_s": "0" });
     let liked = json!({ "key": "liked:1", "additions": 3, "value": 1 });
-    let hot = json!({ "counters": [liked, likes], "additions": 10, "missed_max": 0, "window_ms": "…" });
+    let hot = json!({ "counters": [liked, likes], "additions": 12, "missed_max": 0, "window_ms": "…" });
     eventually(PATIENCE, async || match api.get("/v1/hot/counters?limit=2").await {
         found if includes(&found, &hot) => Ok(()),
         found => Err(found.to_string()),
