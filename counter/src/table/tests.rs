@@ -132,3 +132,25 @@ fn a_vote_refers_to_its_counter_instead_of_repeating_its_key() {
     let index: usize = table.shards.iter().map(|shard| shard.index.byte_count()).sum();
     assert!((words * 8 + index) / 200_000 <= 52, "{words} words, {index} bytes of index");
 }
+
+#[test]
+fn what_stands_beside_counters_goes_along_with_their_shards() {
+    let mut table = Table::new(7);
+    let counters: Vec<String> = (0..200).map(|at| format!("views:{at}")).collect();
+    let insert = |table: &mut Table, counter: &str| {
+        let key = format!("\u{1d}{counter}\u{1d}m04003f");
+        table.insert(table.hash(&key), &key, 0)
+    };
+    let (old, new) = counters.split_at(100);
+    let mut cells: Vec<CellId> = old.iter().map(|counter| insert(&mut table, counter)).collect();
+    let mut lent = table.lend(0..SHARDS / 2);
+    for counter in new {
+        let is_lent = shard_of(table.hash(counter)) < SHARDS / 2;
+        cells.push(insert(if is_lent { &mut lent } else { &mut table }, counter));
+    }
+    table.adopt(lent);
+    for (counter, cell) in counters.iter().zip(cells) {
+        let id = table.find(table.hash(counter), counter).unwrap();
+        assert_eq!(table.beside(id), [cell], "{counter}");
+    }
+}
