@@ -41,12 +41,9 @@ fn op_bounded(key: &CounterKey, by: i64, token: Option<Token>) -> protocol::prod
     protocol::producer::Op { key: format!("{BOUNDED_MARK}{}", op.key), ..op }
 }
 
-/// An event of a windowed counter, likewise: under the key of its tokens, and behind that the time in seconds since 1970.
-fn op_windowed(key: &CounterKey, by: i64, Event { at_s, kept }: Event, token: Option<Token>) -> protocol::producer::Op {
-    let op = op(key, Some(by), token);
-    // A key that is too long is refused there.
-    let key = window::token_key(key.by_ref(), kept).map_or(op.key, |purpose| format!("{purpose}{at_s:016x}"));
-    protocol::producer::Op { key, ..op }
+/// An event of a windowed counter, likewise: with what is kept of it, and its time in seconds since 1970.
+fn op_windowed(key: &CounterKey, by: i64, event: Event, token: Option<Token>) -> protocol::producer::Op {
+    protocol::producer::Op { key: window::words(key.by_ref(), event), ..op(key, Some(by), token) }
 }
 
 /// Any of the three.
@@ -155,6 +152,8 @@ mod tests {
             let read = read(&words).unwrap();
             assert_eq!((read.key.as_str(), read.change, read.token), ("likes", change, token));
         }
+        let long = CounterKey::parse(&"x".repeat(255)).unwrap();
+        assert_eq!(read(&op_windowed(&long, 1, EVENT, None)).unwrap().change, Change::AddWindowed(1, EVENT), "the ledger refuses it");
         assert_eq!(vote(&key, "", true), Err(BadVote::Nobody));
         let (good, cast) = (op(&key, None, None), vote(&key, "ann", true).unwrap());
         for bad in [

@@ -98,8 +98,18 @@ impl BucketAt {
 
 /// The key of the cell that stands for what tokens are used for: events of a counter of which so much is kept. It counts nothing.
 #[must_use]
-pub fn token_key(counter: NameRef<'_>, Kept { minutes, hours, days }: Kept) -> Option<String> {
-    joined(counter, &format!("t{minutes:03x}{hours:03x}{days:03x}"))
+pub fn token_key(counter: NameRef<'_>, kept: Kept) -> Option<String> {
+    joined(counter, &token_tail(kept))
+}
+
+/// The words of an event of a counter, whose key may be too long to have windows.
+#[must_use]
+pub fn words(counter: NameRef<'_>, Event { at_s, kept }: Event) -> String {
+    format!("{MARK}{}{MARK}{}{at_s:016x}", counter.as_str(), token_tail(kept))
+}
+
+fn token_tail(Kept { minutes, hours, days }: Kept) -> String {
+    format!("t{minutes:03x}{hours:03x}{days:03x}")
 }
 
 fn joined(counter: NameRef<'_>, tail: &str) -> Option<String> {

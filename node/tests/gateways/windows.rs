@@ -24,6 +24,8 @@ async fn views_are_counted_by_the_hour_through_gateways_that_keep_none() {
         assert_eq!((&windows["count"], &windows["sum"], &windows["average"]), (&json!(2), &json!(4), &json!(2.0)), "{windows}");
         let (_, windows) = region.get(gateway, "/views:1/windows?by=hour&last=2").await;
         assert_eq!((&windows["count"], &windows["sum"]), (&json!(1), &json!(5)), "{windows}");
+        let long = format!("/v1/counters/views:{}/add", "x".repeat(238));
+        assert_eq!(region.call(gateway, "POST", &long, &json!({})).await.0, 400);
         let (status, answer) = region.call(gateway, "POST", "/v1/counters/views:1/add", &json!({ "at": 0 })).await;
         assert_eq!((status, &answer["error"]["code"]), (400, &json!("bad_time")), "{answer}");
     }
