@@ -1,6 +1,7 @@
 //! Pure: what a cell of the table is, as its key tells: a counter, a vote for one, or what a bounded one needs beside its sums.
 
 use crate::{
+    cell::Floor,
     escrow::{self, EscrowKey},
     vote::{self, VoteKey},
     window::{self, WINDOWED_KEY_BYTES_MAX},
@@ -34,6 +35,13 @@ pub fn is_key(key: &str) -> bool {
         return again.is_some_and(|again| again.as_str() == key);
     }
     NameRef::parse(key.as_bytes()).is_ok()
+}
+
+/// Whether a slot of a cell with this key can have these sums.
+#[inline]
+#[must_use]
+pub fn can_hold(key: &str, sums: Floor) -> bool {
+    (!vote::is_vote(key) || vote::is_length(sums)) && (!window::is_window(key) || window::is_of_one_turn(sums))
 }
 
 /// Whether a cell with this key stands beside a counter, as what it needs besides its sums.

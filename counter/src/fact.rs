@@ -5,7 +5,7 @@ use crate::{
     cell_key,
     marks::Mark,
     record::{Malformed, put, put_sums, put_text, take, take_sums, take_text},
-    vote, window,
+    window,
 };
 use protocol::name::NameRef;
 
@@ -118,10 +118,7 @@ impl<'a> Fact<'a> {
     #[must_use]
     pub fn is_possible(&self) -> bool {
         match self {
-            Fact::Slot { key, sums } => {
-                let is_window = || window::is_window(key);
-                cell_key::is_key(key) && (!vote::is_vote(key) || vote::is_length(*sums)) && (!is_window() || window::is_of_one_turn(*sums))
-            }
+            Fact::Slot { key, sums } => cell_key::is_key(key) && cell_key::can_hold(key, *sums),
             Fact::Token(Use { key, .. }) if window::is_window(key) => cell_key::is_key(key),
             Fact::Floor { key, .. } | Fact::AbsorbedKey { key, .. } | Fact::Token(Use { key, .. }) => {
                 NameRef::parse(key.as_bytes()).is_ok()

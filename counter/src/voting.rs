@@ -2,6 +2,7 @@
 
 use crate::{
     cell::{Floor, OriginIndex, Slot},
+    cell_key,
     group::Group,
     locating::Located,
     record::Malformed,
@@ -9,7 +10,6 @@ use crate::{
     replica::{KEYS_MAX, Replica},
     table::{CellId, Place, Table},
     vote::{self, LENGTH_MAX, VoteKey},
-    window,
 };
 use protocol::name::NameRef;
 
@@ -109,8 +109,7 @@ impl Replica {
     #[inline]
     pub(crate) fn insert_slot(&mut self, key: &str, by: OriginIndex, sums: Floor) -> Result<CellId, Malformed> {
         let id = self.table.insert_unread(key, by)?;
-        let is_possible = (!id.is_vote() || vote::is_length(sums)) && (!window::is_window(key) || window::is_of_one_turn(sums));
-        if is_possible { Ok(id) } else { Err(Malformed) }
+        if cell_key::can_hold(key, sums) { Ok(id) } else { Err(Malformed) }
     }
 
     /// Only what is counted is reset, or absorbed counter by counter.

@@ -53,9 +53,8 @@ impl Replica {
             return Err(AddRefusal::KeysFull);
         }
         self.ready_to_write(out);
-        let overflow = || AddRefusal::Overflow(Overflow::of(self.value(at.key).unwrap_or(0)));
-        let excess = by.checked_sub(1).ok_or_else(overflow)?;
-        let raised = self.raised(at.key, event, (1, excess)).ok_or(AddRefusal::Overflow(Overflow::of(by.into())))?;
+        let raised = by.checked_sub(1).and_then(|excess| self.raised(at.key, event, (1, excess)));
+        let Some(raised) = raised else { return Err(AddRefusal::Overflow(Overflow::of(self.value(at.key).unwrap_or(0)))) };
         let value = self.add(at, by, out)?;
         self.raise_all(raised, out);
         Ok(value)
