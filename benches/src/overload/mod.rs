@@ -19,15 +19,18 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 15_000)]
     clients: usize,
     /// Of them a gateway lets in so many a second; twice as many at once.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = storm::RESUMES_PER_S, value_parser = clap::value_parser!(u32).range(1..))]
     resumes_per_s: u32,
+    /// How often their gateway dies, each time in a region of its own.
+    #[arg(long, default_value_t = 5)]
+    storms: usize,
     /// Readers who do not read.
     #[arg(long, default_value_t = 1_000)]
     stalled: usize,
     /// Turns of the readers, with and without.
     #[arg(long, default_value_t = 5)]
     pairs: usize,
-    /// A few clients and one turn: for trying. Overrides all of these.
+    /// A few clients, one storm and one turn: for trying. Overrides all of these.
     #[arg(long)]
     quick: bool,
     /// Also write the report to this file, and its charts beside it, as .svg.
@@ -37,7 +40,8 @@ pub(crate) struct Options {
 
 /// Runs both and prints the report; an error if somebody did not come back, or lost a message.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
-    let (clients, stalled, pairs) = if options.quick { (1_500, 100, 1) } else { (options.clients, options.stalled, options.pairs) };
+    let Options { clients, stalled, pairs, storms, .. } = *options;
+    let (clients, stalled, pairs, storms) = if options.quick { (1_500, 100, 1, 1) } else { (clients, stalled, pairs, storms) };
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut text = format!(
         "# More than a gateway can take\n\n`headcount-bench {}` on {}; headcount {}. All clients share the machine with what they load;\n\
@@ -47,7 +51,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         env!("CARGO_PKG_VERSION")
     );
     text += &shown(options.report.as_deref());
-    let charts = storm::run(clients, options.resumes_per_s, &mut text).await?;
+    let charts = storm::run(storms, clients, options.resumes_per_s, &mut text).await?;
     stalled::run(stalled, pairs, &mut text).await?;
     println!("{text}");
     if let Some(path) = &options.report {

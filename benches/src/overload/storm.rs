@@ -4,6 +4,7 @@
 use super::{neighbours::Neighbours, threads::Threads};
 use crate::{
     clock::random_u64,
+    latency::Latencies,
     plot::{Chart, Scale, Series},
 };
 use anyhow::{bail, ensure};
@@ -31,6 +32,10 @@ const NEIGHBOURS: usize = 1_000;
 const QUIET: Duration = Duration::from_secs(15);
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// What comes later than this is no longer the first wave: the pauses after the first refusals are over.
+const SECOND_WAVE_S: usize = 10;
+/// A gateway's default.
+pub(super) const RESUMES_PER_S: u32 = 250;
 /// Members of one room.
 const ROOM: usize = 100;
 
@@ -51,9 +56,55 @@ struct Crowd {
     tries: Mutex<Vec<Try>>,
 }
 
-/// Measures it, adds to the report, and returns the charts; an error if somebody did not come back.
-#[allow(clippy::cast_precision_loss)] // figures for people
-pub(super) async fn run(clients: usize, resumes_per_s: u32, text: &mut String) -> anyhow::Result<Vec<Chart>> {
+/// What came of one storm.
+struct Storm {
+    tries: Vec<Try>,
+    /// How many were refused at the door, and how many by the lane for those who come back.
+    refused: [f64; 2],
+    /// When all were back.
+    back_s: f64,
+    /// What those had who were in: before, until all were back, and after.
+    heard: [Latencies; 3],
+    /// The longest that one of those took in each second.
+    worst: Vec<f64>,
+}
+
+impl Storm {
+    /// How many times that of before the p99 was until all were back.
+    fn ratio(&self) -> f64 {
+        self.heard[1].at(0.99) / self.heard[0].at(0.99)
+    }
+
+    /// When each was let in, the first one first.
+    fn let_in(&self) -> Vec<f64> {
+        let mut let_in: Vec<f64> = self.tries.iter().filter(|one| one.is_in).map(|one| one.at_s).collect();
+        let_in.sort_by(f64::total_cmp);
+        let_in
+    }
+}
+
+/// Measures so many storms, adds to the report, and returns the charts of the last one; an error if somebody did not come back.
+pub(super) async fn run(storms: usize, clients: usize, resumes_per_s: u32, text: &mut String) -> anyhow::Result<Vec<Chart>> {
+    writeln!(
+        text,
+        "## A storm of clients that come back\n\n\
+         A region of two gateways, one Redis node and etcd. {clients} clients, each a user with a token in a room of {ROOM}, are at one\n\
+         gateway, {NEIGHBOURS} at the other, which hear 1,000 messages a second together. The first gateway is killed (SIGKILL). Its clients\n\
+         come to the other one with the pauses of the JavaScript SDK ({} to {} ms, drawn at random, growing with each refusal) and\n\
+         `recover`. The lane for those who come back lets in {resumes_per_s} a second, and twice as many at once; by default {RESUMES_PER_S}.\n",
+        BACKOFF_MS.0, BACKOFF_MS.1,
+    )?;
+    let mut all = Vec::new();
+    for number in 1..=storms {
+        all.push(one(clients, resumes_per_s).await?);
+        eprintln!("storm {number} of {storms}: p99 {:.2} times that of before", all[number - 1].ratio());
+    }
+    tell_return(&all, resumes_per_s, text)?;
+    tell_neighbours(&all, text)?;
+    Ok(all.last().map(charts).unwrap_or_default())
+}
+
+async fn one(clients: usize, resumes_per_s: u32) -> anyhow::Result<Storm> {
     let config_toml = format!("{}[limits]\nresumes_per_s = {resumes_per_s}\n", crowd::auth_toml());
     let mut region = Region::start(RegionOptions { redis_nodes: 1, gateways: 2, config_toml, ..RegionOptions::default() }).await;
     let doors = [region.gateways[0].client, region.gateways[1].client];
@@ -78,75 +129,104 @@ pub(super) async fn run(clients: usize, resumes_per_s: u32, text: &mut String) -
     eprintln!("all are back after {back_s:.1} s");
     sleep(QUIET).await;
     let survivor = &region.gateways[1];
-    let mut reasons = Vec::new();
-    for reason in ["arrivals", "resumes", "newcomers", "memory"] {
-        let count = survivor.metric(&format!("headcount_admission_refused_total{{reason=\"{reason}\"}}")).await;
-        reasons.push(format!("{reason} {count}"));
-    }
+    let refused = async |reason: &str| survivor.metric(&format!("headcount_admission_refused_total{{reason=\"{reason}\"}}")).await;
+    let others = [refused("newcomers").await, refused("memory").await];
+    ensure!(others == [0.0; 2], "newcomers, or for want of memory: {others:?} were refused");
+    let refused = [refused("arrivals").await, refused("resumes").await];
     let quiet = neighbours.between(died_ms - QUIET.as_secs_f64() * 1000.0, died_ms);
-    let storm = neighbours.between(died_ms, back_ms);
-    let after = neighbours.between(back_ms, f64::INFINITY);
+    let heard = [quiet, neighbours.between(died_ms, back_ms), neighbours.between(back_ms, f64::INFINITY)];
     let worst = neighbours.worst_of_each_second(died_ms);
     neighbours.end().await?;
-
     let tries = crowd.tries.lock().expect("nobody panics").clone();
-    let let_in: Vec<f64> = tries.iter().filter(|one| one.is_in).map(|one| one.at_s).collect();
-    let (all, in_each) = (per_second(tries.iter().map(|one| one.at_s)), per_second(let_in.iter().copied()));
-    let most = in_each.iter().copied().max().unwrap_or(0);
+    let storm = Storm { tries, refused, back_s, heard, worst };
+    let most = most_of(&per_second(storm.let_in().into_iter()));
     ensure!(most <= 3 * resumes_per_s as usize, "{most} were let in within one second");
-    let later = all.iter().skip(3).copied().max().unwrap_or(0);
-    let mut let_in = let_in;
-    let_in.sort_by(f64::total_cmp);
-    let share = |of: usize| let_in.get((let_in.len() * of / 100).saturating_sub(1)).copied().unwrap_or(f64::NAN);
+    Ok(storm)
+}
+
+/// When they were back, and how often they came.
+fn tell_return(storms: &[Storm], resumes_per_s: u32, text: &mut String) -> anyhow::Result<()> {
     writeln!(
         text,
-        "## A storm of clients that come back\n\n\
-         A region of two gateways, one Redis node and etcd. {clients} clients, each a user with a token in a room of {ROOM}, are at one\n\
-         gateway, {NEIGHBOURS} at the other, which hear 1,000 messages a second together. The first gateway is killed (SIGKILL). Its clients\n\
-         come to the other one with the pauses of the JavaScript SDK ({} to {} ms, drawn at random, growing with each refusal) and\n\
-         `recover`. The lane for those who come back lets in {resumes_per_s} a second, and twice as many at once; by default 1,000.\n\n\
-         | back after | half | 90 % | 99 % | all |\n|---|---|---|---|---|\n| seconds | {:.1} | {:.1} | {:.1} | {back_s:.1} |\n\n\
-         {} tries in all; refused: {}. At most {most} were let in within a second; after the first three seconds at most {later} tries\n\
-         came within one, where the first had {}: there is no second wave.\n",
-        BACKOFF_MS.0,
-        BACKOFF_MS.1,
-        share(50),
-        share(90),
-        share(99),
-        tries.len(),
-        reasons.join(", "),
-        all.iter().take(3).copied().max().unwrap_or(0),
+        "| back after, s: half | 90 % | 99 % | all | tries | refused at the door | by the lane | most let in within a second |\n\
+         |---|---|---|---|---|---|---|---|"
     )?;
-    let ratio = storm.at(0.99) / quiet.at(0.99);
+    for storm in storms {
+        let let_in = storm.let_in();
+        let share = |of: usize| let_in.get((let_in.len() * of / 100).saturating_sub(1)).copied().unwrap_or(f64::NAN);
+        let [door, lane] = storm.refused;
+        writeln!(
+            text,
+            "| {:.1} | {:.1} | {:.1} | {:.1} | {} | {door} | {lane} | {} |",
+            share(50),
+            share(90),
+            share(99),
+            storm.back_s,
+            storm.tries.len(),
+            most_of(&per_second(let_in.iter().copied())),
+        )?;
+    }
+    let tries: Vec<Vec<usize>> = storms.iter().map(|storm| per_second(storm.tries.iter().map(|one| one.at_s))).collect();
+    let first = tries.iter().map(|tries| most_of(&tries[..tries.len().min(3)])).min().unwrap_or(0);
+    let later = tries.iter().map(|tries| most_of(tries.get(SECOND_WAVE_S..).unwrap_or_default())).max().unwrap_or(0);
     writeln!(
         text,
-        "| messages among those who were in | deliveries | p50 ms | p99 ms | p99.9 ms | max ms |\n|---|---|---|---|---|---|\n\
-         | {QUIET:?} before | {} | {} |\n| until all were back | {} | {} |\n| {QUIET:?} after | {} | {} |\n\n\
-         Their p99 while others come back is {ratio:.2} times that of before: {}. None was lost, and nobody of them closed.\n",
-        quiet.count(),
-        quiet.cells(),
-        storm.count(),
-        storm.cells(),
-        after.count(),
-        after.cells(),
-        if ratio <= 2.0 { "within 2" } else { "**over 2**" },
+        "\nWithin one of the first three seconds {first} tries came at least, and later than {SECOND_WAVE_S} s {later} at most: {}. At no time were more than\n\
+         {resumes_per_s} a second let in, but for the {} at once.\n",
+        if later < first { "there is no second wave" } else { "**there is a second wave**" },
+        2 * resumes_per_s,
     )?;
+    Ok(())
+}
+
+/// What those felt who were in.
+fn tell_neighbours(storms: &[Storm], text: &mut String) -> anyhow::Result<()> {
+    writeln!(
+        text,
+        "| messages among those who were in | deliveries | p50 ms | p99 ms | p99.9 ms | max ms | p99 to that of before |\n|---|---|---|---|---|---|---|"
+    )?;
+    for storm in storms {
+        let ratio = format!("{:.2}", storm.ratio());
+        for (when, heard, ratio) in
+            [("before", &storm.heard[0], ""), ("until all were back", &storm.heard[1], &ratio), ("after", &storm.heard[2], "")]
+        {
+            writeln!(text, "| {when} | {} | {} | {ratio} |", heard.count(), heard.cells())?;
+        }
+    }
+    let mut ratios: Vec<f64> = storms.iter().map(Storm::ratio).collect();
+    ratios.sort_by(f64::total_cmp);
+    let median = ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN);
+    writeln!(
+        text,
+        "\nTheir p99 while others come back is {median:.2} times that of before, the median of {}: {}. None was lost, and nobody of them closed.\n",
+        storms.len(),
+        if median <= 2.0 { "within 2" } else { "**over 2**" },
+    )?;
+    Ok(())
+}
+
+#[allow(clippy::cast_precision_loss)] // figures for people
+fn charts(storm: &Storm) -> Vec<Chart> {
     let x = ("seconds since their gateway died", Scale::Linear);
-    let line = |name: &str, counts: &[usize]| Series { name: name.to_owned(), points: points(counts.iter().map(|count| *count as f64)) };
-    Ok(vec![
+    let line = |name: &str, at_s: &mut dyn Iterator<Item = f64>| Series {
+        name: name.to_owned(),
+        points: points(per_second(at_s).into_iter().map(|count| count as f64)),
+    };
+    let tries = line("tries", &mut storm.tries.iter().map(|one| one.at_s));
+    vec![
         Chart {
-            title: format!("{clients} clients come back"),
+            title: format!("{} clients come back", storm.let_in().len()),
             x,
             y: ("in each second", Scale::Linear),
-            series: vec![line("tries", &all), line("let in", &in_each)],
+            series: vec![tries, line("let in", &mut storm.let_in().into_iter())],
         },
         Chart {
             title: "What those feel who were in".to_owned(),
             x,
             y: ("longest delivery of each second, ms", Scale::Log),
-            series: vec![Series { name: "longest".to_owned(), points: points(worst.into_iter()) }],
+            series: vec![Series { name: "longest".to_owned(), points: points(storm.worst.iter().copied()) }],
         },
-    ])
+    ]
 }
 
 /// A client's life: in, and in again wherever there is a gateway.
@@ -207,6 +287,10 @@ fn per_second(at_s: impl Iterator<Item = f64>) -> Vec<usize> {
         counts[second] += 1;
     }
     counts
+}
+
+fn most_of(counts: &[usize]) -> usize {
+    counts.iter().copied().max().unwrap_or(0)
 }
 
 #[allow(clippy::cast_precision_loss)] // seconds of a run

@@ -35,6 +35,8 @@ const RETRY_SPREAD_S: u64 = 10;
 /// How many more pass the door than their lanes take: it has to let those through who come back among many newcomers, for whom it is
 /// too early to tell the two apart.
 const DOOR_FACTOR: u32 = 4;
+/// How many pass the door at once while too many come back, as a part of those who do in a second.
+const PRESSED_BURST: u32 = 10;
 
 /// What an operator allows, and may change while the gateway runs.
 #[derive(Clone, Debug)]
@@ -205,14 +207,22 @@ impl Admission {
             return Err(self.refuse(Reason::Memory));
         }
         self.addresses.lock().take(address, limits.of_address, now).map_err(|_: Later| self.refuse(Reason::Address))?;
-        // Of which lane it will be is not known yet.
-        let Limits { newcomers, resumes, .. } = **limits;
-        let of_door = |newcomers: u32, resumes: u32| newcomers.saturating_add(resumes).saturating_mul(DOOR_FACTOR);
-        let arrivals = match (newcomers.per_s, resumes.per_s) {
-            (0, _) | (_, 0) => Rate { per_s: 0, burst: 1 },
-            (per_s, resumes_per_s) => Rate { per_s: of_door(per_s, resumes_per_s), burst: of_door(newcomers.burst, resumes.burst) },
-        };
+        let arrivals = self.door(limits.newcomers, limits.resumes, now);
         self.arrivals.take(arrivals, now).map_err(|_| self.refuse(Reason::Arrivals))
+    }
+
+    /// How many pass the door; of which lane each will be is not known yet. Whoever is refused behind it has cost a handshake, for which
+    /// those wait who are in: while too many come back, it is as narrow as their lane, and one as wide beside it for newcomers.
+    fn door(&self, newcomers: Rate, resumes: Rate, now: Now) -> Rate {
+        if newcomers.per_s == 0 || resumes.per_s == 0 {
+            return Rate { per_s: 0, burst: 1 };
+        }
+        if self.resumes.is_low(resumes, now) {
+            let per_s = resumes.per_s.saturating_add(newcomers.per_s.min(resumes.per_s));
+            return Rate { per_s, burst: (per_s / PRESSED_BURST).max(1) };
+        }
+        let of_door = |newcomers: u32, resumes: u32| newcomers.saturating_add(resumes).saturating_mul(DOOR_FACTOR);
+        Rate { per_s: of_door(newcomers.per_s, resumes.per_s), burst: of_door(newcomers.burst, resumes.burst) }
     }
 
     /// The lane of a session that has said whether it goes on from where it was.

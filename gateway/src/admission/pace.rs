@@ -74,6 +74,13 @@ impl SharedPace {
         });
         taken.map(drop).map_err(|_| later)
     }
+
+    /// Whether less than half of what it holds is left: more are taken than come back, or were a moment ago.
+    pub fn is_low(&self, rate: Rate, now: Now) -> bool {
+        let Some(each_us) = 1_000_000_u64.checked_div(rate.per_s.into()) else { return false };
+        let taken_us = self.full_us.load(Ordering::Relaxed).saturating_sub(now.mono_ms * 1_000);
+        taken_us * 2 > each_us.max(1) * u64::from(rate.burst.max(1))
+    }
 }
 
 #[cfg(test)]
@@ -110,6 +117,17 @@ mod tests {
     fn without_a_rate_there_is_no_limit() {
         let (mut pace, rate) = (Pace::default(), Rate { per_s: 0, burst: 1 });
         assert!((0..10_000).all(|_| pace.take(rate, at(0)).is_ok() && SharedPace::default().take(rate, at(0)).is_ok()));
+    }
+
+    #[test]
+    fn a_bucket_is_low_while_less_than_half_is_left() {
+        let (shared, rate) = (SharedPace::default(), Rate { per_s: 10, burst: 20 });
+        let take = |count| (0..count).for_each(|_| shared.take(rate, at(1_000)).unwrap());
+        take(10);
+        assert!(!shared.is_low(rate, at(1_000)));
+        take(1);
+        assert!(shared.is_low(rate, at(1_000)) && !shared.is_low(rate, at(1_100)));
+        assert!(!shared.is_low(Rate { per_s: 0, burst: 1 }, at(1_000)), "there is no limit");
     }
 
     proptest! {

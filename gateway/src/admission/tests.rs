@@ -53,6 +53,21 @@ fn those_who_come_back_have_a_lane_of_their_own_and_the_door_lets_in_four_times_
 }
 
 #[test]
+fn while_too_many_come_back_the_door_is_as_narrow_as_their_lane_and_one_beside_it() {
+    let (newcomers, resumes) = (Rate { per_s: 100, burst: 200 }, Rate { per_s: 10, burst: 8 });
+    let (admission, ..) = admission(Limits { newcomers, resumes, ..limits() });
+    let entered = |mono_ms| (0..2_000).filter(|_| admission.enter(address(1), at(mono_ms)).is_ok()).count();
+    let come_back = |count: usize, mono_ms| (0..count).filter(|_| admission.connect(true, at(mono_ms)).is_ok()).count();
+    assert_eq!(come_back(5, 0), 5);
+    assert_eq!(entered(0), 2);
+    assert_eq!(entered(50), 1, "twenty in a second");
+    assert_eq!(entered(100), 809, "there is half of the lane again");
+    // Newcomers alone do not close it for those who come back.
+    assert_eq!((0..1_000).filter(|_| admission.connect(false, at(10_000)).is_ok()).count(), 200);
+    assert_eq!(entered(10_000), 832);
+}
+
+#[test]
 fn a_lane_without_a_limit_takes_the_limit_from_the_door_too() {
     let (admission, ..) = admission(Limits { newcomers: Rate { per_s: 1, burst: 1 }, ..limits() });
     assert!((0..100).all(|_| admission.enter(address(1), at(0)).is_ok() && admission.connect(true, at(0)).is_ok()));

@@ -73,6 +73,18 @@ async fn far_too_many_are_told_before_the_handshake_when_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn while_too_many_come_back_most_are_refused_before_they_cost_a_handshake() {
+    let node = node("[limits]\nnewcomers_per_s = 1000\nresumes_per_s = 5\n").await;
+    let begin = |frame| join_all((0..100).map(move |_| Visitor::begin(node.client, None, None, frame)));
+    let first = begin(RESUME).await;
+    assert!(first.iter().filter(|begun| matches!(begun, Ok(Begun::In(..)))).count() >= 10, "a burst is of 10: {first:?}");
+    let at_the_door = refused(&node, "arrivals").await;
+    let later = begin(RESUME).await.into_iter().filter(|begun| matches!(begun, Ok(Begun::Status(503, Some(1..))))).count();
+    assert_eq!(refused(&node, "arrivals").await - at_the_door, later as f64);
+    assert!(later > 50, "{later}: ten a second pass, and the door of newcomers would hold thousands");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_address_does_not_keep_others_out() {
     let node = node("[limits]\naddress_per_s = 1\ntrusted_proxies = [\"127.0.0.0/8\"]\n").await;
     let come = async |address: &'static str| {
