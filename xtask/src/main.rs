@@ -34,6 +34,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
+        ["test" | "faults" | "fuzz" | "soak", "--help" | "-h", ..] => {
+            println!("{}", help());
+            ExitCode::SUCCESS
+        }
         ["test", options @ ..] => match selection(options) {
             Ok(selected) => run(&selected),
             Err(reason) => {
