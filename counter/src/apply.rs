@@ -128,14 +128,13 @@ impl Replica {
     #[inline]
     pub(crate) fn merge_slot(&mut self, id: CellId, key: &str, by: OriginIndex, slot: Slot) {
         self.settle(id);
-        let only = self.table.only_slot(id).filter(|(origin, _)| *origin == by);
-        let before = only.map_or_else(|| Cell::new(&self.table, id).slot(by), |(_, slot)| slot);
+        let (before, is_only) = match self.table.only_slot(id) {
+            Some((only, slot)) if only == by => (slot, true),
+            _ => (Cell::new(&self.table, id).slot(by), false),
+        };
         let after = before.join(slot);
         if after != before {
-            self.tallied(id, |table| match only {
-                Some(_) => table.put_only_slot(id, after),
-                None => table.put_slot(id, by, after),
-            });
+            self.tallied(id, |table| if is_only { table.put_only_slot(id, after) } else { table.put_slot(id, by, after) });
             self.origins[by].weigh(weight(key), before.sums(), after.sums());
             self.rights_changed(id, key, by);
         }

@@ -129,6 +129,9 @@ impl<'a> Cell<'a> {
         if let Some((_, slot)) = self.table.only_slot(self.id) {
             return slot.sums().balance();
         }
+        if let Some(tally) = self.table.only_tally(self.id) {
+            return tally.on.into();
+        }
         let slots: i128 = self.slots().map(|(_, slot)| slot.sums().balance()).sum();
         let floors = self.floors().into_iter().map(|(origin, floor)| self.slot(origin).sums().meet(floor).balance());
         let value = slots - floors.sum::<i128>() + i128::from(self.table.tally(self.id).on);
@@ -139,6 +142,9 @@ impl<'a> Cell<'a> {
     /// The causal length of a vote: how often it was turned.
     #[must_use]
     pub fn length(self) -> u64 {
+        if let Some((_, slot)) = self.table.only_slot(self.id) {
+            return slot.p;
+        }
         self.slots().map(|(_, slot)| slot.p).max().unwrap_or(0)
     }
 

@@ -51,6 +51,7 @@ mod handing_over;
 mod hot;
 pub mod import;
 pub mod inclusion;
+mod index;
 pub mod inspect;
 mod interest;
 mod lane;

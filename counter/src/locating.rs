@@ -15,6 +15,8 @@ pub struct Located<'a> {
     pub key: NameRef<'a>,
     pub(crate) hash: u64,
     pub(crate) id: Option<CellId>,
+    /// Of a vote: where its counter is, if there is one.
+    pub(crate) of: Option<CellId>,
 }
 
 impl Replica {
@@ -22,7 +24,7 @@ impl Replica {
     #[must_use]
     pub fn locate<'a>(&self, key: NameRef<'a>) -> Located<'a> {
         let hash = self.table.hash(key.as_str());
-        Located { key, hash, id: self.table.find(hash, key.as_str()) }
+        Located { key, hash, id: self.table.find(hash, key.as_str()), of: None }
     }
 
     /// See [`crate::table::Table::prepare`].
@@ -37,9 +39,10 @@ impl Replica {
         let mut hashes = [0; BATCH];
         hashes.iter_mut().zip(ops).for_each(|(hash, op)| *hash = self.hash_for(op));
         self.table.prepare(&hashes[..ops.len().min(BATCH)]);
-        let mut located = [None; BATCH];
+        let (mut located, mut last) = ([None; BATCH], None);
         for ((located, op), hash) in located.iter_mut().zip(ops).zip(hashes) {
-            *located = Some(self.located(op, hash));
+            last = Some(self.located(op, hash, last));
+            *located = last;
         }
         located
     }
@@ -47,7 +50,7 @@ impl Replica {
     /// Looks up what `op` changes: a counter, or one of its votes.
     #[must_use]
     pub fn locate_for<'a>(&self, op: &Op<'a>) -> Located<'a> {
-        self.located(op, self.hash_for(op))
+        self.located(op, self.hash_for(op), None)
     }
 
     fn hash_for(&self, Op { key, change, .. }: &Op<'_>) -> u64 {
@@ -57,12 +60,14 @@ impl Replica {
         }
     }
 
-    fn located<'a>(&self, Op { key, change, .. }: &Op<'a>, hash: u64) -> Located<'a> {
-        let id = match change {
-            Change::Vote { user, .. } => self.table.find_vote(hash, key.as_str(), user),
-            _ => self.table.find(hash, key.as_str()),
+    /// `last` is the one before it: votes that come together are often for one counter.
+    fn located<'a>(&self, Op { key, change, .. }: &Op<'a>, hash: u64, last: Option<Located<'a>>) -> Located<'a> {
+        let Change::Vote { user, .. } = change else {
+            return Located { key: *key, hash, id: self.table.find(hash, key.as_str()), of: None };
         };
-        Located { key: *key, hash, id }
+        let same = last.filter(|last| last.key == *key).and_then(|last| last.of);
+        let of = same.or_else(|| self.locate(*key).id);
+        Located { key: *key, hash, id: of.and_then(|counter| self.table.find_vote(hash, counter, user)), of }
     }
 
     pub(crate) fn cell_id(&self, at: Located<'_>) -> Option<CellId> {

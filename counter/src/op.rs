@@ -21,10 +21,10 @@ pub enum Adding {
 impl Adding {
     /// As counters of this namespace are; what is counted happened at this time, in seconds since 1970.
     #[must_use]
-    pub fn to(namespace: &Namespace, at_s: u64) -> Adding {
+    pub fn to(namespace: &Namespace, at_s: impl FnOnce() -> u64) -> Adding {
         match namespace.counter_type {
             CounterType::Bounded => Adding::Bounded,
-            CounterType::Windowed => Adding::Windowed(Event { at_s, kept: namespace.kept }),
+            CounterType::Windowed => Adding::Windowed(Event { at_s: at_s(), kept: namespace.kept }),
             _ => Adding::Plain,
         }
     }

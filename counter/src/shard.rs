@@ -17,9 +17,10 @@
 
 use crate::{
     cell::{OriginIndex, Slot},
+    index::Index,
     table::Entry,
 };
-use hashbrown::HashTable;
+use zerocopy::IntoBytes;
 
 /// Words of a block; a record does not cross its end.
 pub(crate) const BLOCK_WORDS: usize = 4096;
@@ -41,8 +42,6 @@ pub(crate) const FREE: u16 = u16::MAX - 1;
 pub(crate) const TALLY: u16 = u16::MAX - 2;
 /// The `by` of the entry that is no origin's either: the counter is bounded, and what this replica was given of it.
 pub(crate) const BOUNDED: u16 = u16::MAX - 3;
-/// Tables in the index of a shard of votes.
-const INDEX_TABLES: usize = 64;
 
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
@@ -54,14 +53,6 @@ pub(crate) struct Shard {
     pub(crate) is_votes: bool,
 }
 
-/// The places of a shard's records, by hash. One counter may have millions of votes, all in one shard: those are in many tables, so that
-/// a growing one stalls for its own time only.
-#[derive(Debug, Default)]
-pub(crate) struct Index {
-    one: HashTable<u32>,
-    many: Box<[HashTable<u32>]>,
-}
-
 /// An entry of a list; `next` is the place of the next one, plus one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extra {
@@ -69,44 +60,6 @@ pub(crate) struct Extra {
     pub(crate) next: u32,
     pub(crate) origin: OriginIndex,
     pub(crate) by: u16,
-}
-
-impl Index {
-    #[inline]
-    pub(crate) fn of(&self, hash: u64) -> &HashTable<u32> {
-        if self.many.is_empty() { &self.one } else { &self.many[part(hash)] }
-    }
-
-    pub(crate) fn of_mut(&mut self, hash: u64) -> &mut HashTable<u32> {
-        if self.many.is_empty() { &mut self.one } else { &mut self.many[part(hash)] }
-    }
-
-    /// From now on it has many tables. Only while it is empty.
-    pub(crate) fn divide(&mut self) {
-        if self.many.is_empty() {
-            self.many = (0..INDEX_TABLES).map(|_| HashTable::new()).collect();
-        }
-    }
-
-    pub(crate) fn reserve(&mut self, count: usize) {
-        if self.one.is_empty() {
-            self.one.reserve(count, |_| 0);
-        }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.one.len() + self.many.iter().map(HashTable::len).sum::<usize>()
-    }
-
-    #[cfg(test)]
-    pub(crate) fn byte_count(&self) -> usize {
-        self.one.allocation_size() + self.many.iter().map(|table| table.allocation_size() + size_of_val(table)).sum::<usize>()
-    }
-}
-
-/// Not the bits that the tables themselves use, nor those of the shard.
-fn part(hash: u64) -> usize {
-    usize::from((hash >> 48).to_le_bytes()[0]) % INDEX_TABLES
 }
 
 impl Shard {
@@ -128,6 +81,37 @@ impl Shard {
         let [origin, by] = quarters(by_origin);
         let slot = Slot { p: words[0], n: words[1], seq: words[2] & SEQ_MAX };
         (Extra { slot, next, origin, by }, next)
+    }
+
+    /// The slot of a record that has no other entry, and whose it is. Word by word, so that it stays in registers: who has just written it
+    /// would otherwise wait here until everything written before has reached the memory.
+    #[inline]
+    pub(crate) fn only_slot(&self, at: u32) -> Option<(OriginIndex, Slot)> {
+        if self.is_votes {
+            let [link, seq, ..] = *self.words::<2>(at) else { return None };
+            let length = link >> BY_AT;
+            let is_only = link & NEXT == 0 && length > 0;
+            return is_only.then_some((origin_in(link), Slot { p: length, n: 0, seq: seq & SEQ_MAX }));
+        }
+        let [p, n, seq, link, ..] = *self.words::<HEAD_WORDS>(at) else { return None };
+        (link & (NEXT | BY) == u64::from(SLOT) << BY_AT).then_some((origin_in(link), Slot { p, n, seq: seq & SEQ_MAX }))
+    }
+
+    /// The sums of the tally of a counter that has no other entry.
+    #[inline]
+    pub(crate) fn only_tally(&self, at: u32) -> Option<(u64, u64)> {
+        let [p, n, _, link, ..] = *self.words::<HEAD_WORDS>(at) else { return None };
+        (link & (NEXT | BY) == u64::from(TALLY) << BY_AT).then_some((p, n))
+    }
+
+    /// Writes that tally; whether there is one.
+    #[inline]
+    pub(crate) fn put_only_tally(&mut self, at: u32, (on, newest): (u64, u64)) -> bool {
+        let is_one = self.only_tally(at).is_some();
+        if let ([p, n, ..], true) = (self.words_mut::<HEAD_WORDS>(at), is_one) {
+            (*p, *n) = (on, newest);
+        }
+        is_one
     }
 
     fn vote_head(&self, at: u32) -> (Extra, u32) {
@@ -204,12 +188,7 @@ impl Shard {
 
     /// Whether the record holds this text: a counter's key, or a vote's user.
     pub(crate) fn is_at(&self, at: u32, text: &[u8]) -> bool {
-        let (block, offset) = split(at);
-        let (words, before) = (&self.blocks[block][offset..], self.words_before_text());
-        let mut chunks = text.chunks_exact(8);
-        text_length(words, before) == text.len()
-            && chunks.by_ref().zip(&words[before..]).all(|(chunk, word)| *chunk == word.to_le_bytes())
-            && last_word(chunks.remainder()).is_none_or(|last| words[before + text.len() / 8] == last)
+        self.text(at) == text
     }
 
     /// Appends a counter's record.
@@ -217,9 +196,10 @@ impl Shard {
         self.push([0, 0, (key.len() as u64) << SEQ_BITS, link(0, origin, SLOT)], key)
     }
 
-    /// Appends a vote's record; `links` are as [`Shard::vote_links`] has them.
-    pub(crate) fn push_vote(&mut self, user: &[u8], origin: OriginIndex, [counter, before]: [u32; 2]) -> u32 {
-        self.push([link(0, origin, 0), (user.len() as u64) << SEQ_BITS, u64::from(counter) | u64::from(before) << 32], user)
+    /// Appends a vote's record with its first slot; `links` are as [`Shard::vote_links`] has them.
+    pub(crate) fn push_vote(&mut self, user: &[u8], (origin, slot): (OriginIndex, Slot), [counter, before]: [u32; 2]) -> u32 {
+        let seq = (user.len() as u64) << SEQ_BITS | (slot.seq & SEQ_MAX);
+        self.push([link(0, origin, length(slot)), seq, u64::from(counter) | u64::from(before) << 32], user)
     }
 
     fn push<const N: usize>(&mut self, head: [u64; N], text: &[u8]) -> u32 {
@@ -235,13 +215,14 @@ impl Shard {
         let chunks = text.chunks_exact(8);
         let last = last_word(chunks.remainder());
         // Each chunk has eight bytes.
-        block.extend(chunks.map(|chunk| u64::from_le_bytes(chunk.try_into().unwrap_or_default())).chain(last));
+        block.extend(chunks.map(|chunk| u64::from_ne_bytes(chunk.try_into().unwrap_or_default())).chain(last));
         at
     }
 
     /// The text of a record.
-    pub(crate) fn text<'a>(&self, at: u32, buffer: &'a mut [u8; 256]) -> &'a [u8] {
-        read_text(&self.blocks, self.words_before_text(), at, buffer)
+    #[inline]
+    pub(crate) fn text(&self, at: u32) -> &[u8] {
+        text_at(&self.blocks, self.words_before_text(), at)
     }
 
     pub(crate) fn record_words(&self, words: &[u64]) -> u32 {
@@ -276,18 +257,15 @@ impl From<Extra> for Entry {
 pub(crate) fn last_word(rest: &[u8]) -> Option<u64> {
     let mut bytes = [0; 8];
     bytes[..rest.len()].copy_from_slice(rest);
-    (!rest.is_empty()).then_some(u64::from_le_bytes(bytes))
+    (!rest.is_empty()).then_some(u64::from_ne_bytes(bytes))
 }
 
-/// The text behind so many words of a record.
-pub(crate) fn read_text<'a>(blocks: &[Vec<u64>], before: usize, at: u32, buffer: &'a mut [u8; 256]) -> &'a [u8] {
+/// The text behind so many words of a record: the words hold its bytes in the order in which they lie in memory.
+#[inline]
+pub(crate) fn text_at(blocks: &[Vec<u64>], before: usize, at: u32) -> &[u8] {
     let (block, offset) = split(at);
     let words = &blocks[block][offset..];
-    let length = text_length(words, before);
-    for (chunk, word) in buffer[..length.next_multiple_of(8)].chunks_exact_mut(8).zip(&words[before..]) {
-        chunk.copy_from_slice(&word.to_le_bytes());
-    }
-    &buffer[..length]
+    &words[before..].as_bytes()[..text_length(words, before)]
 }
 
 /// Of a vote: where the record of its counter is, and the vote that came before it, plus one.
@@ -319,8 +297,21 @@ pub(crate) fn place_of(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
+/// In a [`link`]: the place of the next entry.
+const NEXT: u64 = 0xffff_ffff;
+/// And whose entry it is that stands with the key, and what; of a vote its length.
+const ORIGIN_AT: u32 = 32;
+const BY_AT: u32 = 48;
+const BY: u64 = 0xffff << BY_AT;
+
 pub(crate) fn link(next: u32, origin: OriginIndex, by: u16) -> u64 {
-    u64::from(next) | u64::from(origin) << 32 | u64::from(by) << 48
+    u64::from(next) | u64::from(origin) << ORIGIN_AT | u64::from(by) << BY_AT
+}
+
+#[inline]
+fn origin_in(link: u64) -> OriginIndex {
+    // Masked, it fits.
+    OriginIndex::try_from(link >> ORIGIN_AT & 0xffff).unwrap_or_default()
 }
 
 pub(crate) fn halves(word: u64) -> [u32; 2] {

@@ -10,7 +10,7 @@ use crate::{
     cell::{Floor, OriginIndex, Slot},
     cell_key, escrow,
     record::Malformed,
-    shard::{BOUNDED, Extra, FREE, HEAD_WORDS, SLOT, Shard, TALLY, VOTE_WORDS, join, read_text, split},
+    shard::{BOUNDED, Extra, FREE, HEAD_WORDS, SLOT, Shard, TALLY, VOTE_WORDS, join, split, text_at},
     vote, window,
 };
 use std::ops::Range;
@@ -165,27 +165,29 @@ impl Table {
     #[inline]
     #[must_use]
     pub fn find(&self, hash: u64, key: &str) -> Option<CellId> {
-        let shard = shard_of(hash);
-        let found = &self.shards[shard];
-        if found.is_votes {
+        if hash & VOTE_BIT != 0 {
             let (counter, user) = vote::split(key.as_bytes())?;
-            return self.find_vote(hash, counter, user);
+            return self.find_vote(hash, self.find_counter(counter)?, user);
         }
         self.find_text(hash, key.as_bytes())
+    }
+
+    fn find_counter(&self, key: &[u8]) -> Option<CellId> {
+        self.find_text(counter_hash(self.seed, key), key)
     }
 
     #[inline]
     fn find_text(&self, hash: u64, key: &[u8]) -> Option<CellId> {
         let shard = shard_of(hash);
         let found = &self.shards[shard];
-        found.index.of(hash).find(hash, |at| found.is_at(*at, key)).map(|at| id(shard, *at))
+        found.index.find(hash, |at| found.is_at(at, key)).map(|at| id(shard, at))
     }
 
     /// Asks the memory for what [`Table::find`] will look at, for all of a batch before the first is looked up: otherwise
     /// each lookup waits for memory by itself, and at a million counters that is most of what an addition costs.
     pub fn prepare(&self, hashes: &[u64]) {
         // Two short loops whose rounds do not depend on each other, so that the processor runs ahead of the memory.
-        let guess = |hash: u64| Some((shard_of(hash), *self.shards[shard_of(hash)].index.of(hash).iter_hash(hash).next()?));
+        let guess = |hash: u64| Some((shard_of(hash), self.shards[shard_of(hash)].index.guess(hash)?));
         let mut guesses = [None; BATCH];
         guesses.iter_mut().zip(hashes).for_each(|(place, hash)| *place = guess(*hash));
         let words = guesses.iter().flatten().map(|(shard, at)| {
@@ -203,7 +205,8 @@ impl Table {
             return known;
         }
         if let Some((counter, user)) = vote::split(key.as_bytes()) {
-            return self.insert_vote(hash, counter, user, origin);
+            let counter = self.ensure_counter(counter, origin);
+            return self.insert_vote(hash, counter, user, (origin, Slot::default()));
         }
         if let Some(found) = escrow::split(key.as_bytes()) {
             return self.insert_escrow(hash, key, found.counter, origin);
@@ -214,12 +217,17 @@ impl Table {
         self.insert_counter(hash, key.as_bytes(), origin)
     }
 
+    fn ensure_counter(&mut self, key: &[u8], origin: OriginIndex) -> CellId {
+        let hash = counter_hash(self.seed, key);
+        self.find_text(hash, key).unwrap_or_else(|| self.insert_counter(hash, key, origin))
+    }
+
     fn insert_counter(&mut self, hash: u64, key: &[u8], origin: OriginIndex) -> CellId {
         let (at_shard, seed) = (shard_of(hash), self.seed);
         let shard = &mut self.shards[at_shard];
         let at = shard.push_counter(key, origin);
         let Shard { index, blocks, .. } = shard;
-        index.of_mut(hash).insert_unique(hash, at, |at| record_hash(seed, read_text(blocks, HEAD_WORDS, *at, &mut [0; 256])));
+        index.insert_counter(hash, at, |at| record_hash(seed, text_at(blocks, HEAD_WORDS, at)));
         self.count += 1;
         id(at_shard, at)
     }
@@ -259,8 +267,7 @@ impl Table {
     #[inline]
     #[must_use]
     pub fn only_slot(&self, id: CellId) -> Option<(OriginIndex, Slot)> {
-        let (head, next) = self.shards[usize::from(id.shard)].head(id.at);
-        (next == 0 && head.by == SLOT).then_some((head.origin, head.slot))
+        self.shards[usize::from(id.shard)].only_slot(id.at)
     }
 
     /// Writes the only slot of a counter that has no other entry. Inlined, so that the sums stay in registers: passed through
@@ -309,18 +316,16 @@ impl Table {
     /// The key of a counter or of a vote.
     #[must_use]
     pub fn key<'a>(&self, id: CellId, buffer: &'a mut [u8; 256]) -> &'a str {
-        let shard = &self.shards[usize::from(id.shard)];
-        let key = if shard.is_votes {
-            let (mut of_counter, mut user) = ([0; 256], [0; 256]);
+        let text = self.shards[usize::from(id.shard)].text(id.at);
+        let length = if id.is_vote() {
             let counter = self.counter_of(id);
-            let of_counter = self.shards[usize::from(counter.shard)].text(counter.at, &mut of_counter);
-            let length = vote::join(of_counter, shard.text(id.at, &mut user), buffer);
-            &buffer[..length]
+            vote::join(self.shards[usize::from(counter.shard)].text(counter.at), text, buffer)
         } else {
-            shard.text(id.at, buffer)
+            buffer[..text.len()].copy_from_slice(text);
+            text.len()
         };
         // Only checked names come in.
-        std::str::from_utf8(key).unwrap_or_default()
+        std::str::from_utf8(&buffer[..length]).unwrap_or_default()
     }
 
     /// The next counter of a walk, in an order that never changes; `place` moves behind it.

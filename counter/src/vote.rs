@@ -29,11 +29,8 @@ pub enum BadVote {
 }
 
 /// The key of the cell of a vote.
-#[derive(Clone, Copy, Debug)]
-pub struct VoteKey {
-    bytes: [u8; KEY_BYTES_MAX],
-    length: usize,
-}
+#[derive(Clone, Debug)]
+pub struct VoteKey(String);
 
 impl VoteKey {
     /// That of `user` for `counter`.
@@ -45,19 +42,23 @@ impl VoteKey {
         if length > KEY_BYTES_MAX {
             return Err(BadVote::TooLong);
         }
-        if user.chars().any(char::is_control) {
+        let has_control =
+            if user.is_ascii() { user.bytes().any(|byte| byte.is_ascii_control()) } else { user.chars().any(char::is_control) };
+        if has_control {
             return Err(BadVote::Control);
         }
-        let mut bytes = [0; KEY_BYTES_MAX];
-        let length = join(counter.as_bytes(), user.as_bytes(), &mut bytes);
-        Ok(VoteKey { bytes, length })
+        let mut key = String::with_capacity(length);
+        key.push(MARK.into());
+        key.push_str(counter);
+        key.push(MARK.into());
+        key.push_str(user);
+        Ok(VoteKey(key))
     }
 
     /// The key's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // Both parts are text.
-        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+        &self.0
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{
     cell_key,
     group::Group,
     locating::Located,
+    origin::weight,
     record::Malformed,
     refusal::AddRefusal,
     replica::{KEYS_MAX, Replica},
@@ -25,15 +26,28 @@ pub struct Voters {
     pub next: Option<String>,
 }
 
+/// What came of a vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Voted {
+    /// Its counter, if there is one.
+    pub counter: Option<CellId>,
+    /// It was turned, and was not so before.
+    pub is_news: bool,
+}
+
 impl Replica {
-    /// Turns `user`'s vote for the counter on or off, if it is not so already; whether it was turned.
-    pub fn vote(&mut self, at: Located<'_>, user: &str, is_on: bool, out: &mut Group) -> Result<bool, AddRefusal> {
-        let key = VoteKey::new(at.key, user)?;
-        let key = key.as_str();
-        let known = at.id.or_else(|| self.table.find(at.hash, key));
+    /// Turns `user`'s vote for the counter on or off, if it is not so already.
+    pub fn vote(&mut self, at: Located<'_>, user: &str, is_on: bool, out: &mut Group) -> Result<Voted, AddRefusal> {
+        // In a batch both may have been made by one before.
+        let counter = at.of.or_else(|| self.locate(at.key).id);
+        let known = at.id.or_else(|| self.table.find_vote(at.hash, counter?, user));
         let length = known.map_or(0, |id| self.look(id).length());
+        if known.is_some() && vote::is_on(length) == is_on {
+            return Ok(Voted { counter, is_news: false });
+        }
+        let key = VoteKey::new(at.key, user)?;
         if vote::is_on(length) == is_on {
-            return Ok(false);
+            return Ok(Voted { counter, is_news: false });
         }
         if length >= LENGTH_MAX {
             return Err(AddRefusal::WornOut);
@@ -42,9 +56,12 @@ impl Replica {
             return Err(AddRefusal::KeysFull);
         }
         self.ready_to_write(out);
-        let id = known.unwrap_or_else(|| self.table.insert(at.hash, key, self.own));
-        self.turn(id, key, out);
-        Ok(true)
+        let counter = counter.unwrap_or_else(|| self.ensure_cell(self.locate(at.key)));
+        match known {
+            Some(id) => self.turn(id, key.as_str(), out),
+            None => self.first_vote(at.hash, counter, (user, key.as_str()), out),
+        }
+        Ok(Voted { counter: Some(counter), is_news: true })
     }
 
     /// Takes back the votes of `user` among the next `count` counters and votes of a walk, which moves `place` on. Returns how many, and
@@ -53,7 +70,7 @@ impl Replica {
         let mut taken = 0;
         for _ in 0..count {
             let Some(id) = self.table.walk(place) else { return (taken, false) };
-            if id.is_vote() && self.table.voter(id, &mut [0; 256]) == user && self.look(id).is_on() {
+            if id.is_vote() && self.table.voter(id) == user && self.look(id).is_on() {
                 self.ready_to_write(out);
                 let key = self.table.key(id, &mut [0; 256]).to_owned();
                 self.turn(id, &key, out);
@@ -61,6 +78,15 @@ impl Replica {
             }
         }
         (taken, true)
+    }
+
+    /// As [`Replica::turn`] does it with a vote that is there: one that is not has nothing to be merged with.
+    fn first_vote(&mut self, hash: u64, counter: CellId, (user, key): (&str, &str), out: &mut Group) {
+        let (own, sums) = (self.own, Floor { p: 1, n: 0 });
+        let seq = out.own_slot(own, key, 0, sums);
+        self.table.insert_vote(hash, counter, user.as_bytes(), (own, Slot { p: sums.p, n: sums.n, seq }));
+        self.origins[own].weigh(weight(key), Floor::default(), sums);
+        self.know_seq(own, seq);
     }
 
     fn turn(&mut self, id: CellId, key: &str, out: &mut Group) {
@@ -78,31 +104,34 @@ impl Replica {
     /// How often `user` has voted for a counter or taken it back, as far as it is known here.
     #[must_use]
     pub fn vote_length(&self, counter: NameRef<'_>, user: &str) -> u64 {
-        let hash = self.table.hash_vote(counter.as_str(), user);
-        self.table.find_vote(hash, counter.as_str(), user).map_or(0, |vote| self.look(vote).length())
+        self.locate(counter).id.and_then(|of| self.vote_of(of, counter, user)).map_or(0, |vote| self.look(vote).length())
     }
 
     /// At most `limit` of those who have voted; `after` is [`Voters::next`] of the page before. `None` if this replica knows of no vote
     /// of that user, as another one gave the page: begin anew.
     #[must_use]
     pub fn voters(&self, counter: NameRef<'_>, after: Option<&str>, limit: usize) -> Option<Voters> {
+        let Some(of) = self.locate(counter).id else { return after.is_none().then(Voters::default) };
         let before = match after {
-            Some(user) => Some(self.table.find_vote(self.table.hash_vote(counter.as_str(), user), counter.as_str(), user)?),
+            Some(user) => Some(self.vote_of(of, counter, user)?),
             None => None,
         };
-        let Some(counter) = self.table.find(self.table.hash(counter.as_str()), counter.as_str()) else { return Some(Voters::default()) };
-        let (mut page, mut buffer) = (Voters::default(), [0; 256]);
-        for (looked_at, vote) in self.table.votes_of(counter, before).enumerate() {
+        let mut page = Voters::default();
+        for (looked_at, vote) in self.table.votes_of(of, before).enumerate() {
             if page.users.len() == limit || looked_at == LOOKED_AT_MAX {
                 return Some(page);
             }
-            let user = self.table.voter(vote, &mut buffer);
+            let user = self.table.voter(vote);
             page.next = Some(user.to_owned());
             if self.look(vote).is_on() {
                 page.users.push(user.to_owned());
             }
         }
         Some(Voters { next: None, ..page })
+    }
+
+    fn vote_of(&self, of: CellId, counter: NameRef<'_>, user: &str) -> Option<CellId> {
+        self.table.find_vote(self.table.hash_vote(counter.as_str(), user), of, user)
     }
 
     /// The counter or the vote of which an origin says so much.
@@ -153,7 +182,7 @@ mod tests {
 
     fn vote(replica: &mut Replica, user: &str, is_on: bool, group: &mut Group) -> Result<bool, AddRefusal> {
         let op = crate::engine::Op { key: key(LIKES), change: crate::ledger::Change::Vote { user, is_on }, token: None };
-        replica.vote(replica.locate_for(&op), user, is_on, group)
+        replica.vote(replica.locate_for(&op), user, is_on, group).map(|voted| voted.is_news)
     }
 
     #[test]
@@ -179,6 +208,23 @@ mod tests {
             Record::decode_all(&bytes).for_each(|record| copy.apply(&record.unwrap()).unwrap());
             assert_eq!((copy.value(key(LIKES)), copy.session(), copy.cut()), (Some(1), here.session(), here.cut()));
             assert_eq!(copy.voters(key(LIKES), None, 10).unwrap().users, ["bob"]);
+        }
+    }
+
+    #[test]
+    fn votes_of_a_batch_count_as_if_each_had_come_alone() {
+        let (mut here, mut group) = replica(7);
+        let votes = [(LIKES, "ann", true), (LIKES, "ann", true), ("other", "ann", true), (LIKES, "bob", true), (LIKES, "ann", false)];
+        let ops = votes.map(|(of, user, is_on)| crate::engine::Op {
+            key: key(of),
+            change: crate::ledger::Change::Vote { user, is_on },
+            token: None,
+        });
+        for expected in [[true, false, true, true, true], [true, false, false, false, true]] {
+            let located = here.locate_all(&ops).into_iter().flatten();
+            let voted = located.zip(votes).map(|(at, (_, user, is_on))| here.vote(at, user, is_on, &mut group).unwrap());
+            assert_eq!(voted.map(|voted| voted.is_news).collect::<Vec<_>>(), expected);
+            assert_eq!((here.value(key(LIKES)), here.value(key("other"))), (Some(1), Some(1)));
         }
     }
 

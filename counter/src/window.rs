@@ -87,19 +87,48 @@ impl BucketAt {
         let index = u16::try_from(number % u64::from(ring)).unwrap_or_default();
         BucketAt { unit, ring, index, turn: number / u64::from(ring) }
     }
+}
 
-    /// The key of one of its cells; `None` if the counter's key is longer than [`WINDOWED_KEY_BYTES_MAX`].
+/// The keys of the cells beside one counter, made one at a time in one place.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    text: String,
+    /// Where what differs begins.
+    tail: usize,
+}
+
+impl Keys {
+    /// `None` if the counter's key is longer than [`WINDOWED_KEY_BYTES_MAX`].
     #[must_use]
-    pub fn key(self, counter: NameRef<'_>, half: Half) -> Option<String> {
-        let tail = format_args!("{}{:03x}{:03x}", letter(self.unit, half), self.ring, self.index).to_string();
-        joined(counter, &tail)
+    pub fn beside(counter: NameRef<'_>) -> Option<Keys> {
+        let counter = counter.as_str();
+        if counter.len() > WINDOWED_KEY_BYTES_MAX {
+            return None;
+        }
+        let mut text = String::with_capacity(counter.len() + 1 + TAIL_BYTES_MAX);
+        text.push(MARK);
+        text.push_str(counter);
+        text.push(MARK);
+        Some(Keys { tail: text.len(), text })
+    }
+
+    /// That of one of a bucket's cells.
+    pub fn of_bucket(&mut self, at: BucketAt, half: Half) -> &str {
+        self.text.truncate(self.tail);
+        self.text.push(letter(at.unit, half));
+        for number in [at.ring, at.index] {
+            for shift in [8, 4, 0] {
+                self.text.extend(char::from_digit(u32::from(number >> shift) & 15, 16));
+            }
+        }
+        &self.text
     }
 }
 
 /// The key of the cell that stands for what tokens are used for: events of a counter of which so much is kept. It counts nothing.
 #[must_use]
 pub fn token_key(counter: NameRef<'_>, kept: Kept) -> Option<String> {
-    joined(counter, &token_tail(kept))
+    Keys::beside(counter).map(|keys| keys.text + &token_tail(kept))
 }
 
 /// The words of an event of a counter, whose key may be too long to have windows.
@@ -110,11 +139,6 @@ pub fn words(counter: NameRef<'_>, Event { at_s, kept }: Event) -> String {
 
 fn token_tail(Kept { minutes, hours, days }: Kept) -> String {
     format!("t{minutes:03x}{hours:03x}{days:03x}")
-}
-
-fn joined(counter: NameRef<'_>, tail: &str) -> Option<String> {
-    let counter = counter.as_str();
-    (counter.len() <= WINDOWED_KEY_BYTES_MAX).then(|| format!("{MARK}{counter}{MARK}{tail}"))
 }
 
 /// Whether a cell with this key stands beside a windowed counter.
@@ -225,10 +249,10 @@ mod tests {
 
     #[test]
     fn keys_are_taken_apart_again_and_no_longer_than_a_name() {
-        let at = BucketAt::new(KEPT, Unit::Hour, 495_123);
+        let (at, mut keys) = (BucketAt::new(KEPT, Unit::Hour, 495_123), Keys::beside(counter()).unwrap());
         for (key, tail) in [
-            (at.key(counter(), Half::Count).unwrap(), "h032017"),
-            (at.key(counter(), Half::Excess).unwrap(), "H032017"),
+            (keys.of_bucket(at, Half::Count).to_owned(), "h032017"),
+            (keys.of_bucket(at, Half::Excess).to_owned(), "H032017"),
             (token_key(counter(), KEPT).unwrap(), "t03c03001f"),
         ] {
             assert_eq!((split(&key), is_tail(tail), is_window(&key)), (Some(("views:7", tail)), true, true));
@@ -256,9 +280,10 @@ mod tests {
             for kept in [1, 60, KEPT_MAX] {
                 let kept = Kept { minutes: kept, hours: kept, days: kept };
                 let Range { start, end } = kept.readable(unit, 1_790_000_000);
-                let keys: std::collections::BTreeSet<_> =
-                    (start..=end).map(|number| BucketAt::new(kept, unit, number).key(counter(), Half::Count)).collect();
-                assert_eq!(keys.len() as u64, end - start + 1);
+                let mut keys = Keys::beside(counter()).unwrap();
+                let mut key = |number| keys.of_bucket(BucketAt::new(kept, unit, number), Half::Count).to_owned();
+                let all: std::collections::BTreeSet<_> = (start..=end).map(&mut key).collect();
+                assert_eq!(all.len() as u64, end - start + 1);
                 assert!(BucketAt::new(kept, unit, 3_786_912_000 / unit.seconds()).turn < 1 << 20, "in 2090");
             }
         }

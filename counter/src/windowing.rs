@@ -8,7 +8,7 @@ use crate::{
     refusal::AddRefusal,
     replica::{KEYS_MAX, Replica},
     table::CellId,
-    window::{self, BucketAt, Event, Half, WINDOWED_KEY_BYTES_MAX},
+    window::{self, BucketAt, Event, Half, Keys},
 };
 use protocol::{
     name::{CounterKey, NameRef},
@@ -33,19 +33,22 @@ pub struct Bucket {
 }
 
 /// The own slot of a bucket's cell, as it is to be.
+#[derive(Clone, Copy)]
 struct Raised {
-    key: String,
+    bucket: BucketAt,
+    half: Half,
     hash: u64,
     id: Option<CellId>,
     slot: Slot,
 }
 
+/// Every cell that an event changes beside its counter.
+type AllRaised = [Option<Raised>; CELLS_MAX];
+
 impl Replica {
     /// Counts one event, whose value is `by`, in the counter and in every bucket that is kept of its time; returns the counter's value.
     pub fn add_windowed(&mut self, at: Located<'_>, by: i64, event: Event, now: Now, out: &mut Group) -> Result<i64, AddRefusal> {
-        if at.key.as_str().len() > WINDOWED_KEY_BYTES_MAX {
-            return Err(AddRefusal::LongKey);
-        }
+        let mut keys = Keys::beside(at.key).ok_or(AddRefusal::LongKey)?;
         if !event.is_kept(now.wall_ms / 1_000) {
             return Err(AddRefusal::BadTime { server_time_ms: now.wall_ms });
         }
@@ -53,17 +56,16 @@ impl Replica {
             return Err(AddRefusal::KeysFull);
         }
         self.ready_to_write(out);
-        let raised = by.checked_sub(1).and_then(|excess| self.raised(at.key, event, (1, excess)));
+        let raised = by.checked_sub(1).and_then(|excess| self.raised(at, &mut keys, event, (1, excess)));
         let Some(raised) = raised else { return Err(AddRefusal::Overflow(Overflow::of(self.value(at.key).unwrap_or(0)))) };
         let value = self.add(at, by, out)?;
-        self.raise_all(raised, out);
+        self.raise_all(raised, &mut keys, out);
         Ok(value)
     }
 
     /// Takes back what a token's use counted, in the buckets that still have it.
     pub(crate) fn take_back_windowed(&mut self, counter: NameRef<'_>, event: Event, by: i64, out: &mut Group) {
-        let at = self.locate(counter);
-        let raised = self.raised(counter, event, (-1, by.saturating_sub(1).saturating_neg()));
+        let (at, keys) = (self.locate(counter), Keys::beside(counter));
         let id = self.ensure_cell(at);
         self.settle(id);
         let own = self.look(id).slot(self.own);
@@ -71,46 +73,55 @@ impl Replica {
         if let Some(slot) = own.plus(by.saturating_neg()) {
             self.put_own(id, counter.as_str(), slot, out);
         }
-        self.raise_all(raised.unwrap_or_default(), out);
+        if let Some(mut keys) = keys
+            && let Some(raised) = self.raised(at, &mut keys, event, (-1, by.saturating_sub(1).saturating_neg()))
+        {
+            self.raise_all(raised, &mut keys, out);
+        }
     }
 
     /// The own slots after `by` was counted in both halves of every bucket of an event; `None`: one would leave its range.
-    fn raised(&mut self, counter: NameRef<'_>, event: Event, (count, excess): (i64, i64)) -> Option<Vec<Raised>> {
-        let mut all = Vec::with_capacity(CELLS_MAX);
-        for unit in event.kept.units() {
+    fn raised(&mut self, at: Located<'_>, keys: &mut Keys, event: Event, (count, excess): (i64, i64)) -> Option<AllRaised> {
+        let mut all = AllRaised::default();
+        for (unit, places) in event.kept.units().zip(all.chunks_exact_mut(2)) {
             let bucket = BucketAt::new(event.kept, unit, event.at_s / unit.seconds());
-            for (half, by) in [(Half::Count, count), (Half::Excess, excess)] {
-                let Some(key) = bucket.key(counter, half).filter(|_| by != 0) else { continue };
-                let hash = self.table.hash(&key);
-                let id = self.table.find(hash, &key);
+            for ((half, by), place) in [(Half::Count, count), (Half::Excess, excess)].into_iter().zip(places) {
+                if by == 0 {
+                    continue;
+                }
+                let key = keys.of_bucket(bucket, half);
+                let hash = self.table.hash_beside(at.hash, key);
+                let id = self.table.find(hash, key);
                 id.into_iter().for_each(|id| self.settle(id));
                 let known = id.map_or_else(Slot::default, |id| self.look(id).slot(self.own));
                 let sums = window::counted(known.sums(), bucket.turn, by)?;
                 if sums != known.sums() {
-                    all.push(Raised { key, hash, id, slot: Slot { p: sums.p, n: sums.n, seq: known.seq } });
+                    *place = Some(Raised { bucket, half, hash, id, slot: Slot { p: sums.p, n: sums.n, seq: known.seq } });
                 }
             }
         }
         Some(all)
     }
 
-    fn raise_all(&mut self, raised: Vec<Raised>, out: &mut Group) {
-        for Raised { key, hash, id, slot } in raised {
-            let id = id.unwrap_or_else(|| self.table.insert(hash, &key, self.own));
-            self.put_own(id, &key, slot, out);
+    fn raise_all(&mut self, raised: AllRaised, keys: &mut Keys, out: &mut Group) {
+        for Raised { bucket, half, hash, id, slot } in raised.into_iter().flatten() {
+            let key = keys.of_bucket(bucket, half);
+            let id = id.unwrap_or_else(|| self.table.insert(hash, key, self.own));
+            self.put_own(id, key, slot, out);
         }
     }
 
     /// Buckets of a counter, those with these numbers: of one in which nothing was counted, or that is kept no longer, zeros.
     #[must_use]
     pub fn buckets(&self, counter: NameRef<'_>, kept: Kept, unit: Unit, numbers: Range<u64>) -> Vec<Bucket> {
-        numbers.map(|number| self.bucket(counter, number, BucketAt::new(kept, unit, number))).collect()
+        let Some(mut keys) = Keys::beside(counter) else { return numbers.map(|number| Bucket { number, ..Bucket::default() }).collect() };
+        numbers.map(|number| self.bucket(&mut keys, number, BucketAt::new(kept, unit, number))).collect()
     }
 
-    fn bucket(&self, counter: NameRef<'_>, number: u64, at: BucketAt) -> Bucket {
-        let sum = |half| {
-            let key = at.key(counter, half)?;
-            let id = self.table.find(self.table.hash(&key), &key)?;
+    fn bucket(&self, keys: &mut Keys, number: u64, at: BucketAt) -> Bucket {
+        let mut sum = |half| {
+            let key = keys.of_bucket(at, half);
+            let id = self.table.find(self.table.hash(key), key)?;
             Some(self.look(id).slots().map(|(_, slot)| window::amount(slot.sums(), at.turn)).sum::<i128>())
         };
         // That something was taken back may be known before that it was counted.

@@ -118,7 +118,7 @@ impl Gateway {
         let token = token.map(Token::parse).transpose().map_err(|_| ErrorCode::BadRequest)?;
         let namespace = self.rules.namespaces.of_counter(key.by_ref()).map_err(|_| ErrorCode::UnknownChannel)?;
         let op =
-            AddOp { key: key.clone(), by, how: Adding::to(namespace, (self.clock)().wall_ms / 1_000), token, ack: Some(namespace.ack) };
+            AddOp { key: key.clone(), by, how: Adding::to(namespace, || (self.clock)().wall_ms / 1_000), token, ack: Some(namespace.ack) };
         let counted = self.counters.add(&op).await.map_err(|error| refusal(&error))?;
         Ok(added_json(key, &counted.added))
     }

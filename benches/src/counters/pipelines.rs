@@ -19,8 +19,8 @@ use tokio::{
     time::Instant,
 };
 
-/// Connections that share the work.
-pub(super) const CONNECTIONS: usize = 8;
+/// Connections that share the work: as many as redis-benchmark has by default.
+pub(super) const CONNECTIONS: usize = 50;
 /// Operations that are sent before their answers are read.
 pub(super) const PIPELINE: usize = 64;
 

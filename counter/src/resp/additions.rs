@@ -16,7 +16,8 @@ use protocol::counting::Does;
 impl Client {
     pub(super) fn addition<'a>(&self, key: &'a [u8], by: i64) -> Result<Addition<'a>, Reply> {
         let (key, namespace) = self.key_to(key, Does::Add)?;
-        let change = Adding::to(namespace, self.engine.now().wall_ms / 1_000).change(by);
+        let second = || *self.second.get_or_init(|| self.engine.now().wall_ms / 1_000);
+        let change = Adding::to(namespace, second).change(by);
         Ok(Addition { op: Op { key, change, token: None }, ack: namespace.ack })
     }
 

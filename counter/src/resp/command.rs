@@ -18,7 +18,10 @@ use protocol::{
     name::{CounterKey, NameRef},
     namespace::Namespace,
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
 
 pub(super) const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 const ABORTED: &str = "EXECABORT Transaction discarded because of previous errors.";
@@ -102,6 +105,8 @@ pub(crate) struct Client {
     pub(super) trail: Trail,
     pub(super) name: Bytes,
     pub(super) subscriptions: BTreeSet<CounterKey>,
+    /// When what the commands of this batch count happened, in seconds since 1970, once one has asked.
+    pub(super) second: OnceLock<u64>,
     /// It has sent MULTI, which is refused, and neither EXEC nor DISCARD yet.
     refuses: bool,
 }
@@ -110,7 +115,7 @@ impl Client {
     pub(crate) fn new(engine: Engine, config: Arc<RespConfig>, id: i64, trail: Trail) -> Client {
         let trusted = config.api_keys.is_empty();
         let (version, interest, name, subscriptions) = (Version::Resp2, None, Bytes::new(), BTreeSet::new());
-        Client { version, trusted, interest, engine, config, id, trail, name, subscriptions, refuses: false }
+        Client { version, trusted, interest, engine, config, id, trail, name, subscriptions, second: OnceLock::new(), refuses: false }
     }
 
     /// Executes one command, or puts it to the additions that wait; its replies are the last ones of `batch`.

@@ -132,6 +132,7 @@ impl Connection {
     /// Executes whole commands of the input, at most one batch of them. Returns what comes next, and how many bytes they had.
     fn execute(&mut self) -> (Next, usize) {
         let mut batch = Batch::new(&self.engine, &mut self.replies);
+        self.client.second.take();
         let mut at = 0;
         for _ in 0..BATCH_COMMANDS_MAX {
             let rest = &self.input[at..];

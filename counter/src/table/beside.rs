@@ -1,7 +1,7 @@
 //! Pure: the cells beside bounded and windowed counters, in the shard of their counter. One change raises several of them, so that
 //! whoever copies one must copy all.
 
-use super::{CellId, Table, counter_hash};
+use super::{CellId, Table};
 use crate::cell::OriginIndex;
 use std::collections::HashMap;
 
@@ -30,8 +30,7 @@ impl Table {
 
     /// Makes a cell beside a counter, which is made if it is not there; both.
     pub(super) fn insert_beside(&mut self, hash: u64, key: &str, counter: &[u8], origin: OriginIndex) -> (CellId, CellId) {
-        let of_counter = counter_hash(self.seed, counter);
-        let counter = self.find_text(of_counter, counter).unwrap_or_else(|| self.insert_counter(of_counter, counter, origin));
+        let counter = self.ensure_counter(counter, origin);
         let id = self.insert_counter(hash, key.as_bytes(), origin);
         self.beside.0.entry(counter).or_default().push(id);
         (counter, id)

@@ -34,6 +34,12 @@ impl Table {
         self.put(counter, 0, BOUNDED, moved);
     }
 
+    /// The hash of the key of a cell beside the counter with this hash.
+    #[inline]
+    pub(crate) fn hash_beside(&self, of_counter: u64, key: &str) -> u64 {
+        beside_hash(self.seed, of_counter, key.as_bytes())
+    }
+
     pub(super) fn insert_escrow(&mut self, hash: u64, key: &str, counter: &[u8], origin: OriginIndex) -> CellId {
         let (counter, id) = self.insert_beside(hash, key, counter, origin);
         self.keep_moved(counter, Slot::default());
@@ -45,9 +51,10 @@ impl Table {
 pub(super) fn record_hash(seed: u64, text: &[u8]) -> u64 {
     match escrow::split(text).map(|found| found.counter).or_else(|| window::counter_of(text)) {
         None => counter_hash(seed, text),
-        Some(counter) => {
-            let of_counter = counter_hash(seed, counter);
-            (xxh3_64_with_seed(text, seed) & !(SHARD_BITS | VOTE_BIT)) | (of_counter & SHARD_BITS)
-        }
+        Some(counter) => beside_hash(seed, counter_hash(seed, counter), text),
     }
+}
+
+fn beside_hash(seed: u64, of_counter: u64, text: &[u8]) -> u64 {
+    (xxh3_64_with_seed(text, seed) & !(SHARD_BITS | VOTE_BIT)) | (of_counter & SHARD_BITS)
 }

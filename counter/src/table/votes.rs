@@ -5,7 +5,8 @@
 use super::{CellId, SHARD_BITS, Table, VOTE_BIT, counter_hash, id, shard_of};
 use crate::{
     cell::{OriginIndex, Slot},
-    shard::{HEAD_WORDS, Shard, TALLY, VOTE_WORDS, read_text, vote_links},
+    shard::TALLY,
+    vote,
 };
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -16,6 +17,14 @@ pub struct Tally {
     pub on: u64,
     /// The one that was made last here, plus one; 0 if there is none.
     newest: u32,
+}
+
+impl Tally {
+    /// As it stands in an entry.
+    pub(super) fn of(on: u64, newest: u64) -> Tally {
+        // It was written from one.
+        Tally { on, newest: u32::try_from(newest).unwrap_or_default() }
+    }
 }
 
 impl Table {
@@ -31,41 +40,39 @@ impl Table {
         vote_hash(counter_hash(self.seed, counter.as_bytes()), user.as_bytes())
     }
 
-    /// The vote of `user`.
+    /// The vote of `user` for a counter.
     #[must_use]
-    pub fn find_vote(&self, hash: u64, counter: impl AsRef<[u8]>, user: impl AsRef<[u8]>) -> Option<CellId> {
-        let counter = self.find_text(counter_hash(self.seed, counter.as_ref()), counter.as_ref())?;
+    pub fn find_vote(&self, hash: u64, counter: CellId, user: impl AsRef<[u8]>) -> Option<CellId> {
         let (shard, user) = (shard_of(hash), user.as_ref());
         let found = &self.shards[shard];
-        let is_it = |at: &u32| found.vote_links(*at)[0] == counter.at && found.is_at(*at, user);
-        found.index.of(hash).find(hash, is_it).map(|at| id(shard, *at))
+        found.index.find(hash, |at| found.vote_links(at)[0] == counter.at && found.is_at(at, user)).map(|at| id(shard, at))
     }
 
-    pub(super) fn insert_vote(&mut self, hash: u64, counter: &[u8], user: &[u8], origin: OriginIndex) -> CellId {
-        let (seed, of_counter) = (self.seed, counter_hash(self.seed, counter));
-        let counter = self.find_text(of_counter, counter).unwrap_or_else(|| self.insert_counter(of_counter, counter, origin));
+    /// Makes the vote of `user` for a counter, which is not there yet, with its first slot and whose that is.
+    pub(crate) fn insert_vote(&mut self, hash: u64, counter: CellId, user: &[u8], first: (OriginIndex, Slot)) -> CellId {
         let tally = self.tally(counter);
-        let (counters, votes) = self.shards.split_at_mut(shard_of(hash));
-        let (counters, votes) = (&counters[usize::from(counter.shard)].blocks, &mut votes[0]);
-        votes.index.divide();
-        let at = votes.push_vote(user, origin, [counter.at, tally.newest]);
-        let Shard { index, blocks, .. } = votes;
-        index.of_mut(hash).insert_unique(hash, at, |at| {
-            let (mut of_counter, mut user) = ([0; 256], [0; 256]);
-            let of_counter = counter_hash(seed, read_text(counters, HEAD_WORDS, vote_links(blocks, *at)[0], &mut of_counter));
-            vote_hash(of_counter, read_text(blocks, VOTE_WORDS, *at, &mut user))
-        });
+        let votes = &mut self.shards[shard_of(hash)];
+        let at = votes.push_vote(user, first, [counter.at, tally.newest]);
+        votes.index.insert_vote(hash, at);
         self.votes += 1;
-        self.put_tally(counter, Tally { newest: at + 1, ..tally });
+        self.put_tally(counter, Tally { newest: at + 1, on: tally.on + u64::from(vote::is_on(first.1.p)) });
         id(usize::from(counter.shard) + 1, at)
     }
 
     /// What the votes of a counter come to.
     #[must_use]
     pub fn tally(&self, counter: CellId) -> Tally {
-        let tally = self.list(counter).find(|entry| entry.by == TALLY);
-        // It was written from one.
-        tally.map_or_else(Tally::default, |entry| Tally { on: entry.slot.p, newest: u32::try_from(entry.slot.n).unwrap_or_default() })
+        let listed = || self.list(counter).find(|entry| entry.by == TALLY).map(|entry| Tally::of(entry.slot.p, entry.slot.n));
+        self.only_tally(counter).or_else(listed).unwrap_or_default()
+    }
+
+    /// What the votes of a counter come to that has no other entry.
+    #[inline]
+    pub(crate) fn only_tally(&self, id: CellId) -> Option<Tally> {
+        if id.is_vote() {
+            return None;
+        }
+        self.shards[usize::from(id.shard)].only_tally(id.at).map(|(on, newest)| Tally::of(on, newest))
     }
 
     /// A vote of the counter was turned on, or off.
@@ -77,7 +84,9 @@ impl Table {
     }
 
     fn put_tally(&mut self, counter: CellId, Tally { on, newest }: Tally) {
-        self.put(counter, 0, TALLY, Slot { p: on, n: newest.into(), seq: 0 });
+        if !self.shards[usize::from(counter.shard)].put_only_tally(counter.at, (on, newest.into())) {
+            self.put(counter, 0, TALLY, Slot { p: on, n: newest.into(), seq: 0 });
+        }
     }
 
     /// The counter of a vote.
@@ -99,8 +108,8 @@ impl Table {
 
     /// Who has cast a vote.
     #[must_use]
-    pub fn voter<'a>(&self, vote: CellId, buffer: &'a mut [u8; 256]) -> &'a str {
-        std::str::from_utf8(self.shards[usize::from(vote.shard)].text(vote.at, buffer)).unwrap_or_default()
+    pub fn voter(&self, vote: CellId) -> &str {
+        std::str::from_utf8(self.shards[usize::from(vote.shard)].text(vote.at)).unwrap_or_default()
     }
 }
 

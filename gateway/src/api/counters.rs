@@ -177,7 +177,7 @@ pub(super) fn reading(read: &ReadOne) -> Result<Value, ApiError> {
 fn operation(gateway: &Gateway, key: &str, (by, at): (i64, Option<u64>), token: Option<&str>, ack: Option<Ack>) -> Result<AddOp, ApiError> {
     let (key, token) = (extract::counter_key(gateway, key)?, token.map(Token::parse).transpose()?);
     let namespace = extract::changed(gateway, &key, Does::Add)?;
-    let how = Adding::to(namespace, at.unwrap_or_else(|| (gateway.clock)().wall_ms) / 1_000);
+    let how = Adding::to(namespace, || at.unwrap_or_else(|| (gateway.clock)().wall_ms) / 1_000);
     if at.is_some() && !matches!(how, Adding::Windowed(_)) {
         return Err(ApiError::BadRequest("at is for counters of type windowed: others keep nothing by time".to_owned()));
     }
