@@ -33,12 +33,15 @@ pub(crate) async fn play(seen: Seen) {
     let targets = [&restarting, &starved, &stalling, &showing, &near].map(|node| ("nodes", node.admin));
     let stage = Stage::start(Scene::Processes, &seen, &targets).await;
 
+    // The window is 15 s here, three starts that Prometheus sees must fall into it, and they are told apart by whole seconds.
     let again = stage.fault(&["HeadcountNodeRestarting"]).await;
-    for _ in 0..3 {
-        restarting.restart().await;
-        stage.sees("headcount_start_time_seconds", &restarting).await;
-    }
-    again.fires().await;
+    let restarts = async {
+        for _ in 0..6 {
+            restarting.restart().await;
+            stage.sees("headcount_start_time_seconds", &restarting).await;
+        }
+    };
+    tokio::join!(again.fires(), restarts);
     again.ends().await;
 
     let cut = stage.fault(&["HeadcountRegionUnreachable"]).await;

@@ -72,7 +72,7 @@ pub(crate) const TABLE: &[Row] = &[
     page("HeadcountRegionUnreachable", Scene::Processes, "the link to the other region is cut"),
     ticket("HeadcountWebhooksFailing", Scene::Clients, "the service of the webhooks does not listen any more"),
     page("HeadcountNodeDown", Scene::Counters, DYING),
-    page("HeadcountNodeRestarting", Scene::Processes, "SIGKILL and a start, three times"),
+    page("HeadcountNodeRestarting", Scene::Processes, "SIGKILL and a start, six times"),
     ticket("HeadcountRuntimeLag", Scene::Processes, "a control group with a tenth of a CPU, and eight who ask"),
     page("HeadcountConnectionLimit", Scene::Clients, "five clients where two may be"),
     ticket("HeadcountSlowClients", Scene::Clients, "one subscriber after the other does not read"),
