@@ -1,7 +1,7 @@
 //! Pure: where slots and floors are kept, for up to a hundred million counters and votes. A counter is one record of 64-bit words in
 //! a block: its first slot, then its key; what further origins counted, and floors, hang off it as a list. Nothing but a
-//! 4-byte index stands beside that, so a counter with a key of 16 bytes that one origin counts costs about 60 bytes, and a vote of a
-//! user whose id has 16 bytes about 50: its record refers to that of its counter instead of repeating the key.
+//! 4-byte index stands beside that, 8 bytes for a vote, so a counter with a key of 16 bytes that one origin counts costs about 60 bytes, and
+//! a vote of a user whose id has 16 bytes 50 to 60: its record refers to that of its counter instead of repeating the key.
 //!
 //! Counters are in shards, so that a growing index stalls for the time of one shard only. Each shard of counters has one of
 //! votes beside it, for those counters.

@@ -42,12 +42,14 @@ impl Replica {
         let counter = at.of.or_else(|| self.locate(at.key).id);
         let known = at.id.or_else(|| self.table.find_vote(at.hash, counter?, user));
         let length = known.map_or(0, |id| self.look(id).length());
-        if known.is_some() && vote::is_on(length) == is_on {
-            return Ok(Voted { counter, is_news: false });
+        let is_news = vote::is_on(length) != is_on;
+        if known.is_some() && !is_news {
+            // Its key was looked at when it came.
+            return Ok(Voted { counter, is_news });
         }
         let key = VoteKey::new(at.key, user)?;
-        if vote::is_on(length) == is_on {
-            return Ok(Voted { counter, is_news: false });
+        if !is_news {
+            return Ok(Voted { counter, is_news });
         }
         if length >= LENGTH_MAX {
             return Err(AddRefusal::WornOut);
@@ -61,7 +63,7 @@ impl Replica {
             Some(id) => self.turn(id, key.as_str(), out),
             None => self.first_vote(at.hash, counter, (user, key.as_str()), out),
         }
-        Ok(Voted { counter: Some(counter), is_news: true })
+        Ok(Voted { counter: Some(counter), is_news })
     }
 
     /// Takes back the votes of `user` among the next `count` counters and votes of a walk, which moves `place` on. Returns how many, and

@@ -171,10 +171,10 @@ fn tell_return(storms: &[Storm], resumes_per_s: u32, text: &mut String) -> anyho
     let later = tries.iter().map(|tries| most_of(tries.get(SECOND_WAVE_S..).unwrap_or_default())).max().unwrap_or(0);
     writeln!(
         text,
-        "\nWithin one of the first three seconds {first} tries came at least, and later than {SECOND_WAVE_S} s {later} at most: {}. At no time were more than\n\
-         {resumes_per_s} a second let in, but for the {} at once.\n",
+        "\nWithin one of the first three seconds {first} tries came at least, and later than {SECOND_WAVE_S} s {later} at most: {}. No second\n\
+         may let in more than {}: twice {resumes_per_s} at once, and as many as come in it; one that did would have ended this run.\n",
         if later < first { "there is no second wave" } else { "**there is a second wave**" },
-        2 * resumes_per_s,
+        3 * resumes_per_s,
     )?;
     Ok(())
 }
