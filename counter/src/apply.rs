@@ -128,15 +128,21 @@ impl Replica {
     #[inline]
     pub(crate) fn merge_slot(&mut self, id: CellId, key: &str, by: OriginIndex, slot: Slot) {
         self.settle(id);
-        let (before, is_only) = match self.table.only_slot(id) {
-            Some((only, slot)) if only == by => (slot, true),
-            _ => (Cell::new(&self.table, id).slot(by), false),
-        };
+        let (before, is_only) = self.slot_by(id, by);
         let after = before.join(slot);
         if after != before {
             self.tallied(id, |table| if is_only { table.put_only_slot(id, after) } else { table.put_slot(id, by, after) });
             self.origins[by].weigh(weight(key), before.sums(), after.sums());
             self.rights_changed(id, key, by);
+        }
+    }
+
+    /// `by`'s slot, and whether the cell has no other entry.
+    #[inline]
+    pub(crate) fn slot_by(&self, id: CellId, by: OriginIndex) -> (Slot, bool) {
+        match self.table.only_slot(id) {
+            Some((only, slot)) if only == by => (slot, true),
+            _ => (Cell::new(&self.table, id).slot(by), false),
         }
     }
 

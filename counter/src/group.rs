@@ -103,13 +103,20 @@ impl Group {
         self.first_seq + self.facts.len() as u64
     }
 
+    /// Puts down more of what the own origin has counted in a counter whose slot has this stream position, if that is here and may change.
+    #[inline]
+    pub fn patch_slot(&mut self, seq: u64, sums: Floor) -> bool {
+        let at = seq.checked_sub(self.first_seq).and_then(|at| usize::try_from(at).ok()).filter(|at| *at >= self.barrier);
+        let Some(put) = at.and_then(|at| self.facts.get_mut(at)) else { return false };
+        put.changes = put.changes.saturating_add(1);
+        patch_sums(&mut self.bytes[put.offset..], sums);
+        true
+    }
+
     /// Puts down what the own origin has counted in a counter, and returns the slot's new stream position; `seq` is the old one.
     #[inline]
     pub fn own_slot(&mut self, origin: OriginIndex, key: &str, seq: u64, sums: Floor) -> u64 {
-        let at = seq.checked_sub(self.first_seq).and_then(|at| usize::try_from(at).ok()).filter(|at| *at >= self.barrier);
-        if let Some(put) = at.and_then(|at| self.facts.get_mut(at)) {
-            put.changes = put.changes.saturating_add(1);
-            patch_sums(&mut self.bytes[put.offset..], sums);
+        if self.patch_slot(seq, sums) {
             return seq;
         }
         let seq = self.next_seq();

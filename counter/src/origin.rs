@@ -101,9 +101,8 @@ impl Origin {
     }
 
     /// Counts a change of a floor that it has set under a slot of the origin with this epoch into its digest.
-    pub fn weigh_floor(&mut self, Weight(p, n): Weight, epoch: u64, before: Floor, after: Floor) {
-        let weight = Weight(p.wrapping_mul(epoch | 1), n.wrapping_mul(epoch | 1));
-        self.floors_digest = self.floors_digest.wrapping_add(weighed(weight, before, after));
+    pub fn weigh_floor(&mut self, weight: Weight, epoch: u64, before: Floor, after: Floor) {
+        self.floors_digest = self.floors_digest.wrapping_add(weighed(weight, before, after).wrapping_mul(epoch | 1));
     }
 
     /// Counts a change of one of its slots into its digest.
@@ -125,21 +124,22 @@ impl Origin {
 }
 
 fn weighed(weight: Weight, before: Floor, after: Floor) -> u64 {
-    let p = after.p.wrapping_sub(before.p).wrapping_mul(weight.0);
-    p.wrapping_add(after.n.wrapping_sub(before.n).wrapping_mul(weight.1))
+    let Weight(hash) = weight;
+    let (of_p, of_n) = (hash | 1, hash.rotate_left(32).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let p = after.p.wrapping_sub(before.p).wrapping_mul(of_p);
+    p.wrapping_add(after.n.wrapping_sub(before.n).wrapping_mul(of_n))
 }
 
 /// How much a key weighs in digests.
 #[derive(Clone, Copy, Debug)]
-pub struct Weight(u64, u64);
+pub struct Weight(u64);
 
 /// The weight of `key`, the same everywhere. The digest of an origin is Σ over its slots, and the floors that it has set,
 /// of p·a(key) + n·b(key), modulo 2^64, with odd factors: it is kept up by one multiplication a change, and two replicas that hold a stream up to the
 /// same position and differ in any slot differ in it, but for one chance in 2^63 or so.
 #[must_use]
 pub fn weight(key: &str) -> Weight {
-    let hash = xxh3_64(key.as_bytes());
-    Weight(hash | 1, hash.rotate_left(32).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    Weight(xxh3_64(key.as_bytes()))
 }
 
 /// All origins, by index and by epoch.

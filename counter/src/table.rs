@@ -22,6 +22,7 @@ mod places;
 mod votes;
 
 use beside::Beside;
+pub(crate) use beside::KnownCell;
 use bounded::record_hash;
 pub use votes::Tally;
 use votes::vote_hash;

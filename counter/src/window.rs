@@ -40,6 +40,9 @@ impl Event {
     }
 }
 
+/// Cells that one event changes beside its counter: two of each unit.
+pub const CELLS_MAX: usize = 6;
+
 /// What a bucket counts in two cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
@@ -77,6 +80,15 @@ pub struct BucketAt {
     pub turn: u64,
 }
 
+/// One of the two cells of a bucket, and of those that have its place in other turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BucketCell {
+    unit: Unit,
+    half: Half,
+    ring: u16,
+    index: u16,
+}
+
 impl BucketAt {
     /// That of the bucket with this number, counted from 1970.
     #[must_use]
@@ -86,6 +98,13 @@ impl BucketAt {
         // It is less than the ring.
         let index = u16::try_from(number % u64::from(ring)).unwrap_or_default();
         BucketAt { unit, ring, index, turn: number / u64::from(ring) }
+    }
+
+    /// Where one half of it is counted.
+    #[must_use]
+    pub fn cell(self, half: Half) -> BucketCell {
+        let BucketAt { unit, ring, index, .. } = self;
+        BucketCell { unit, half, ring, index }
     }
 }
 
@@ -113,9 +132,9 @@ impl Keys {
     }
 
     /// That of one of a bucket's cells.
-    pub fn of_bucket(&mut self, at: BucketAt, half: Half) -> &str {
+    pub fn of_bucket(&mut self, at: BucketCell) -> &str {
         self.text.truncate(self.tail);
-        self.text.push(letter(at.unit, half));
+        self.text.push(letter(at.unit, at.half));
         for number in [at.ring, at.index] {
             for shift in [8, 4, 0] {
                 self.text.extend(char::from_digit(u32::from(number >> shift) & 15, 16));
@@ -251,8 +270,8 @@ mod tests {
     fn keys_are_taken_apart_again_and_no_longer_than_a_name() {
         let (at, mut keys) = (BucketAt::new(KEPT, Unit::Hour, 495_123), Keys::beside(counter()).unwrap());
         for (key, tail) in [
-            (keys.of_bucket(at, Half::Count).to_owned(), "h032017"),
-            (keys.of_bucket(at, Half::Excess).to_owned(), "H032017"),
+            (keys.of_bucket(at.cell(Half::Count)).to_owned(), "h032017"),
+            (keys.of_bucket(at.cell(Half::Excess)).to_owned(), "H032017"),
             (token_key(counter(), KEPT).unwrap(), "t03c03001f"),
         ] {
             assert_eq!((split(&key), is_tail(tail), is_window(&key)), (Some(("views:7", tail)), true, true));
@@ -281,7 +300,7 @@ mod tests {
                 let kept = Kept { minutes: kept, hours: kept, days: kept };
                 let Range { start, end } = kept.readable(unit, 1_790_000_000);
                 let mut keys = Keys::beside(counter()).unwrap();
-                let mut key = |number| keys.of_bucket(BucketAt::new(kept, unit, number), Half::Count).to_owned();
+                let mut key = |number| keys.of_bucket(BucketAt::new(kept, unit, number).cell(Half::Count)).to_owned();
                 let all: std::collections::BTreeSet<_> = (start..=end).map(&mut key).collect();
                 assert_eq!(all.len() as u64, end - start + 1);
                 assert!(BucketAt::new(kept, unit, 3_786_912_000 / unit.seconds()).turn < 1 << 20, "in 2090");

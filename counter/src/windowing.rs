@@ -5,10 +5,11 @@ use crate::{
     engine::Engine,
     group::Group,
     locating::Located,
+    origin::weight,
     refusal::AddRefusal,
     replica::{KEYS_MAX, Replica},
-    table::CellId,
-    window::{self, BucketAt, Event, Half, Keys},
+    table::{CellId, KnownCell},
+    window::{self, BucketAt, BucketCell, CELLS_MAX, Event, Half, Keys, WINDOWED_KEY_BYTES_MAX},
 };
 use protocol::{
     name::{CounterKey, NameRef},
@@ -17,9 +18,6 @@ use protocol::{
     window::{KEPT_MAX, Kept, Unit},
 };
 use std::ops::Range;
-
-/// Cells that one event changes beside its counter: two of each unit.
-const CELLS_MAX: usize = 6;
 
 /// What was counted in one minute, hour or day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,23 +30,28 @@ pub struct Bucket {
     pub sum: i64,
 }
 
-/// The own slot of a bucket's cell, as it is to be.
+/// A cell that an event changes beside its counter: where it is, if it is there, and its own slot, as it is and as its sums are to be.
 #[derive(Clone, Copy)]
 struct Raised {
-    bucket: BucketAt,
-    half: Half,
-    hash: u64,
-    id: Option<CellId>,
-    slot: Slot,
+    cell: BucketCell,
+    known: Option<KnownCell>,
+    /// Whether it was kept with the counter.
+    is_kept: bool,
+    before: Slot,
+    /// Whether it has no other entry.
+    is_only: bool,
+    sums: Floor,
 }
 
-/// Every cell that an event changes beside its counter.
+/// All of them.
 type AllRaised = [Option<Raised>; CELLS_MAX];
 
 impl Replica {
     /// Counts one event, whose value is `by`, in the counter and in every bucket that is kept of its time; returns the counter's value.
     pub fn add_windowed(&mut self, at: Located<'_>, by: i64, event: Event, now: Now, out: &mut Group) -> Result<i64, AddRefusal> {
-        let mut keys = Keys::beside(at.key).ok_or(AddRefusal::LongKey)?;
+        if at.key.as_str().len() > WINDOWED_KEY_BYTES_MAX {
+            return Err(AddRefusal::LongKey);
+        }
         if !event.is_kept(now.wall_ms / 1_000) {
             return Err(AddRefusal::BadTime { server_time_ms: now.wall_ms });
         }
@@ -56,16 +59,18 @@ impl Replica {
             return Err(AddRefusal::KeysFull);
         }
         self.ready_to_write(out);
-        let raised = by.checked_sub(1).and_then(|excess| self.raised(at, &mut keys, event, (1, excess)));
-        let Some(raised) = raised else { return Err(AddRefusal::Overflow(Overflow::of(self.value(at.key).unwrap_or(0)))) };
+        let mut raised = AllRaised::default();
+        if !by.checked_sub(1).is_some_and(|excess| self.raised(at, event, (1, excess), &mut raised)) {
+            return Err(AddRefusal::Overflow(Overflow::of(self.value(at.key).unwrap_or(0))));
+        }
         let value = self.add(at, by, out)?;
-        self.raise_all(raised, &mut keys, out);
+        self.put_raised(at, &raised, out);
         Ok(value)
     }
 
     /// Takes back what a token's use counted, in the buckets that still have it.
     pub(crate) fn take_back_windowed(&mut self, counter: NameRef<'_>, event: Event, by: i64, out: &mut Group) {
-        let (at, keys) = (self.locate(counter), Keys::beside(counter));
+        let at = self.locate(counter);
         let id = self.ensure_cell(at);
         self.settle(id);
         let own = self.look(id).slot(self.own);
@@ -73,42 +78,77 @@ impl Replica {
         if let Some(slot) = own.plus(by.saturating_neg()) {
             self.put_own(id, counter.as_str(), slot, out);
         }
-        if let Some(mut keys) = keys
-            && let Some(raised) = self.raised(at, &mut keys, event, (-1, by.saturating_sub(1).saturating_neg()))
-        {
-            self.raise_all(raised, &mut keys, out);
+        let mut raised = AllRaised::default();
+        if self.raised(at, event, (-1, by.saturating_sub(1).saturating_neg()), &mut raised) {
+            self.put_raised(at, &raised, out);
         }
     }
 
-    /// The own slots after `by` was counted in both halves of every bucket of an event; `None`: one would leave its range.
-    fn raised(&mut self, at: Located<'_>, keys: &mut Keys, event: Event, (count, excess): (i64, i64)) -> Option<AllRaised> {
-        let mut all = AllRaised::default();
-        for (unit, places) in event.kept.units().zip(all.chunks_exact_mut(2)) {
+    /// The own slots after so much was counted in both halves of every bucket of an event; `false`: one would leave its range.
+    fn raised(&mut self, at: Located<'_>, event: Event, (count, excess): (i64, i64), all: &mut AllRaised) -> bool {
+        for (number, unit) in event.kept.units().enumerate() {
             let bucket = BucketAt::new(event.kept, unit, event.at_s / unit.seconds());
-            for ((half, by), place) in [(Half::Count, count), (Half::Excess, excess)].into_iter().zip(places) {
+            for (place, half, by) in [(2 * number, Half::Count, count), (2 * number + 1, Half::Excess, excess)] {
                 if by == 0 {
                     continue;
                 }
-                let key = keys.of_bucket(bucket, half);
-                let hash = self.table.hash_beside(at.hash, key);
-                let id = self.table.find(hash, key);
-                id.into_iter().for_each(|id| self.settle(id));
-                let known = id.map_or_else(Slot::default, |id| self.look(id).slot(self.own));
-                let sums = window::counted(known.sums(), bucket.turn, by)?;
-                if sums != known.sums() {
-                    *place = Some(Raised { bucket, half, hash, id, slot: Slot { p: sums.p, n: sums.n, seq: known.seq } });
+                let cell = bucket.cell(half);
+                let kept = at.id.and_then(|counter| self.table.known_beside(counter, place, cell));
+                let known = kept.or_else(|| self.bucket_cell(at, cell));
+                let (before, is_only) = known.map_or((Slot::default(), false), |KnownCell { id, .. }| {
+                    self.settle(id);
+                    self.slot_by(id, self.own)
+                });
+                let Some(sums) = window::counted(before.sums(), bucket.turn, by) else { return false };
+                if sums != before.sums() {
+                    all[place] = Some(Raised { cell, known, is_kept: kept.is_some(), before, is_only, sums });
                 }
             }
         }
-        Some(all)
+        true
     }
 
-    fn raise_all(&mut self, raised: AllRaised, keys: &mut Keys, out: &mut Group) {
-        for Raised { bucket, half, hash, id, slot } in raised.into_iter().flatten() {
-            let key = keys.of_bucket(bucket, half);
-            let id = id.unwrap_or_else(|| self.table.insert(hash, key, self.own));
-            self.put_own(id, key, slot, out);
+    fn bucket_cell(&self, at: Located<'_>, cell: BucketCell) -> Option<KnownCell> {
+        let mut keys = Keys::beside(at.key)?;
+        let key = keys.of_bucket(cell);
+        let id = self.table.find(self.table.hash_beside(at.hash, key), key)?;
+        Some(KnownCell { cell, id, weight: weight(key) })
+    }
+
+    fn make_bucket_cell(&mut self, at: Located<'_>, cell: BucketCell) -> Option<KnownCell> {
+        let mut keys = Keys::beside(at.key)?;
+        let key = keys.of_bucket(cell);
+        let id = self.table.insert(self.table.hash_beside(at.hash, key), key, self.own);
+        Some(KnownCell { cell, id, weight: weight(key) })
+    }
+
+    fn put_raised(&mut self, at: Located<'_>, all: &AllRaised, out: &mut Group) {
+        for (place, raised) in all.iter().enumerate() {
+            let Some(Raised { cell, known, is_kept, before, is_only, sums }) = raised else { continue };
+            let Some(known) = known.or_else(|| self.make_bucket_cell(at, *cell)) else { continue };
+            self.put_bucket(known, (*before, *is_only), *sums, out);
+            if !is_kept && let Some(counter) = at.id {
+                self.table.keep_beside(counter, place, known);
+            }
         }
+    }
+
+    /// As [`Replica::put_own`], of a slot that was just read.
+    fn put_bucket(&mut self, KnownCell { id, weight, .. }: KnownCell, (before, is_only): (Slot, bool), sums: Floor, out: &mut Group) {
+        let own = self.own;
+        let seq = if out.patch_slot(before.seq, sums) {
+            before.seq
+        } else {
+            out.own_slot(own, self.table.key(id, &mut [0; 256]), before.seq, sums)
+        };
+        let slot = Slot { p: sums.p, n: sums.n, seq };
+        if is_only {
+            self.table.put_only_slot(id, slot);
+        } else {
+            self.table.put_slot(id, own, slot);
+        }
+        self.origins[own].weigh(weight, before.sums(), sums);
+        self.know_seq(own, seq);
     }
 
     /// Buckets of a counter, those with these numbers: of one in which nothing was counted, or that is kept no longer, zeros.
@@ -120,7 +160,7 @@ impl Replica {
 
     fn bucket(&self, keys: &mut Keys, number: u64, at: BucketAt) -> Bucket {
         let mut sum = |half| {
-            let key = keys.of_bucket(at, half);
+            let key = keys.of_bucket(at.cell(half));
             let id = self.table.find(self.table.hash(key), key)?;
             Some(self.look(id).slots().map(|(_, slot)| window::amount(slot.sums(), at.turn)).sum::<i128>())
         };
@@ -164,4 +204,58 @@ pub(crate) fn heard(first: u64, Buckets { counts, sums }: Buckets) -> Vec<Bucket
 pub(crate) fn absorbed(known: Floor, slot: Floor) -> (Floor, Floor) {
     let added = Floor { p: known.p.wrapping_add(slot.p), n: known.n.wrapping_add(slot.n) };
     (added, window::together(known, slot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Record;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const NOW: Now = Now { mono_ms: 0, wall_ms: 1_790_000_000_000 };
+    /// As one namespace keeps them, and as it does after its configuration was changed.
+    const KEPT: [Kept; 2] = [Kept { minutes: 60, hours: 48, days: 31 }, Kept { minutes: 0, hours: 24, days: 31 }];
+
+    fn name(text: &str) -> NameRef<'_> {
+        NameRef::parse(text.as_bytes()).unwrap()
+    }
+
+    proptest! {
+        /// Whatever minute the events before were of, and in whatever groups they were put down: each counts in its own buckets, and records tell the same.
+        #[test]
+        fn events_count_in_the_buckets_of_their_time_whichever_came_before(
+            events in proptest::collection::vec((0..3_usize, 0..4_u64, 0..2_usize, -3..4_i64, any::<bool>()), 1..120)
+        ) {
+            let counters = ["views:a", "views:b", "views:c"];
+            let (mut replica, mut group) = (Replica::new(1), Group::new(1, 1));
+            replica.count_as("eu", "c1", 7, &mut group);
+            let (mut truth, mut bytes) = (BTreeMap::<_, (u64, i64)>::new(), Vec::new());
+            for (counter, minutes_ago, kept, by, is_last) in events {
+                // Some are of the hour before.
+                let event = Event { at_s: NOW.wall_ms / 1_000 - 25 * 60 * minutes_ago, kept: KEPT[kept] };
+                let at = replica.locate(name(counters[counter]));
+                replica.add_windowed(at, by, event, NOW, &mut group).unwrap();
+                for unit in event.kept.units() {
+                    let bucket = truth.entry((counter, event.kept.of(unit), unit.seconds(), event.at_s / unit.seconds())).or_default();
+                    *bucket = (bucket.0 + 1, bucket.1 + by);
+                }
+                if is_last {
+                    bytes.extend_from_slice(group.records());
+                    group = Group::new(group.number() + 1, replica.own_seq() + 1);
+                }
+            }
+            bytes.extend_from_slice(group.records());
+            let mut copy = Replica::new(2);
+            Record::decode_all(&bytes).for_each(|record| copy.apply(&record.unwrap()).unwrap());
+            for replica in [&replica, &copy] {
+                for ((counter, kept, seconds, number), (count, sum)) in &truth {
+                    let (unit, kept) = (Unit::of_seconds(*seconds).unwrap(), Kept { minutes: *kept, hours: *kept, days: *kept });
+                    let found = replica.buckets(name(counters[*counter]), kept, unit, *number..number + 1);
+                    prop_assert_eq!(&found, &[Bucket { number: *number, count: *count, sum: *sum }]);
+                }
+            }
+            prop_assert_eq!(replica.origins[replica.own].digest(), copy.origins[copy.own].digest());
+        }
+    }
 }
