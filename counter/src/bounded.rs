@@ -19,6 +19,9 @@ use protocol::{name::NameRef, time::Now};
 const WISH_EVERY_MS: u64 = 100;
 /// Rights for what was taken in so long are wished for ahead of need.
 const AHEAD_MS: u64 = 1_000;
+/// So long after rights were missed for something that is to be taken back they stay here if others gather them too. It is looked at more
+/// often than that.
+const GATHERS_MS: u64 = 1_000;
 /// Counters of which it is known how much is taken of them; at the bound all of that is forgotten, and rights are wished for when they are missed.
 pub(crate) const DEMANDS_MAX: usize = 10_000;
 /// Wishes of others that are still to be fulfilled; at the bound further ones wait until they are made anew.
@@ -55,6 +58,8 @@ pub(crate) struct Demand {
     taken: u64,
     before: u64,
     wished_ms: Option<u64>,
+    /// When rights were last missed for something that is to be taken back.
+    missed_ms: Option<u64>,
 }
 
 impl Demand {
@@ -63,6 +68,11 @@ impl Demand {
             let is_next = now_ms < self.since_ms + 2 * AHEAD_MS;
             *self = Demand { since_ms: now_ms, taken: 0, before: if is_next { self.taken } else { 0 }, ..*self };
         }
+    }
+
+    /// Whether rights come here to take something back with them.
+    fn gathers(&self, now_ms: u64) -> bool {
+        self.missed_ms.is_some_and(|last_ms| now_ms < last_ms + GATHERS_MS)
     }
 
     fn expected(&self) -> u64 {
@@ -193,6 +203,9 @@ impl Replica {
         // As long as there is not as much anywhere, it would only be passed to and fro.
         if here < amount && self.look(used.cell).value() >= i128::from(amount) {
             self.expect(at, 0, now);
+            if let Some(demand) = self.demands.get_mut(&used.cell) {
+                demand.missed_ms = Some(now.mono_ms);
+            }
             self.wish(at, amount - here, now, out);
         }
         here >= amount
@@ -256,8 +269,9 @@ impl Replica {
         }
     }
 
-    /// Gives rights away to those who have wished for some: half of what is here at most, so that they do not all go to and fro.
-    pub fn give(&mut self, out: &mut Group) {
+    /// Gives rights away to those who have wished for some: half of what is here at most, so that they do not all go to and fro. Of those
+    /// who gather some to take something back, who has the smaller epoch keeps them: halves would never be enough for either.
+    pub fn give(&mut self, now: Now, out: &mut Group) {
         if self.wishes.is_empty() || !self.may_take() {
             return;
         }
@@ -265,7 +279,13 @@ impl Replica {
             let mut buffer = [0; 256];
             let Some(Parts { counter, epoch, .. }) = escrow::split(self.table.key(id, &mut buffer).as_bytes()) else { continue };
             let (Ok(counter), Some(of)) = (NameRef::parse(counter), self.origins.find(epoch)) else { continue };
-            let here = self.rights_of(self.locate(counter));
+            let at = self.locate(counter);
+            let gathers = at.id.and_then(|id| self.demands.get(&id)).is_some_and(|demand| demand.gathers(now.mono_ms));
+            if gathers && self.origins[self.own].id.epoch < epoch {
+                self.wishes.insert(id);
+                continue;
+            }
+            let here = self.rights_of(at);
             let amount = self.unfulfilled(counter, of).min(here.div_ceil(2));
             if amount == 0 || !self.origins[of].is_live() || self.origins.resolve(of) == self.own {
                 continue;

@@ -66,7 +66,7 @@ impl Links {
     pub fn tick(&mut self, ledger: &mut Ledger, group: &mut Group, address: Option<&str>, random: u64, now: Now, out: &mut Vec<Output>) {
         let now_ms = now.mono_ms;
         ledger.replica.fold(FOLD_COUNTERS);
-        ledger.replica.give(group);
+        ledger.replica.give(now, group);
         for (id, _) in self.links.iter().filter(|(_, link)| link.heard_ms + LINK_SILENT_MS < now_ms) {
             out.push(Output::Close(*id, "it has been silent for too long"));
         }

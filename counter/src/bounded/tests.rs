@@ -58,11 +58,11 @@ fn what_is_left_elsewhere_comes_to_where_it_is_missed_and_never_twice() {
     assert_eq!(add(there, -5, at(1), group), short(0, 7));
     tell(&mut both, 1, 0);
     let (here, group) = &mut both[0];
-    here.give(group);
+    here.give(at(1), group);
     assert_eq!(here.rights(key()), 3, "half of what there was");
-    here.give(group);
+    here.give(at(1), group);
     assert_eq!((here.rights(key()), here.value(key())), (2, Some(7)), "what was wished for, and no more");
-    here.give(group);
+    here.give(at(1), group);
     assert_eq!((here.rights(key()), here.wishes.len()), (2, 0));
     tell(&mut both, 0, 1);
     tell(&mut both, 0, 1);
@@ -77,6 +77,30 @@ fn what_is_left_elsewhere_comes_to_where_it_is_missed_and_never_twice() {
 }
 
 #[test]
+fn of_two_who_gather_rights_to_take_something_back_one_gets_them() {
+    let mut both = replicas(2);
+    for (replica, group) in &mut both {
+        assert_eq!(replica.add_bounded(replica.locate(key()), 10, true, at(0), group), Ok(10));
+    }
+    let used = |replica: &Replica| Used::new(replica.own, 1, replica.locate(key()).id.unwrap(), Some(15), 15);
+    let may_take_back = |(replica, group): &mut (Replica, Group), now_ms| replica.may_take_back(&used(replica), at(now_ms), group);
+    // They hear of each other twice as often as they look.
+    let tick = |both: &mut [(Replica, Group)], now_ms: u64| {
+        tell(both, 0, 1);
+        tell(both, 1, 0);
+        both.iter_mut().for_each(|(replica, group)| replica.give(at(now_ms), group));
+    };
+    let looks = (0..40).map(|look| look * 100).find(|now_ms| {
+        tick(&mut both, *now_ms);
+        tick(&mut both, now_ms + 50);
+        let [may, may_too] = [0, 1].map(|which| may_take_back(&mut both[which], *now_ms));
+        assert!(!may_too, "the other one has the smaller epoch");
+        may
+    });
+    assert!(looks.is_some());
+}
+
+#[test]
 fn rights_are_wished_for_before_they_are_missed() {
     let mut both = replicas(2);
     let (here, group) = &mut both[0];
@@ -86,7 +110,7 @@ fn rights_are_wished_for_before_they_are_missed() {
     assert_eq!(add(there, -40, at(0), group), short(0, 1_000));
     tell(&mut both, 1, 0);
     let (here, group) = &mut both[0];
-    here.give(group);
+    here.give(at(1), group);
     tell(&mut both, 0, 1);
     let (there, group) = &mut both[1];
     // Thirty of forty are gone within the second: ten are not enough for the next.
@@ -94,7 +118,7 @@ fn rights_are_wished_for_before_they_are_missed() {
     assert_eq!((there.rights(key()), there.unfulfilled(key(), there.own)), (10, 20));
     tell(&mut both, 1, 0);
     let (here, group) = &mut both[0];
-    here.give(group);
+    here.give(at(1), group);
     tell(&mut both, 0, 1);
     assert_eq!(both[1].0.rights(key()), 30);
 }
@@ -153,7 +177,7 @@ fn a_counter_that_was_taken_from_before_it_is_known_to_hold_anything_shows_zero(
     _ = add(there, -5, at(0), group);
     tell(&mut three, 1, 0);
     let (here, group) = &mut three[0];
-    here.give(group);
+    here.give(at(1), group);
     tell(&mut three, 0, 1);
     let (there, group) = &mut three[1];
     assert_eq!(add(there, -5, at(1), group), Ok(5));
@@ -235,7 +259,7 @@ proptest! {
                 Step::Give { at: which } => {
                     let (replica, group) = &mut all[which];
                     let before = replica.value(key());
-                    replica.give(group);
+                    replica.give(at(now_ms), group);
                     prop_assert_eq!(replica.value(key()), before);
                 }
                 Step::Tell { from, to } => tell(&mut all, from, to),
