@@ -120,6 +120,7 @@ impl Replica {
                 Some(id) => self.settle(id),
                 None => self.folding = None,
             }
+            self.table.put_votes_away();
         }
     }
 
@@ -186,6 +187,7 @@ impl Replica {
         let mut place = Place::default();
         while let Some(id) = self.table.walk(&mut place) {
             self.drop_slot(id, at);
+            self.table.put_votes_away();
         }
         self.set_absorbed(at, absorbed);
     }

@@ -48,13 +48,19 @@ impl Engine {
     /// Whether `user` has voted for `key`, and not taken it back.
     #[must_use]
     pub fn has_voted(&self, key: NameRef<'_>, user: &str) -> bool {
-        self.shared().state.lock().ledger.replica.has_voted(key, user)
+        let mut state = self.shared().state.lock();
+        let has_voted = state.ledger.replica.has_voted(key, user);
+        state.ledger.put_votes_away();
+        has_voted
     }
 
     /// A page of those who have voted for `key`, at most `limit` and at most [`VOTERS_PER_PAGE_MAX`]; see [`crate::replica::Replica::voters`].
     #[must_use]
     pub fn voters(&self, key: NameRef<'_>, after: Option<&str>, limit: usize) -> Option<Voters> {
-        self.shared().state.lock().ledger.replica.voters(key, after, limit.min(VOTERS_PER_PAGE_MAX))
+        let mut state = self.shared().state.lock();
+        let voters = state.ledger.replica.voters(key, after, limit.min(VOTERS_PER_PAGE_MAX));
+        state.ledger.put_votes_away();
+        voters
     }
 
     /// What was counted in a windowed counter, bucket by bucket, from the one with the first number on: at most [`KEPT_MAX`].

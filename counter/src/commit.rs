@@ -103,11 +103,7 @@ impl Committer {
             }
         }
         let State { ledger, pending, spare, closing, .. } = &mut *state;
-        self.shared.metrics.keys.set(i64::try_from(ledger.replica.count()).unwrap_or(i64::MAX));
-        self.shared.metrics.votes.set(i64::try_from(ledger.replica.table().votes()).unwrap_or(i64::MAX));
-        self.shared.metrics.tokens.set(i64::try_from(ledger.tokens.count()).unwrap_or(i64::MAX));
-        let violations = &self.shared.metrics.law_violations;
-        violations.inc_by(ledger.replica.law_violations().saturating_sub(violations.get()));
+        self.shared.metrics.show(ledger);
         let group = (!pending.is_empty()).then(|| {
             let (number, seq) = (pending.number() + 1, pending.next_seq());
             pending.cut = ledger.replica.cut();
@@ -164,7 +160,7 @@ impl Committer {
             }
             None => {}
             Some(mut under_way) if under_way.complete_at.is_none() => {
-                let state = self.shared.state.lock();
+                let mut state = self.shared.state.lock();
                 if under_way.absorptions != state.ledger.replica.absorptions {
                     // What was copied and what would be now do not go together: another one later.
                     drop(state);
@@ -174,6 +170,7 @@ impl Committer {
                 if !under_way.snapshot.copy(&state.ledger) {
                     under_way.complete_at = Some(state.pending.number() - u64::from(state.pending.is_empty()));
                 }
+                state.ledger.put_votes_away();
                 drop(state);
                 under_way.snapshot.write()?;
                 self.snapshot = Some(under_way);
@@ -239,6 +236,7 @@ impl Committer {
         self.shared.state.lock().ledger.replica.fold_all();
         let mut snapshot = Snapshot::begin(&self.dir, log.segment(), first_group, &self.shared.state.lock().ledger)?;
         while snapshot.copy(&self.shared.state.lock().ledger) {
+            self.shared.state.lock().ledger.put_votes_away();
             snapshot.write()?;
         }
         let (snapshot_bytes, segment) = snapshot.install()?;

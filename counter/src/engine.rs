@@ -17,6 +17,7 @@ use crate::{
     recovery::Recovered,
     refusal::AddError,
     replica::Entry,
+    scratch,
     session::BadSession,
     shared::{Closing, Durable, Shared, State},
     snapshot,
@@ -95,7 +96,8 @@ impl Engine {
     pub fn open(config: EngineConfig, registry: &Registry) -> Result<Engine, OpenError> {
         let (dir, lock) = on_disk::claim(&config.data_dir)?;
         let io_error = on_disk::failed(&dir);
-        let OnDisk { recovered, snapshot_bytes, log_bytes, .. } = OnDisk::read(&dir, config.epoch)?;
+        let paging = scratch::open(&dir, config.votes_memory_bytes).map_err(&io_error)?;
+        let OnDisk { recovered, snapshot_bytes, log_bytes, .. } = OnDisk::read(&dir, config.epoch, paging.as_ref())?;
         let Recovered { mut ledger, next_group, tail, first_segment, leftover } = recovered;
         snapshot::remove_superfluous(&dir).map_err(&io_error)?;
         log::remove_before(&dir, first_segment).map_err(&io_error)?;

@@ -54,7 +54,7 @@ impl Import {
     /// Begins one, as node `node` of `region`. `random` is a random number.
     pub fn begin(data_dir: &Path, region: &str, node: &str, random: u64) -> Result<Import, ImportRefusal> {
         let (dir, lock) = on_disk::claim(data_dir)?;
-        let recovered = OnDisk::read(&dir, random)?.recovered;
+        let recovered = OnDisk::read(&dir, random, None)?.recovered;
         let (mut ledger, next_group) = (recovered.ledger, recovered.next_group);
         if ledger.replica.count() > 0 {
             return Err(ImportRefusal::NotEmpty { dir, count: ledger.replica.count() });
@@ -134,7 +134,7 @@ mod tests {
     }
 
     fn value(data_dir: &Path) -> Option<i128> {
-        let on_disk = OnDisk::read(&on_disk::dir_of(data_dir), 1).unwrap();
+        let on_disk = OnDisk::read(&on_disk::dir_of(data_dir), 1, None).unwrap();
         on_disk.recovered.ledger.replica.value(likes().key.by_ref())
     }
 

@@ -80,7 +80,7 @@ impl Inspection {
     /// Reads what is in a node's `data_dir`. `seed` is a random number.
     pub fn open(data_dir: &Path, seed: u64) -> Result<Inspection, OpenError> {
         let (dir, lock) = on_disk::borrow(data_dir)?;
-        let on_disk = OnDisk::read(&dir, seed)?;
+        let on_disk = OnDisk::read(&dir, seed, None)?;
         Ok(Inspection { dir, _lock: lock, on_disk })
     }
 

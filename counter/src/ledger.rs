@@ -2,6 +2,7 @@
 //! its token or mark go into the same group, so that after a crash both are there or neither.
 
 use crate::{
+    blocks::Paging,
     cell::Overflow,
     group::Group,
     lives::{LIVES_FULL, Tending},
@@ -17,7 +18,7 @@ use crate::{
     window::{self, Event},
 };
 use protocol::{name::NameRef, time::Now};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// What is done to a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,17 @@ impl Ledger {
     #[must_use]
     pub fn new(seed: u64) -> Ledger {
         Ledger { replica: Replica::new(seed), tokens: Tokens::default(), marks: Marks::default(), is_asked: false }
+    }
+
+    /// From now on votes may be away.
+    pub fn page_votes(&mut self, paging: &Arc<Paging>) {
+        self.replica.table.page_votes(paging);
+    }
+
+    /// See [`crate::table::Table::put_votes_away`].
+    #[inline]
+    pub fn put_votes_away(&mut self) {
+        self.replica.table.put_votes_away();
     }
 
     /// Does `change` once per token.

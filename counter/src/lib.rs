@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `cell`, `law`, `table`, `shard` | one PN-counter, with `crdts` as its law; and a hundred million of them |
+//! | `cell`, `law`, `table`, `shard`, `blocks` | one PN-counter, with `crdts` as its law; and a hundred million of them, whose votes may be on disk |
 //! | `cell_key`, `escrow`, `bounded` | what a cell is, by its key; rights to take from a counter that never goes below zero |
 //! | `window`, `windowing` | what was counted in each minute, hour and day: cells of the same table, used in turn |
 //! | `vote`, `voting` | who has voted: cells of the same table, and what they come to |
@@ -11,7 +11,7 @@
 //! | `record`, `fact`, `group` | the bytes of the log, and of the streams between replicas |
 //! | `chunk`, `feed`, `scan`, `links`, `serving` | the conversation of replicas |
 //! | `recovery`, `replay`, `manifest` | from the bytes back to the state |
-//! | `log`, `snapshot`, `on_disk` | the files |
+//! | `log`, `snapshot`, `on_disk`, `scratch` | the files |
 //! | `inspect`, `export`, `import` | the files of a node that does not run |
 //! | `shared`, `commit` | what all share; the log thread |
 //! | `opening`, `op`, `engine`, `casting`, `outcomes`, `conversing`, `membership` | what callers use |
@@ -27,6 +27,7 @@
 mod absorb;
 mod apply;
 pub mod batch;
+pub mod blocks;
 pub mod bounded;
 mod casting;
 pub mod cell;
@@ -87,6 +88,7 @@ mod replay;
 pub mod replica;
 pub mod resp;
 pub mod scan;
+mod scratch;
 mod serving;
 pub mod session;
 mod shard;

@@ -1,14 +1,16 @@
 //! I/O: the counter's metrics, and the table that documents them.
 
 use crate::{
+    blocks::{BLOCK_WORDS, Placed},
     lanes::{Lanes, Totals},
-    ledger::Change,
+    ledger::{Change, Ledger},
     links::Links,
     outcomes::Outcomes,
     refusal::AddError,
     replica::Replica,
+    table::Table,
 };
-use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use protocol::time::Now;
 
 const OPS: &str = "headcount_counter_ops_total";
@@ -16,6 +18,9 @@ const COMMIT: &str = "headcount_counter_commit_seconds";
 const LOG_BYTES: &str = "headcount_counter_log_bytes";
 const KEYS: &str = "headcount_counter_keys";
 const VOTES: &str = "headcount_counter_votes";
+const VOTE_BYTES: &str = "headcount_counter_vote_bytes";
+const VOTE_READS: &str = "headcount_counter_vote_block_reads_total";
+const VOTE_UNWRITTEN: &str = "headcount_counter_vote_blocks_unwritten_total";
 const TOKENS: &str = "headcount_counter_tokens";
 const DUPLICATES: &str = "headcount_counter_duplicate_tokens_total";
 const LAW: &str = "headcount_counter_law_violations_total";
@@ -50,6 +55,9 @@ pub const METRICS: &[(&str, &str)] = &[
     (LOG_BYTES, "Bytes of log that a restart would replay"),
     (KEYS, "Counters held"),
     (VOTES, "Votes held, on or off, beside the counters that they are for"),
+    (VOTE_BYTES, "Bytes of blocks of votes where counter.votes_memory_bytes bounds them, by place (memory, disk)"),
+    (VOTE_READS, "Blocks of votes that were read back from disk because somebody looked at one in them"),
+    (VOTE_UNWRITTEN, "Blocks of votes that stayed in memory, over the bound, because they could not be written to disk"),
     (TOKENS, "Tokens remembered"),
     (DUPLICATES, "Retries that a token recognised"),
     (LAW, "Sampled additions on which the storage and the CRDT disagreed; must stay 0"),
@@ -82,10 +90,10 @@ pub(crate) struct Metrics {
     pub(crate) commit_seconds: Histogram,
     pub(crate) log_bytes: IntGauge,
     pub(crate) keys: IntGauge,
-    pub(crate) votes: IntGauge,
-    pub(crate) tokens: IntGauge,
+    votes: Votes,
+    tokens: IntGauge,
     duplicates: IntCounter,
-    pub(crate) law_violations: IntCounter,
+    law_violations: IntCounter,
     pub(crate) read_only: IntGauge,
     pub(crate) snapshots: IntCounterVec,
     pub(crate) resp_clients: IntGauge,
@@ -196,7 +204,51 @@ struct Results {
     storage: IntCounter,
 }
 
+/// The votes, and where they are.
+#[derive(Debug)]
+struct Votes {
+    count: IntGauge,
+    memory: IntGauge,
+    disk: IntGauge,
+    reads: IntCounter,
+    unwritten: IntCounter,
+}
+
+impl Votes {
+    fn register(registry: &Registry) -> prometheus::Result<Votes> {
+        let bytes = IntGaugeVec::new(Opts::new(VOTE_BYTES, help(VOTE_BYTES)), &["place"])?;
+        registry.register(Box::new(bytes.clone()))?;
+        Ok(Votes {
+            count: gauge(registry, VOTES)?,
+            memory: bytes.with_label_values(&["memory"]),
+            disk: bytes.with_label_values(&["disk"]),
+            reads: counter(registry, VOTE_READS)?,
+            unwritten: counter(registry, VOTE_UNWRITTEN)?,
+        })
+    }
+
+    fn show(&self, table: &Table) {
+        self.count.set(i64::try_from(table.votes()).unwrap_or(i64::MAX));
+        let Some(paging) = table.paging() else { return };
+        let Placed { here, pages, reads, unwritten } = paging.placed();
+        for (metric, blocks) in [(&self.memory, here), (&self.disk, pages)] {
+            metric.set(i64::try_from(blocks * BLOCK_WORDS * size_of::<u64>()).unwrap_or(i64::MAX));
+        }
+        for (metric, total) in [(&self.reads, reads), (&self.unwritten, unwritten)] {
+            metric.inc_by(total.saturating_sub(metric.get()));
+        }
+    }
+}
+
 impl Metrics {
+    /// Brings everything up to date that is held.
+    pub(crate) fn show(&self, ledger: &Ledger) {
+        self.keys.set(i64::try_from(ledger.replica.count()).unwrap_or(i64::MAX));
+        self.votes.show(ledger.replica.table());
+        self.tokens.set(i64::try_from(ledger.tokens.count()).unwrap_or(i64::MAX));
+        self.law_violations.inc_by(ledger.replica.law_violations().saturating_sub(self.law_violations.get()));
+    }
+
     /// Creates and registers them; fails if one is registered already.
     pub(crate) fn register(registry: &Registry) -> prometheus::Result<Metrics> {
         let ops = counters(registry, OPS, &["op", "result"])?;
@@ -210,7 +262,7 @@ impl Metrics {
             commit_seconds,
             log_bytes: gauge(registry, LOG_BYTES)?,
             keys: gauge(registry, KEYS)?,
-            votes: gauge(registry, VOTES)?,
+            votes: Votes::register(registry)?,
             tokens: gauge(registry, TOKENS)?,
             duplicates: counter(registry, DUPLICATES)?,
             law_violations: counter(registry, LAW)?,

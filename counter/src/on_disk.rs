@@ -2,6 +2,7 @@
 //! inspection and an import read it by this one way.
 
 use crate::{
+    blocks::Paging,
     engine::OpenError,
     log,
     recovery::{Recovered, Recovery},
@@ -11,6 +12,7 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
 };
 
@@ -32,17 +34,18 @@ pub(crate) struct OnDisk {
 }
 
 impl OnDisk {
-    /// Reads the directory. `seed` is random; see [`crate::ledger::Ledger::new`].
-    pub(crate) fn read(dir: &Path, seed: u64) -> Result<OnDisk, OpenError> {
+    /// Reads the directory. Votes may be away meanwhile. `seed` is random; see [`crate::ledger::Ledger::new`].
+    pub(crate) fn read(dir: &Path, seed: u64, paging: Option<&Arc<Paging>>) -> Result<OnDisk, OpenError> {
         let damaged = |damage| OpenError::Damaged { dir: dir.to_owned(), damage };
         let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-        let snapshot = snapshot::read(dir, threads).map_err(failed(dir))?.map_err(damaged)?;
+        let snapshot = snapshot::read(dir, threads, paging).map_err(failed(dir))?.map_err(damaged)?;
         let snapshot_bytes = snapshot.as_ref().map(|(manifest, _)| manifest.byte_count());
         let mut recovery = match snapshot {
             Some((manifest, ledger)) => Recovery::from_snapshot(&manifest, ledger),
             None => Recovery::start(seed),
         }
-        .on_threads(threads);
+        .on_threads(threads)
+        .paged(paging);
         let (first_group, first) = (recovery.next_group(), recovery.first_segment());
         // One buffer for all: fresh memory for each segment would cost as much as reading it.
         let (mut segments, mut log_bytes, mut bytes) = (0, 0, Vec::new());

@@ -25,6 +25,8 @@ pub struct EngineConfig {
     pub epoch: u64,
     /// See [`SNAPSHOT_LOG_BYTES`].
     pub snapshot_log_bytes: u64,
+    /// Memory for votes, beside about 14 bytes each for their index; those asked for least are on disk. 0: all stay in memory.
+    pub votes_memory_bytes: u64,
 }
 
 impl EngineConfig {

@@ -278,6 +278,7 @@ impl Shared {
         }
         let was_empty = pending.is_empty();
         let result = step(ledger, pending, (self.config.clock)());
+        ledger.put_votes_away();
         self.tell_if_crowded(pending);
         let group = pending.number() - u64::from(pending.is_empty());
         let news = (was_empty && !state.pending.is_empty()) || state.is_due();

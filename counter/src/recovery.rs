@@ -3,10 +3,12 @@
 //! would silently lose acknowledged increments.
 
 use crate::{
+    blocks::Paging,
     group::{SEGMENT_HEADER_BYTES, SealedGroup, SegmentHeader},
     ledger::Ledger,
     manifest::Manifest,
 };
+use std::sync::Arc;
 
 /// Why the data on disk cannot be started from; nothing was changed on disk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,6 +113,13 @@ impl Recovery {
     #[must_use]
     pub fn on_threads(self, threads: usize) -> Recovery {
         Recovery { threads, ..self }
+    }
+
+    /// Votes may be away meanwhile, and afterwards.
+    #[must_use]
+    pub fn paged(mut self, paging: Option<&Arc<Paging>>) -> Recovery {
+        paging.into_iter().for_each(|paging| self.ledger.page_votes(paging));
+        self
     }
 
     /// The first segment to take in; those before it are part of the snapshot.

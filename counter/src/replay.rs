@@ -99,6 +99,7 @@ impl Ledger {
             }
             self.replica.prepare(batch.iter().filter_map(Record::key));
             batch.iter().try_for_each(|record| self.apply(record))?;
+            self.put_votes_away();
         }
     }
 }
@@ -173,7 +174,9 @@ impl Replica {
     fn replay_batch(&mut self, batch: &mut Vec<Record<'_>>, hashes: &mut Vec<u64>) -> Result<(), Malformed> {
         self.table.prepare(hashes);
         hashes.clear();
-        batch.drain(..).try_for_each(|record| self.apply(&record))
+        batch.drain(..).try_for_each(|record| self.apply(&record))?;
+        self.table.put_votes_away();
+        Ok(())
     }
 }
 

@@ -16,14 +16,13 @@
 //! | from 3 on | the user's id |
 
 use crate::{
+    blocks::{BLOCK_WORDS, Blocks},
     cell::{OriginIndex, Slot},
     index::Index,
     table::Entry,
 };
 use zerocopy::IntoBytes;
 
-/// Words of a block; a record does not cross its end.
-pub(crate) const BLOCK_WORDS: usize = 4096;
 /// Entries of a chunk of list entries.
 pub(crate) const CHUNK_ENTRIES: usize = 4096;
 /// Words before a counter's key.
@@ -46,7 +45,7 @@ pub(crate) const BOUNDED: u16 = u16::MAX - 3;
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
     pub(crate) index: Index,
-    pub(crate) blocks: Vec<Vec<u64>>,
+    pub(crate) blocks: Blocks,
     pub(crate) lists: Vec<Vec<Extra>>,
     pub(crate) free: u32,
     /// Whether its records are votes.
@@ -68,7 +67,8 @@ impl Shard {
     }
 
     pub(crate) fn end(&self) -> u32 {
-        self.blocks.last().map_or(0, |last| join(self.blocks.len() - 1, last.len()))
+        let last = self.blocks.count().checked_sub(1);
+        last.map_or(0, |last| join(last, self.blocks.length(last).unwrap_or_default()))
     }
 
     #[inline]
@@ -148,7 +148,7 @@ impl Shard {
     #[inline]
     fn put_seq(&mut self, at: u32, word: usize, seq: u64) {
         let (block, offset) = split(at);
-        let word = &mut self.blocks[block][offset + word];
+        let word = &mut self.blocks.words_mut(block)[offset + word];
         *word = (*word & !SEQ_MAX) | (seq & SEQ_MAX);
     }
 
@@ -203,20 +203,14 @@ impl Shard {
     }
 
     fn push<const N: usize>(&mut self, head: [u64; N], text: &[u8]) -> u32 {
-        let words = N + text.len().div_ceil(8);
-        if self.blocks.last().is_none_or(|block| block.len() + words > BLOCK_WORDS) {
-            let capacity = if self.blocks.is_empty() { 0 } else { BLOCK_WORDS };
-            self.blocks.push(Vec::with_capacity(capacity));
-        }
-        let number = self.blocks.len() - 1;
-        let block = &mut self.blocks[number];
-        let at = join(number, block.len());
-        block.extend(head);
-        let chunks = text.chunks_exact(8);
-        let last = last_word(chunks.remainder());
-        // Each chunk has eight bytes.
-        block.extend(chunks.map(|chunk| u64::from_ne_bytes(chunk.try_into().unwrap_or_default())).chain(last));
-        at
+        let (block, offset) = self.blocks.append(N + text.len().div_ceil(8), |block| {
+            block.extend(head);
+            let chunks = text.chunks_exact(8);
+            let last = last_word(chunks.remainder());
+            // Each chunk has eight bytes.
+            block.extend(chunks.map(|chunk| u64::from_ne_bytes(chunk.try_into().unwrap_or_default())).chain(last));
+        });
+        join(block, offset)
     }
 
     /// The text of a record.
@@ -237,13 +231,13 @@ impl Shard {
     #[inline]
     fn words<const N: usize>(&self, at: u32) -> &[u64] {
         let (block, offset) = split(at);
-        &self.blocks[block][offset..offset + N]
+        &self.blocks.words(block)[offset..offset + N]
     }
 
     #[inline]
     fn words_mut<const N: usize>(&mut self, at: u32) -> &mut [u64] {
         let (block, offset) = split(at);
-        &mut self.blocks[block][offset..offset + N]
+        &mut self.blocks.words_mut(block)[offset..offset + N]
     }
 }
 
@@ -262,16 +256,16 @@ pub(crate) fn last_word(rest: &[u8]) -> Option<u64> {
 
 /// The text behind so many words of a record: the words hold its bytes in the order in which they lie in memory.
 #[inline]
-pub(crate) fn text_at(blocks: &[Vec<u64>], before: usize, at: u32) -> &[u8] {
+pub(crate) fn text_at(blocks: &Blocks, before: usize, at: u32) -> &[u8] {
     let (block, offset) = split(at);
-    let words = &blocks[block][offset..];
+    let words = &blocks.words(block)[offset..];
     &words[before..].as_bytes()[..text_length(words, before)]
 }
 
 /// Of a vote: where the record of its counter is, and the vote that came before it, plus one.
-pub(crate) fn vote_links(blocks: &[Vec<u64>], at: u32) -> [u32; 2] {
+pub(crate) fn vote_links(blocks: &Blocks, at: u32) -> [u32; 2] {
     let (block, offset) = split(at);
-    halves(blocks[block][offset + 2])
+    halves(blocks.words(block)[offset + 2])
 }
 
 /// The word with the length is the last but one of those before the text.

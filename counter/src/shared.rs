@@ -109,6 +109,7 @@ impl Shared {
         let State { ledger, pending, links: Some(links), failed: None, closing: None, .. } = &mut *state else { return };
         let was_empty = pending.is_empty();
         step(links, ledger, pending, (self.config.clock)(), &mut out);
+        ledger.put_votes_away();
         self.tell_if_crowded(&state.pending);
         self.tell_replicated(&mut state);
         let news = (was_empty && !state.pending.is_empty()) || state.is_due();
@@ -194,6 +195,7 @@ impl Shared {
                 }
             }
         }
+        ledger.put_votes_away();
         self.tell_if_crowded(pending);
         // What changed nothing now, such as a retry, waits for all that it may have seen.
         out.group = pending.number() - u64::from(pending.is_empty());

@@ -3,6 +3,7 @@
 //! installed only when every change it may contain is durable.
 
 use crate::{
+    blocks::Paging,
     ledger::Ledger,
     log,
     manifest::{Manifest, Part, generation_in, part_name},
@@ -13,6 +14,7 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
 };
 
@@ -124,8 +126,8 @@ impl Drop for Snapshot {
     }
 }
 
-/// Reads the installed snapshot, if there is one, on so many threads. `Err` inside: it is damaged.
-pub(crate) fn read(dir: &Path, threads: usize) -> io::Result<Result<Option<(Manifest, Ledger)>, Damage>> {
+/// Reads the installed snapshot, if there is one, on so many threads; votes may be away meanwhile. `Err` inside: it is damaged.
+pub(crate) fn read(dir: &Path, threads: usize, paging: Option<&Arc<Paging>>) -> io::Result<Result<Option<(Manifest, Ledger)>, Damage>> {
     let bytes = match fs::read(dir.join("snapshot")) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(None)),
@@ -140,6 +142,7 @@ pub(crate) fn read(dir: &Path, threads: usize) -> io::Result<Result<Option<(Mani
     let read_share = |share: &[usize]| {
         let one = |part: &usize| {
             let mut ledger = manifest.ledger().map_err(Unread::Damage)?;
+            paging.into_iter().for_each(|paging| ledger.page_votes(paging));
             read_part(dir, &manifest, *part, &mut ledger).map(|()| ledger)
         };
         share.iter().map(one).collect::<Result<Vec<_>, Unread>>()
@@ -254,7 +257,7 @@ mod tests {
         assert!(rounds > 20, "sixteen parts with counters, and tokens");
         snapshot.install().unwrap();
 
-        let (manifest, ledger) = read(dir.path(), 2).unwrap().unwrap().unwrap();
+        let (manifest, ledger) = read(dir.path(), 2, None).unwrap().unwrap().unwrap();
         let mut recovery = Recovery::from_snapshot(&manifest, ledger);
         recovery.segment(2, &segment).unwrap();
         let mut recovered = recovery.finish().unwrap().ledger;
@@ -294,7 +297,7 @@ mod tests {
         assert_eq!(generations(), [1, 2], "a crash may come before the first is removed");
         remove_superfluous(dir.path()).unwrap();
         assert_eq!(generations(), [2]);
-        assert_eq!(read(dir.path(), 2).unwrap().unwrap().unwrap().1.replica.count(), 100);
+        assert_eq!(read(dir.path(), 2, None).unwrap().unwrap().unwrap().1.replica.count(), 100);
         fs::write(dir.path().join("snapshot"), "damaged").unwrap();
         assert!(remove_superfluous(dir.path()).is_err());
         assert_eq!(generations(), [2], "nothing is removed while it is not known what is needed");

@@ -24,8 +24,9 @@ mod votes;
 use beside::Beside;
 pub(crate) use beside::KnownCell;
 use bounded::record_hash;
+pub use places::Place;
 pub use votes::Tally;
-use votes::vote_hash;
+use votes::{Paged, vote_hash};
 
 /// Every other one is of votes.
 pub(crate) const SHARDS: usize = 128;
@@ -55,37 +56,6 @@ impl CellId {
     }
 }
 
-/// A place in a walk over all counters. A walk ends even while counters are added as fast as it goes: of each shard it
-/// sees what was there when it came to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    shard: usize,
-    at: u32,
-    end: Option<u32>,
-    /// The first shard that the walk does not come to.
-    until: usize,
-}
-
-impl Default for Place {
-    fn default() -> Place {
-        Place { shard: 0, at: 0, end: None, until: SHARDS }
-    }
-}
-
-impl Place {
-    /// The start of a walk over one of the [`PARTS`] of the table.
-    #[must_use]
-    pub fn of_part(part: usize) -> Place {
-        Place { shard: part * SHARDS / PARTS, until: (part + 1) * SHARDS / PARTS, ..Place::default() }
-    }
-
-    /// The part that the walk began in.
-    #[must_use]
-    pub fn part(self) -> usize {
-        (self.until - 1) * PARTS / SHARDS
-    }
-}
-
 /// One slot of a counter, or one floor under a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -105,13 +75,21 @@ pub struct Table {
     count: usize,
     votes: usize,
     beside: Beside,
+    paged: Paged,
 }
 
 impl Table {
     /// An empty table. `seed` is random, so that nobody can choose keys that collide.
     #[must_use]
     pub fn new(seed: u64) -> Table {
-        Table { shards: (0..SHARDS).map(|shard| Shard::new(shard % 2 == 1)).collect(), seed, count: 0, votes: 0, beside: Beside::default() }
+        Table {
+            shards: (0..SHARDS).map(|shard| Shard::new(shard % 2 == 1)).collect(),
+            seed,
+            count: 0,
+            votes: 0,
+            beside: Beside::default(),
+            paged: Paged::default(),
+        }
     }
 
     /// The seed that it was made with.
@@ -134,6 +112,7 @@ impl Table {
         let count = |is_votes| lent.shards.iter().filter(|shard| shard.is_votes == is_votes).map(|shard| shard.index.len()).sum();
         (lent.count, lent.votes) = (count(false), count(true));
         (self.count, self.votes) = (self.count - lent.count, self.votes - lent.votes);
+        lent.paged = self.paged.clone();
         lent.beside = self.beside.lend(|counter| shards.contains(&usize::from(counter.shard)));
         lent
     }
@@ -143,7 +122,7 @@ impl Table {
     pub fn adopt(&mut self, other: Table) {
         (self.count, self.votes) = (self.count + other.count, self.votes + other.votes);
         self.beside.adopt(other.beside);
-        let theirs = self.shards.iter_mut().zip(other.shards).filter(|(_, theirs)| !theirs.blocks.is_empty());
+        let theirs = self.shards.iter_mut().zip(other.shards).filter(|(_, theirs)| theirs.blocks.count() > 0);
         theirs.for_each(|(shard, theirs)| *shard = theirs);
     }
 
@@ -191,11 +170,10 @@ impl Table {
         let guess = |hash: u64| Some((shard_of(hash), self.shards[shard_of(hash)].index.guess(hash)?));
         let mut guesses = [None; BATCH];
         guesses.iter_mut().zip(hashes).for_each(|(place, hash)| *place = guess(*hash));
-        let words = guesses.iter().flatten().map(|(shard, at)| {
+        let words = guesses.iter().flatten().filter_map(|(shard, at)| {
             let (block, offset) = split(*at);
-            let words = &self.shards[*shard].blocks[block];
-            // No record is shorter.
-            words[offset] ^ words[offset + VOTE_WORDS]
+            // No record is shorter. What is away is not fetched for a guess.
+            self.shards[*shard].blocks.if_here(block).map(|words| words[offset] ^ words[offset + VOTE_WORDS])
         });
         std::hint::black_box(words.fold(0, |all, word| all ^ word));
     }
@@ -340,21 +318,14 @@ impl Table {
                 continue;
             }
             let (block, offset) = split(place.at);
-            match shard.blocks.get(block).filter(|block| offset < block.len()) {
-                None => place.at = join(block + 1, 0),
-                Some(words) => {
-                    let found = id(place.shard, place.at);
-                    place.at += shard.record_words(&words[offset..]);
-                    return Some(found);
-                }
+            if shard.blocks.length(block).is_none_or(|length| offset >= length) {
+                place.at = join(block + 1, 0);
+                continue;
             }
+            let found = id(place.shard, place.at);
+            place.at += shard.record_words(&shard.blocks.words(block)[offset..]);
+            return Some(found);
         }
-    }
-
-    /// Whether a walk is over.
-    #[must_use]
-    pub fn is_end(&self, place: Place) -> bool {
-        place.shard >= place.until
     }
 
     fn put(&mut self, id: CellId, origin: OriginIndex, by: u16, slot: Slot) {

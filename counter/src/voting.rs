@@ -1,6 +1,7 @@
 //! Pure: the votes of a replica: cast, taken back, counted and listed. See [`crate::vote`].
 
 use crate::{
+    blocks::Paging,
     cell::{Floor, OriginIndex, Slot},
     cell_key,
     group::Group,
@@ -16,6 +17,8 @@ use protocol::name::NameRef;
 
 /// Votes that are looked at for one page of voters: of those that were taken back there may be any number.
 const LOOKED_AT_MAX: usize = 10_000;
+/// Times that votes are fetched from disk for one page, which all others wait for meanwhile; the page is the shorter for it.
+const FETCHES_MAX: u64 = 256;
 
 /// One page of those who have voted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,6 +81,7 @@ impl Replica {
                 self.turn(id, &key, out);
                 taken += 1;
             }
+            self.table.put_votes_away();
         }
         (taken, true)
     }
@@ -114,13 +118,12 @@ impl Replica {
     #[must_use]
     pub fn voters(&self, counter: NameRef<'_>, after: Option<&str>, limit: usize) -> Option<Voters> {
         let Some(of) = self.locate(counter).id else { return after.is_none().then(Voters::default) };
-        let before = match after {
-            Some(user) => Some(self.vote_of(of, counter, user)?),
-            None => None,
-        };
-        let mut page = Voters::default();
+        let before = after.map(|user| self.vote_of(of, counter, user).ok_or(())).transpose().ok()?;
+        let fetches = || self.table.paging().map_or(0, Paging::reads);
+        let (mut page, fetched_before) = (Voters::default(), fetches());
         for (looked_at, vote) in self.table.votes_of(of, before).enumerate() {
-            if page.users.len() == limit || looked_at == LOOKED_AT_MAX {
+            let is_long = looked_at == LOOKED_AT_MAX || fetches() - fetched_before >= FETCHES_MAX;
+            if page.users.len() == limit || is_long && looked_at > 0 {
                 return Some(page);
             }
             let user = self.table.voter(vote);

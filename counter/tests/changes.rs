@@ -13,8 +13,16 @@ const NOON: Now = Now { mono_ms: 0, wall_ms: 1_700_000_000_000 };
 fn open(data_dir: &Path, epoch: u64) -> Engine {
     let (region, node) = ("eu".to_owned(), "c1".to_owned());
     let data_dir = data_dir.to_owned();
-    let config =
-        EngineConfig { data_dir, region, node, default_ack: Ack::Fsync, clock: || NOON, epoch, snapshot_log_bytes: SNAPSHOT_LOG_BYTES };
+    let config = EngineConfig {
+        data_dir,
+        region,
+        node,
+        default_ack: Ack::Fsync,
+        clock: || NOON,
+        epoch,
+        snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
+        votes_memory_bytes: 0,
+    };
     Engine::open(config, &Registry::new()).unwrap()
 }
 

@@ -26,7 +26,16 @@ const NOON: Now = Now { mono_ms: 0, wall_ms: 1_700_000_000_000 };
 fn config(data_dir: &Path) -> EngineConfig {
     let (region, node) = ("eu".to_owned(), "c1".to_owned());
     let data_dir = data_dir.to_owned();
-    EngineConfig { data_dir, region, node, default_ack: Ack::Fsync, clock: || NOON, epoch: 7, snapshot_log_bytes: SNAPSHOT_LOG_BYTES }
+    EngineConfig {
+        data_dir,
+        region,
+        node,
+        default_ack: Ack::Fsync,
+        clock: || NOON,
+        epoch: 7,
+        snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
+        votes_memory_bytes: 0,
+    }
 }
 
 fn open(data_dir: &Path) -> Engine {

@@ -20,7 +20,16 @@ const LOG: &str = "000000000001.log";
 fn open(data_dir: &Path) -> Engine {
     let (region, node, data_dir) = ("eu".to_owned(), "c1".to_owned(), data_dir.to_owned());
     let clock = || NOON;
-    let config = EngineConfig { data_dir, region, node, default_ack: Ack::Fsync, clock, epoch: 7, snapshot_log_bytes: SNAPSHOT_LOG_BYTES };
+    let config = EngineConfig {
+        data_dir,
+        region,
+        node,
+        default_ack: Ack::Fsync,
+        clock,
+        epoch: 7,
+        snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
+        votes_memory_bytes: 0,
+    };
     Engine::open(config, &Registry::new()).unwrap()
 }
 

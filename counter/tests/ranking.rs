@@ -14,7 +14,16 @@ const COUNTERS: i64 = 12_000;
 
 fn open(data_dir: &Path) -> Engine {
     let (region, node, data_dir) = ("eu".to_owned(), "c1".to_owned(), data_dir.to_owned());
-    let config = EngineConfig { data_dir, region, node, default_ack: Ack::Fsync, clock: || NOON, epoch: 7, snapshot_log_bytes: 1 << 30 };
+    let config = EngineConfig {
+        data_dir,
+        region,
+        node,
+        default_ack: Ack::Fsync,
+        clock: || NOON,
+        epoch: 7,
+        snapshot_log_bytes: 1 << 30,
+        votes_memory_bytes: 0,
+    };
     Engine::open(config, &Registry::new()).unwrap()
 }
 

@@ -132,6 +132,7 @@ mod tests {
             clock: clock::now,
             epoch: 1,
             snapshot_log_bytes: u64::MAX,
+            votes_memory_bytes: 0,
         };
         let counters = Engine::open(engine, &registry).unwrap();
         let admin = Admin {

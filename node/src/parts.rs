@@ -115,6 +115,7 @@ pub(crate) fn engine(config: &Config, data_dir: &DataDir, node: &str, registry: 
         clock: clock::now,
         epoch: rand::random(),
         snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
+        votes_memory_bytes: config.counter.votes_memory_bytes,
     };
     Ok(Engine::open(engine, registry)?)
 }

@@ -25,7 +25,16 @@ fn clock() -> Now {
 
 fn open(data_dir: &Path, epoch: u64) -> Engine {
     let (region, node, data_dir) = ("eu".to_owned(), "c1".to_owned(), data_dir.to_owned());
-    let config = EngineConfig { data_dir, region, node, default_ack: Ack::Fsync, clock, epoch, snapshot_log_bytes: SNAPSHOT_LOG_BYTES };
+    let config = EngineConfig {
+        data_dir,
+        region,
+        node,
+        default_ack: Ack::Fsync,
+        clock,
+        epoch,
+        snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
+        votes_memory_bytes: 0,
+    };
     Engine::open(config, &Registry::new()).unwrap()
 }
 

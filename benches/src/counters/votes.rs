@@ -14,6 +14,8 @@ use std::fmt::Write;
 
 /// A node whose counters count votes.
 const NAMESPACE: &str = "[[namespace]]\nname = \"v\"\ntype = \"unique\"\n";
+/// A node with little memory for them: most are on disk.
+const LITTLE: &str = "[counter]\nvotes_memory_bytes = 16777216\n";
 /// Each user votes so often in a run, the times far apart.
 const PRESSES: usize = 2;
 /// Votes of each thing where there are many of them.
@@ -104,9 +106,14 @@ async fn measure_memory(sizes: &[usize], text: &mut String) -> anyhow::Result<()
     let one_thing: VoteOf = |number, _| (0, number);
     let many_things: VoteOf = |number, votes| (number % (votes / FEW).max(1), number);
     for size in sizes {
-        for (what, vote_of) in [("one thing", one_thing), ("things with ten each", many_things)] {
+        let cases = [
+            ("one thing", one_thing, NAMESPACE.to_owned()),
+            ("things with ten each", many_things, NAMESPACE.to_owned()),
+            ("one thing, `counter.votes_memory_bytes = 16777216`", one_thing, format!("{LITTLE}{NAMESPACE}")),
+        ];
+        for (what, vote_of, config_toml) in cases {
             eprintln!("memory of {size} votes, {what} …");
-            let node = headcount_with(Ack::Memory, NAMESPACE).await;
+            let node = headcount_with(Ack::Memory, &config_toml).await;
             let ours =
                 grown(node.pid().context("the node ended")?, node.resp.context("no resp listener")?, Dialect::Headcount, *size, vote_of)
                     .await?;

@@ -350,8 +350,16 @@ mod tests {
     async fn a_namespace_says_how_safe_its_increments_must_be() {
         let dir = tempfile::tempdir().unwrap();
         let (region, node, data_dir) = ("eu".to_owned(), "c1".to_owned(), dir.path().to_owned());
-        let config =
-            EngineConfig { data_dir, region, node, default_ack: Ack::Fsync, clock: Now::default, epoch: 7, snapshot_log_bytes: 1 << 20 };
+        let config = EngineConfig {
+            data_dir,
+            region,
+            node,
+            default_ack: Ack::Fsync,
+            clock: Now::default,
+            epoch: 7,
+            snapshot_log_bytes: 1 << 20,
+            votes_memory_bytes: 0,
+        };
         let engine = Engine::open(config, &prometheus::Registry::new()).unwrap();
         let namespace = |name: &str, ack| Namespace {
             name: name.to_owned(),

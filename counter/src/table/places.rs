@@ -1,9 +1,38 @@
-//! Pure: places of walks that callers keep as text, and walks over counters alone.
+//! Pure: places of walks, also as callers keep them as text, and walks over counters alone.
 
-use super::{CellId, Place, SHARDS, Table};
+use super::{CellId, PARTS, SHARDS, Table};
 use crate::shard::split;
 
+/// A place in a walk over all counters. A walk ends even while counters are added as fast as it goes: of each shard it
+/// sees what was there when it came to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub(super) shard: usize,
+    pub(super) at: u32,
+    pub(super) end: Option<u32>,
+    /// The first shard that the walk does not come to.
+    pub(super) until: usize,
+}
+
+impl Default for Place {
+    fn default() -> Place {
+        Place { shard: 0, at: 0, end: None, until: SHARDS }
+    }
+}
+
 impl Place {
+    /// The start of a walk over one of the [`PARTS`] of the table.
+    #[must_use]
+    pub fn of_part(part: usize) -> Place {
+        Place { shard: part * SHARDS / PARTS, until: (part + 1) * SHARDS / PARTS, ..Place::default() }
+    }
+
+    /// The part that the walk began in.
+    #[must_use]
+    pub fn part(self) -> usize {
+        (self.until - 1) * PARTS / SHARDS
+    }
+
     /// The place as numbers, for text that comes back by [`Place::of_numbers`].
     pub(crate) fn numbers(self) -> [u32; 3] {
         [u32::try_from(self.shard).unwrap_or(u32::MAX), self.at, self.end.unwrap_or(0)]
@@ -16,6 +45,12 @@ impl Place {
 }
 
 impl Table {
+    /// Whether a walk is over.
+    #[must_use]
+    pub fn is_end(&self, place: Place) -> bool {
+        place.shard >= place.until
+    }
+
     /// The next counter of a walk that leaves out what belongs to counters; `place` moves behind it.
     pub(crate) fn walk_counters(&self, place: &mut Place) -> Option<CellId> {
         loop {
@@ -37,7 +72,10 @@ impl Table {
         if place.at > end || place.end.is_some_and(|until| until > end) {
             return false;
         }
-        let Some(words) = shard.blocks.get(block).filter(|words| offset <= words.len()) else { return offset == 0 };
+        if shard.blocks.length(block).is_none_or(|length| offset > length) {
+            return offset == 0;
+        }
+        let words = shard.blocks.words(block);
         let mut at = 0;
         while at < offset {
             at += shard.record_words(&words[at..]) as usize;
@@ -90,7 +128,7 @@ mod tests {
         let end = table.shards[0].end();
         assert!(is_place(0, 0, 0) && is_place(0, end, end));
         // A record has four words and its key.
-        assert!((1..=4).all(|at| !is_place(0, at, 0)) && is_place(0, table.shards[0].record_words(&table.shards[0].blocks[0]), 0));
+        assert!((1..=4).all(|at| !is_place(0, at, 0)) && is_place(0, table.shards[0].record_words(table.shards[0].blocks.words(0)), 0));
         for (shard, at, until) in [(0, end + 1, 0), (0, u32::MAX, 0), (0, 0, end + 1), (1, 0, 0), (128, 0, 0), (u32::MAX, 0, 0)] {
             assert!(!is_place(shard, at, until), "{shard} {at} {until}");
         }

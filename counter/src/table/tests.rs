@@ -1,4 +1,5 @@
 use super::*;
+use crate::blocks::{InMemory, Pages, Paging, Placed};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -61,9 +62,9 @@ fn a_counter_that_one_origin_counts_costs_a_record_and_an_index_entry() {
         table.put_slot(id, 0, Slot { p: at, n: 0, seq: at });
     }
     assert_eq!(table.count(), 200_000);
-    let words: usize = table.shards.iter().flat_map(|shard| &shard.blocks).map(Vec::capacity).sum();
+    let records: usize = table.shards.iter().map(|shard| shard.blocks.byte_count()).sum();
     let index: usize = table.shards.iter().map(|shard| shard.index.byte_count()).sum();
-    assert!((words * 8 + index) / 200_000 <= 60, "{words} words, {index} bytes of index");
+    assert!((records + index) / 200_000 <= 60, "{records} bytes of records, {index} of index");
     assert!(table.shards.iter().all(|shard| shard.lists.is_empty()));
 }
 
@@ -71,16 +72,23 @@ fn vote_key(counter: &str, user: &str) -> String {
     crate::vote::VoteKey::new(protocol::name::NameRef::parse(counter.as_bytes()).unwrap(), user).unwrap().as_str().to_owned()
 }
 
+/// How many blocks of votes may be in memory; `None`: all.
+fn paged() -> impl Strategy<Value = Option<usize>> {
+    prop_oneof![Just(None), (0..4_usize).prop_map(Some)]
+}
+
 proptest! {
     /// Votes of several counters, whose users and whose records are of any length, with what several origins say of them.
     #[test]
     fn votes_are_found_by_their_key_listed_by_their_counter_and_walked_like_any_cell(
-        puts in proptest::collection::vec((0..3_usize, 0..60_usize, 0..3_u16, 1..9_u64), 1..300)
+        puts in proptest::collection::vec((0..3_usize, 0..400_usize, 0..3_u16, 1..9_u64), 1..800), paged in paged()
     ) {
         let counters = ["a", "likes:post-17", "x"];
         let (mut table, mut model) = (Table::new(7), BTreeMap::new());
+        let paging = paged.map(|here_max| Paging::new(Box::<InMemory>::default(), here_max));
+        paging.iter().for_each(|paging| table.page_votes(paging));
         for (counter, user, origin, p) in puts {
-            let user = "u".repeat(user * 3 + 1);
+            let user = format!("{user}{}", "u".repeat(user / 2));
             let key = vote_key(counters[counter], &user);
             let hash = table.hash(&key);
             prop_assert_eq!(hash, table.hash_vote(counters[counter], &user));
@@ -91,6 +99,8 @@ proptest! {
             prop_assert_eq!(table.key(table.counter_of(id), &mut buffer), counters[counter]);
             table.put_slot(id, origin, Slot { p, n: 0, seq: p + 2 });
             model.insert((key, origin), Slot { p, n: 0, seq: p + 2 });
+            table.put_votes_away();
+            prop_assert!(table.paging().is_none_or(|paging| paging.placed().here <= paged.unwrap_or_default()));
         }
         let (mut found, mut place, mut keys) = (BTreeMap::new(), Place::default(), Vec::new());
         while let Some(id) = table.walk(&mut place) {
@@ -105,6 +115,9 @@ proptest! {
         }
         prop_assert_eq!(found, model);
         prop_assert_eq!(table.votes(), keys.len());
+        if let Some(paging) = &paging {
+            prop_assert!(paging.placed().unwritten == 0 && (paging.reads() > 0 || paged > Some(0)), "{:?}", paging);
+        }
         let mut listed = Vec::new();
         for counter in counters {
             let Some(id) = table.find(table.hash(counter), counter) else { continue };
@@ -130,9 +143,9 @@ fn a_vote_refers_to_its_counter_instead_of_repeating_its_key() {
         table.put_slot(id, 0, Slot { p: 1, n: 0, seq: at });
     }
     assert_eq!((table.count(), table.votes()), (1, 200_000));
-    let words: usize = table.shards.iter().flat_map(|shard| &shard.blocks).map(Vec::capacity).sum();
+    let records: usize = table.shards.iter().map(|shard| shard.blocks.byte_count()).sum();
     let index: usize = table.shards.iter().map(|shard| shard.index.byte_count()).sum();
-    assert!((words * 8 + index) / 200_000 <= 52, "{words} words, {index} bytes of index");
+    assert!((records + index) / 200_000 <= 52, "{records} bytes of records, {index} of index");
 }
 
 #[test]
@@ -155,4 +168,62 @@ fn what_stands_beside_counters_goes_along_with_their_shards() {
         let id = table.find(table.hash(counter), counter).unwrap();
         assert_eq!(table.beside(id), [cell], "{counter}");
     }
+}
+
+/// Pages that nothing can be written to.
+#[derive(Debug)]
+struct Full;
+
+impl Pages for Full {
+    fn write(&self, _: u32, _: &[u64]) -> bool {
+        false
+    }
+
+    fn read(&self, _: u32, _: &mut [u64]) {
+        unreachable!("nothing is there");
+    }
+}
+
+fn vote_in(table: &mut Table, users: std::ops::Range<usize>) {
+    for user in users {
+        let key = vote_key("likes", &format!("user_{user:011}"));
+        let id = table.insert(table.hash(&key), &key, 0);
+        table.put_slot(id, 0, Slot { p: 1, n: 0, seq: 1 });
+        table.put_votes_away();
+    }
+}
+
+#[test]
+fn votes_that_are_asked_for_stay_in_memory_and_the_others_go() {
+    let mut table = Table::new(7);
+    let paging = Paging::new(Box::<InMemory>::default(), 10);
+    table.page_votes(&paging);
+    let find = |table: &Table, user: usize| {
+        let key = vote_key("likes", &format!("user_{user:011}"));
+        let id = table.find(table.hash(&key), &key).unwrap();
+        assert_eq!(table.only_slot(id), Some((0, Slot { p: 1, n: 0, seq: 1 })));
+    };
+    // Some 800 of them fit into a block.
+    for thousand in 0..50 {
+        vote_in(&mut table, thousand * 1_000..(thousand + 1) * 1_000);
+        let before = paging.reads();
+        (0..100).for_each(|user| find(&table, user));
+        assert_eq!(paging.reads(), before, "they are asked for all the time");
+    }
+    let Placed { here, pages, .. } = paging.placed();
+    assert!(here <= 10 && pages > 40, "{here} blocks here, {pages} pages");
+    let before = paging.reads();
+    find(&table, 20_000);
+    find(&table, 20_001);
+    assert_eq!(paging.reads(), before + 1, "read once");
+}
+
+#[test]
+fn votes_stay_in_memory_where_they_cannot_be_put_away() {
+    let mut table = Table::new(7);
+    let paging = Paging::new(Box::new(Full), 1);
+    table.page_votes(&paging);
+    vote_in(&mut table, 0..5_000);
+    let votes = table.find(table.hash("likes"), "likes").map(|id| table.votes_of(id, None).count());
+    assert_eq!((votes, paging.placed().here > 4, paging.placed().unwritten > 0), (Some(5_000), true, true));
 }

@@ -2,12 +2,14 @@
 //! are found without a look at others. How many are on stands with the counter, as an entry that is no origin's: every replica keeps
 //! it by itself, as votes are turned, and nothing of it is written down or sent.
 
-use super::{CellId, SHARD_BITS, Table, VOTE_BIT, counter_hash, id, shard_of};
+use super::{CellId, SHARD_BITS, SHARDS, Table, VOTE_BIT, counter_hash, id, shard_of};
 use crate::{
+    blocks::Paging,
     cell::{OriginIndex, Slot},
-    shard::TALLY,
+    shard::{TALLY, split},
     vote,
 };
+use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What the votes of a counter come to.
@@ -27,7 +29,47 @@ impl Tally {
     }
 }
 
+/// How votes that nobody asks for are put away.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Paged {
+    paging: Option<Arc<Paging>>,
+    /// The shard that is next.
+    hand: usize,
+}
+
 impl Table {
+    /// From now on votes may be away, and come back as they are looked at.
+    pub fn page_votes(&mut self, paging: &Arc<Paging>) {
+        self.paged.paging = Some(Arc::clone(paging));
+        self.shards.iter_mut().filter(|shard| shard.is_votes).for_each(|shard| shard.blocks.page(paging));
+    }
+
+    /// Where they are, if so.
+    #[must_use]
+    pub fn paging(&self) -> Option<&Paging> {
+        self.paged.paging.as_deref()
+    }
+
+    /// Puts votes away while too many are in memory. To be called whenever some may have been looked at.
+    #[inline]
+    pub fn put_votes_away(&mut self) {
+        if self.paging().is_some_and(Paging::is_over) {
+            self.go_round();
+        }
+    }
+
+    /// Twice round at most: what was found since it came by last stays for once.
+    #[cold]
+    fn go_round(&mut self) {
+        for _ in 0..2 * SHARDS {
+            self.paged.hand = (self.paged.hand + 1) % SHARDS;
+            self.shards[self.paged.hand].blocks.put_away();
+            if !self.paging().is_some_and(Paging::is_over) {
+                return;
+            }
+        }
+    }
+
     /// How many votes there are, on or off.
     #[must_use]
     pub fn votes(&self) -> usize {
@@ -45,7 +87,10 @@ impl Table {
     pub fn find_vote(&self, hash: u64, counter: CellId, user: impl AsRef<[u8]>) -> Option<CellId> {
         let (shard, user) = (shard_of(hash), user.as_ref());
         let found = &self.shards[shard];
-        found.index.find(hash, |at| found.vote_links(at)[0] == counter.at && found.is_at(at, user)).map(|at| id(shard, at))
+        found.index.find(hash, |at| found.vote_links(at)[0] == counter.at && found.is_at(at, user)).map(|at| {
+            found.blocks.found(split(at).0);
+            id(shard, at)
+        })
     }
 
     /// Makes the vote of `user` for a counter, which is not there yet, with its first slot and whose that is.

@@ -40,7 +40,16 @@ pub(crate) async fn start_with(api_keys: &[&str], clients_max: usize, write_time
     let (dir, registry) = (tempfile::tempdir().unwrap(), Registry::new());
     let (region, node) = ("eu".to_owned(), "c1".to_owned());
     let data_dir = dir.path().to_owned();
-    let config = EngineConfig { data_dir, region, node, default_ack: Ack::Fsync, clock: || NOON, epoch: 7, snapshot_log_bytes: 1 << 20 };
+    let config = EngineConfig {
+        data_dir,
+        region,
+        node,
+        default_ack: Ack::Fsync,
+        clock: || NOON,
+        epoch: 7,
+        snapshot_log_bytes: 1 << 20,
+        votes_memory_bytes: 0,
+    };
     let engine = Engine::open(config, &registry).unwrap();
     let namespace = |name: &str, counter_type| Namespace {
         name: name.to_owned(),

@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) clock_percent: u64,
     pub(crate) gone: bool,
     pub(crate) gateways: usize,
+    /// Votes are in memory only while they are looked at.
+    pub(crate) paged: bool,
 }
 
 impl Plan {
@@ -45,6 +47,7 @@ impl Plan {
             votes: chance.percent(50),
             stock: chance.percent(50),
             windows: chance.percent(50),
+            paged: chance.percent(50),
         }
     }
 }

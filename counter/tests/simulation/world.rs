@@ -9,7 +9,10 @@ use crate::{
     node::{Disk, Node, Process},
     votes::Vote,
 };
-use counter::links::Output;
+use counter::{
+    blocks::{InMemory, Paging},
+    links::Output,
+};
 use protocol::{name::CounterKey, peer::Message};
 use std::collections::BTreeMap;
 
@@ -117,6 +120,7 @@ impl World {
                 Event::AtGateway { gateway, link, message } => self.at_gateway(gateway, link, message),
                 Event::Nemesis => self.nemesis(),
             }
+            self.nodes.iter_mut().filter_map(|node| node.process.as_mut()).for_each(|process| process.ledger.put_votes_away());
         }
     }
 
@@ -138,6 +142,11 @@ impl World {
         let trusting = self.mutant == Some(Mutant::DiskIsTrusted) || self.mutant == Some(Mutant::EpochSurvivesItsDisk);
         let (seeds, now_ms) = (self.nodes.len() - 1, self.now_ms);
         self.nodes[at].start(seeds, trusting, now_ms, &mut self.chance);
+        if self.plan.paged
+            && let Some(process) = &mut self.nodes[at].process
+        {
+            process.ledger.page_votes(&Paging::new(Box::<InMemory>::default(), 0));
+        }
     }
 
     pub(crate) fn crash(&mut self, at: usize) {

@@ -150,6 +150,8 @@ pub struct Counter {
     pub address: Option<String>,
     /// `region/node` each; empty: every gateway that has the key.
     pub producers: Vec<String>,
+    /// 0: all votes stay in memory.
+    pub votes_memory_bytes: u64,
 }
 
 /// `[limits]`; 0 is no limit where `default.toml` says so.

@@ -18,6 +18,8 @@ const HMAC_SECRET_BYTES_MIN: usize = 32;
 
 /// Bytes of the cluster's key; shorter ones are refused.
 const PEER_KEY_BYTES_MIN: usize = 16;
+/// Less is not worth the reads.
+const VOTES_MEMORY_BYTES_MIN: u64 = 16 << 20;
 
 /// What `log.level` may be without a module's name.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -182,7 +184,14 @@ fn counter(reader: &mut Reader) -> Counter {
     if let Some(producer) = producers.iter().find(|producer| !is_member(producer)) {
         reader.refuse("counter.producers", format!("{producer:?} is not REGION/NODE"));
     }
-    Counter { seeds, cluster, key, address, producers }
+    let votes_memory_bytes = reader.number("counter.votes_memory_bytes", 0..=1 << 46);
+    if (1..VOTES_MEMORY_BYTES_MIN).contains(&votes_memory_bytes) {
+        reader.refuse(
+            "counter.votes_memory_bytes",
+            format!("must be 0 or at least {VOTES_MEMORY_BYTES_MIN}: with less, votes would be read from disk again and again"),
+        );
+    }
+    Counter { seeds, cluster, key, address, producers, votes_memory_bytes }
 }
 
 fn log(reader: &mut Reader) -> Log {

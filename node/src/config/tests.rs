@@ -141,6 +141,10 @@ fn bad_input_is_told_with_place_key_value_and_reason() {
         ),
         ("[counter]\nkey = \"short\"", "hc.toml:2: counter.key: must have at least 16 bytes, for whoever guesses it can count"),
         (
+            "[counter]\nvotes_memory_bytes = 1000",
+            "hc.toml:2: counter.votes_memory_bytes = 1000: must be 0 or at least 16777216: with less, votes would be read from disk again and again",
+        ),
+        (
             "[counter]\nseeds = [\"c1:7400\"]\nkey = \"sixteen bytes it has\"",
             "default: node.name = \"\": must be set with counter.seeds: a node that has lost its disk comes back under the same name",
         ),

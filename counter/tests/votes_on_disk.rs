@@ -1,0 +1,123 @@
+//! Votes of which few may be in memory: nobody sees a difference but in the metrics.
+
+#![allow(clippy::unwrap_used, reason = "the helpers are tests too")]
+
+use counter::{Ack, Engine, EngineConfig, engine::Op, ledger::Change, outcomes::Outcomes};
+use prometheus::Registry;
+use protocol::{name::CounterKey, time::Now};
+use std::{collections::BTreeSet, fs, path::Path};
+
+const NOON: Now = Now { mono_ms: 0, wall_ms: 1_700_000_000_000 };
+/// Two blocks of the thirty that the votes of this test fill.
+const MEMORY_BYTES: u64 = 64 << 10;
+const VOTERS: usize = 20_000;
+
+fn open(data_dir: &Path, registry: &Registry) -> Engine {
+    let config = EngineConfig {
+        data_dir: data_dir.to_owned(),
+        region: "eu".to_owned(),
+        node: "c1".to_owned(),
+        default_ack: Ack::Fsync,
+        clock: || NOON,
+        epoch: 7,
+        snapshot_log_bytes: 300_000,
+        votes_memory_bytes: MEMORY_BYTES,
+    };
+    Engine::open(config, registry).unwrap()
+}
+
+fn likes() -> CounterKey {
+    CounterKey::parse("likes").unwrap()
+}
+
+fn user(number: usize) -> String {
+    format!("user_{number:011}")
+}
+
+async fn vote(engine: &Engine, users: impl Iterator<Item = usize>, is_on: bool) {
+    let (key, users) = (likes(), users.map(user).collect::<Vec<_>>());
+    for users in users.chunks(500) {
+        engine.room().await;
+        let ops: Vec<Op<'_>> =
+            users.iter().map(|user| Op { key: key.by_ref(), change: Change::Vote { user, is_on }, token: None }).collect();
+        let mut outcomes = Outcomes::default();
+        engine.stage_all(&ops, &mut outcomes);
+        assert!(outcomes.iter().all(|outcome| outcome.is_ok()));
+        engine.settle(outcomes.group(), None).await.unwrap();
+    }
+}
+
+/// Everybody who has voted, as pages tell.
+fn voters(engine: &Engine) -> BTreeSet<String> {
+    let (mut all, mut after) = (BTreeSet::new(), None);
+    loop {
+        let page = engine.voters(likes().by_ref(), after.as_deref(), 1_000).unwrap();
+        let count = page.users.len();
+        all.extend(page.users);
+        assert!(count <= 1_000);
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return all,
+        }
+    }
+}
+
+fn metric(registry: &Registry, name: &str, place: Option<&str>) -> f64 {
+    let family = registry.gather().into_iter().find(|family| family.name() == name).unwrap();
+    let is_it = |one: &&prometheus::proto::Metric| place.is_none_or(|place| one.get_label()[0].value() == place);
+    let one = family.get_metric().iter().find(is_it).unwrap().clone();
+    one.get_gauge().get_value() + one.get_counter().get_value()
+}
+
+fn is_right(engine: &Engine, expected: &BTreeSet<String>) {
+    assert_eq!(engine.read(&likes()).unwrap().value, i64::try_from(expected.len()).unwrap());
+    assert_eq!(&voters(engine), expected);
+    for number in (0..VOTERS).step_by(997) {
+        assert_eq!(engine.has_voted(likes().by_ref(), &user(number)), expected.contains(&user(number)), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn votes_on_disk_count_are_turned_and_listed_and_survive_a_kill_and_a_snapshot() {
+    let (dir, registry) = (tempfile::tempdir().unwrap(), Registry::new());
+    let engine = open(dir.path(), &registry);
+    vote(&engine, 0..VOTERS, true).await;
+    // Nearly all of them were put away by now.
+    vote(&engine, (0..VOTERS).step_by(7), false).await;
+    vote(&engine, (0..VOTERS).step_by(14), true).await;
+    let turned_off: BTreeSet<usize> = (7..VOTERS).step_by(14).collect();
+    let mut expected: BTreeSet<String> = (0..VOTERS).filter(|number| !turned_off.contains(number)).map(user).collect();
+    is_right(&engine, &expected);
+    assert_eq!(engine.take_back_votes(&user(3)).await, Ok(1));
+    expected.remove(&user(3));
+
+    let bytes = |place| metric(&registry, "headcount_counter_vote_bytes", Some(place));
+    assert!(bytes("memory") <= 65_536.0 && bytes("disk") > 800_000.0, "{} and {}", bytes("memory"), bytes("disk"));
+    assert!(metric(&registry, "headcount_counter_vote_block_reads_total", None) > 20.0);
+    let names: Vec<_> = fs::read_dir(dir.path().join("counter")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().any(|name| name == "snapshot") && names.iter().all(|name| name != "votes.tmp"), "{names:?}");
+    drop(engine);
+
+    for shuts_down in [true, false] {
+        let registry = Registry::new();
+        let engine = wait_for(dir.path(), &registry).await;
+        is_right(&engine, &expected);
+        vote(&engine, std::iter::once(usize::from(shuts_down)), false).await;
+        expected.remove(&user(usize::from(shuts_down)));
+        is_right(&engine, &expected);
+        if shuts_down {
+            engine.shutdown().await;
+        }
+    }
+}
+
+/// The log thread of the engine before may still be about to end.
+async fn wait_for(data_dir: &Path, registry: &Registry) -> Engine {
+    for _ in 0..1_000 {
+        if fs::File::open(data_dir.join("counter/lock")).unwrap().try_lock().is_ok() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    open(data_dir, registry)
+}
