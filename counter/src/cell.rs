@@ -100,6 +100,7 @@ impl Overflow {
     }
 
     /// The value as it stands.
+    #[inline]
     #[must_use]
     pub fn value(self) -> i128 {
         i128::from(self.high) << 64 | i128::from(self.low)
@@ -121,6 +122,7 @@ impl<'a> Cell<'a> {
     }
 
     /// The exact value, which merges may carry outside i64: what was counted, and the votes that are on. That of a vote is 1 while it is on.
+    #[inline]
     #[must_use]
     pub fn value(self) -> i128 {
         if self.id.is_vote() {

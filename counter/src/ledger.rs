@@ -13,8 +13,7 @@ use crate::{
     replica::Replica,
     token::Token,
     tokens::{Standing, TokenRefusal, Tokens, Used},
-    vote,
-    voting::Voted,
+    vote::{self, Voted},
     window::{self, Event},
 };
 use protocol::{name::NameRef, time::Now};
@@ -120,9 +119,8 @@ impl Ledger {
     }
 
     fn vote(&mut self, at: Located<'_>, user: &str, is_on: bool, out: &mut Group) -> Result<Changed, AddError> {
-        let Voted { counter, is_news } = self.replica.vote(at, user, is_on, out)?;
-        let value = counter.map_or(0, |counter| self.replica.look(counter).value());
-        Ok(Changed { value: i64::try_from(value).map_err(|_| AddError::Overflow(Overflow::of(value)))?, duplicate: !is_news })
+        let Voted { value, is_news } = self.replica.vote(at, user, is_on, out)?;
+        Ok(Changed { value, duplicate: !is_news })
     }
 
     fn do_once(&mut self, at: Located<'_>, change: Change<'_>, token: Token, now: Now, out: &mut Group) -> Result<Changed, AddError> {

@@ -62,6 +62,15 @@ impl VoteKey {
     }
 }
 
+/// What came of a vote. Where its counter is would not do: put down as two numbers and read as one it waits for all that was written before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Voted {
+    /// The counter's value.
+    pub value: i64,
+    /// It was turned, and was not so before.
+    pub is_news: bool,
+}
+
 /// Writes the key of a vote to the front of `out`; how long it is.
 pub(crate) fn join(counter: &[u8], user: &[u8], out: &mut [u8]) -> usize {
     let (of_counter, of_user) = (1 + counter.len(), 2 + counter.len());

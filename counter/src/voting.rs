@@ -2,7 +2,7 @@
 
 use crate::{
     blocks::Paging,
-    cell::{Floor, OriginIndex, Slot},
+    cell::{Floor, OriginIndex, Overflow, Slot},
     cell_key,
     group::Group,
     locating::Located,
@@ -11,7 +11,7 @@ use crate::{
     refusal::AddRefusal,
     replica::{KEYS_MAX, Replica},
     table::{CellId, Place, Table},
-    vote::{self, LENGTH_MAX, VoteKey},
+    vote::{self, LENGTH_MAX, VoteKey, Voted},
 };
 use protocol::name::NameRef;
 
@@ -29,15 +29,6 @@ pub struct Voters {
     pub next: Option<String>,
 }
 
-/// What came of a vote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Voted {
-    /// Its counter, if there is one.
-    pub counter: Option<CellId>,
-    /// It was turned, and was not so before.
-    pub is_news: bool,
-}
-
 impl Replica {
     /// Turns `user`'s vote for the counter on or off, if it is not so already.
     pub fn vote(&mut self, at: Located<'_>, user: &str, is_on: bool, out: &mut Group) -> Result<Voted, AddRefusal> {
@@ -48,11 +39,11 @@ impl Replica {
         let is_news = vote::is_on(length) != is_on;
         if known.is_some() && !is_news {
             // Its key was looked at when it came.
-            return Ok(Voted { counter, is_news });
+            return self.voted(counter, is_news);
         }
         let key = VoteKey::new(at.key, user)?;
         if !is_news {
-            return Ok(Voted { counter, is_news });
+            return self.voted(counter, is_news);
         }
         if length >= LENGTH_MAX {
             return Err(AddRefusal::WornOut);
@@ -66,7 +57,14 @@ impl Replica {
             Some(id) => self.turn(id, key.as_str(), out),
             None => self.first_vote(at.hash, counter, (user, key.as_str()), out),
         }
-        Ok(Voted { counter: Some(counter), is_news })
+        self.voted(Some(counter), is_news)
+    }
+
+    #[inline]
+    fn voted(&self, counter: Option<CellId>, is_news: bool) -> Result<Voted, AddRefusal> {
+        let value = counter.map_or(0, |counter| self.look(counter).value());
+        let value = i64::try_from(value).map_err(|_| AddRefusal::Overflow(Overflow::of(value)))?;
+        Ok(Voted { value, is_news })
     }
 
     /// Takes back the votes of `user` among the next `count` counters and votes of a walk, which moves `place` on. Returns how many, and
