@@ -113,6 +113,7 @@ impl Table {
         (lent.count, lent.votes) = (count(false), count(true));
         (self.count, self.votes) = (self.count - lent.count, self.votes - lent.votes);
         lent.paged = self.paged.clone();
+        self.page_again();
         lent.beside = self.beside.lend(|counter| shards.contains(&usize::from(counter.shard)));
         lent
     }

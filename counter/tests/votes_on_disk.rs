@@ -11,8 +11,10 @@ const NOON: Now = Now { mono_ms: 0, wall_ms: 1_700_000_000_000 };
 /// Two blocks of the thirty that the votes of this test fill.
 const MEMORY_BYTES: u64 = 64 << 10;
 const VOTERS: usize = 20_000;
+/// A third of what their log takes.
+const SNAPSHOT_LOG_BYTES: u64 = 300_000;
 
-fn open(data_dir: &Path, registry: &Registry) -> Engine {
+fn open(data_dir: &Path, snapshot_log_bytes: u64, registry: &Registry) -> Engine {
     let config = EngineConfig {
         data_dir: data_dir.to_owned(),
         region: "eu".to_owned(),
@@ -20,7 +22,7 @@ fn open(data_dir: &Path, registry: &Registry) -> Engine {
         default_ack: Ack::Fsync,
         clock: || NOON,
         epoch: 7,
-        snapshot_log_bytes: 300_000,
+        snapshot_log_bytes,
         votes_memory_bytes: MEMORY_BYTES,
     };
     Engine::open(config, registry).unwrap()
@@ -69,6 +71,11 @@ fn metric(registry: &Registry, name: &str, place: Option<&str>) -> f64 {
     one.get_gauge().get_value() + one.get_counter().get_value()
 }
 
+fn most_are_on_disk(registry: &Registry) {
+    let bytes = |place| metric(registry, "headcount_counter_vote_bytes", Some(place));
+    assert!(bytes("memory") <= 65_536.0 && bytes("disk") > 700_000.0, "{} and {}", bytes("memory"), bytes("disk"));
+}
+
 fn is_right(engine: &Engine, expected: &BTreeSet<String>) {
     assert_eq!(engine.read(&likes()).unwrap().value, i64::try_from(expected.len()).unwrap());
     assert_eq!(&voters(engine), expected);
@@ -80,7 +87,7 @@ fn is_right(engine: &Engine, expected: &BTreeSet<String>) {
 #[tokio::test]
 async fn votes_on_disk_count_are_turned_and_listed_and_survive_a_kill_and_a_snapshot() {
     let (dir, registry) = (tempfile::tempdir().unwrap(), Registry::new());
-    let engine = open(dir.path(), &registry);
+    let engine = open(dir.path(), SNAPSHOT_LOG_BYTES, &registry);
     vote(&engine, 0..VOTERS, true).await;
     // Nearly all of them were put away by now.
     vote(&engine, (0..VOTERS).step_by(7), false).await;
@@ -91,8 +98,7 @@ async fn votes_on_disk_count_are_turned_and_listed_and_survive_a_kill_and_a_snap
     assert_eq!(engine.take_back_votes(&user(3)).await, Ok(1));
     expected.remove(&user(3));
 
-    let bytes = |place| metric(&registry, "headcount_counter_vote_bytes", Some(place));
-    assert!(bytes("memory") <= 65_536.0 && bytes("disk") > 800_000.0, "{} and {}", bytes("memory"), bytes("disk"));
+    most_are_on_disk(&registry);
     assert!(metric(&registry, "headcount_counter_vote_block_reads_total", None) > 20.0);
     let names: Vec<_> = fs::read_dir(dir.path().join("counter")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(names.iter().any(|name| name == "snapshot") && names.iter().all(|name| name != "votes.tmp"), "{names:?}");
@@ -100,24 +106,40 @@ async fn votes_on_disk_count_are_turned_and_listed_and_survive_a_kill_and_a_snap
 
     for shuts_down in [true, false] {
         let registry = Registry::new();
-        let engine = wait_for(dir.path(), &registry).await;
+        let engine = wait_for(dir.path(), SNAPSHOT_LOG_BYTES, &registry).await;
         is_right(&engine, &expected);
         vote(&engine, std::iter::once(usize::from(shuts_down)), false).await;
         expected.remove(&user(usize::from(shuts_down)));
         is_right(&engine, &expected);
+        most_are_on_disk(&registry);
         if shuts_down {
             engine.shutdown().await;
         }
     }
 }
 
+#[tokio::test]
+async fn a_log_without_a_snapshot_is_replayed_with_as_little_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path(), u64::MAX, &Registry::new());
+    vote(&engine, 0..VOTERS, true).await;
+    drop(engine);
+    let registry = Registry::new();
+    let engine = wait_for(dir.path(), u64::MAX, &registry).await;
+    // The metrics are brought up to date with every group.
+    vote(&engine, VOTERS..=VOTERS, true).await;
+    most_are_on_disk(&registry);
+    assert!(!dir.path().join("counter/snapshot").exists());
+    is_right(&engine, &(0..=VOTERS).map(user).collect());
+}
+
 /// The log thread of the engine before may still be about to end.
-async fn wait_for(data_dir: &Path, registry: &Registry) -> Engine {
+async fn wait_for(data_dir: &Path, snapshot_log_bytes: u64, registry: &Registry) -> Engine {
     for _ in 0..1_000 {
         if fs::File::open(data_dir.join("counter/lock")).unwrap().try_lock().is_ok() {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    open(data_dir, registry)
+    open(data_dir, snapshot_log_bytes, registry)
 }

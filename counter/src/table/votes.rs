@@ -44,6 +44,11 @@ impl Table {
         self.shards.iter_mut().filter(|shard| shard.is_votes).for_each(|shard| shard.blocks.page(paging));
     }
 
+    /// The same for shards that are new.
+    pub(super) fn page_again(&mut self) {
+        self.paged.paging.clone().iter().for_each(|paging| self.page_votes(paging));
+    }
+
     /// Where they are, if so.
     #[must_use]
     pub fn paging(&self) -> Option<&Paging> {
