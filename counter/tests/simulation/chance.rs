@@ -1,5 +1,6 @@
 //! Chance from a seed (SplitMix64, Steele and others 2014), so that a run can be repeated.
 
+#[derive(Clone)]
 pub(crate) struct Chance(u64);
 
 impl Chance {

@@ -47,7 +47,8 @@ impl Plan {
             votes: chance.percent(50),
             stock: chance.percent(50),
             windows: chance.percent(50),
-            paged: chance.percent(50),
+            // Not drawn: the same seeds find the same faults as before.
+            paged: chance.clone().percent(50),
         }
     }
 }
