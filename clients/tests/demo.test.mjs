@@ -193,10 +193,13 @@ describe('the demo of several regions', { skip: IN_CLUSTER && 'it has regions of
     await page.waitForSelector('body[data-state=equal]');
     await page.getByRole('button', { name: /^Link eu–us: up/ }).click();
     await page.waitForSelector('body[data-state=cut]');
+    const before = await sold(demo);
     for (const name of ['eu', 'us']) await buy(page, name, 20);
     for (const name of ['eu', 'us']) await isTold(page, name, /^(None to be had here|Sold out)/);
+    // Where those are that were left depends on how often us was pressed for its first one: all may have gone there, or be on their way.
     const apart = await sold(demo);
-    assert.ok(apart.eu > 2 && apart.eu + apart.us <= 20, JSON.stringify(apart));
+    const sum = apart.eu + apart.us;
+    assert.ok(sum > before.eu + before.us && sum <= 20, JSON.stringify(apart));
     await shot(page, 'tickets-apart');
     await page.getByRole('button', { name: 'Heal all links' }).click();
     await eventually('all are sold', async () => {
