@@ -62,7 +62,7 @@ impl VoteKey {
     }
 }
 
-/// What came of a vote. Where its counter is would not do: put down as two numbers and read as one it waits for all that was written before.
+/// What came of a vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Voted {
     /// The counter's value.
