@@ -9,7 +9,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use socket2::SockRef;
 use std::{
     cell::RefCell,
+    future::poll_fn,
     io::{self, ErrorKind, Read},
+    net::Shutdown,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -18,8 +20,8 @@ use tokio::{io::Interest, net::TcpStream};
 
 /// Bytes read from a socket at once, into a buffer that all connections of a thread share.
 const READ_BYTES: usize = 64 * 1024;
-/// Reads of what is thrown away at the end; a client that says more than that in the meantime is reset.
-const DISCARDS_MAX: usize = 16;
+/// Bytes that are thrown away at the end; a client that says more than that in the meantime is reset.
+const DISCARD_BYTES_MAX: usize = 16 * READ_BYTES;
 /// How long the last word may take, and the client's answer to it where there is one.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -66,7 +68,17 @@ impl Socket {
     /// said last.
     pub(super) fn discard(&self) {
         let Some(socket) = self.outbox.socket() else { return };
-        BUFFER.with_borrow_mut(|buffer| _ = (0..DISCARDS_MAX).find(|_| !socket.try_read(buffer).is_ok_and(|read| read > 0)));
+        let mut reads = 0..DISCARD_BYTES_MAX / READ_BYTES;
+        BUFFER.with_borrow_mut(|buffer| _ = reads.find(|_| !socket.try_read(buffer).is_ok_and(|read| read > 0)));
+    }
+
+    /// Says that nothing more comes, and throws away what is still said until the client ends, too; for the reason of
+    /// [`Socket::discard`], of a client that may be in the middle of it.
+    pub(super) async fn hear_out(&self) {
+        let Some(socket) = self.outbox.socket() else { return };
+        _ = SockRef::from(socket).shutdown(Shutdown::Write);
+        let mut heard = 0;
+        while heard < DISCARD_BYTES_MAX && poll_fn(|context| self.poll_read(context, |bytes| heard += bytes.len())).await {}
     }
 
     /// Writes all of it. Dropped before it is done, what was begun is finished by [`Socket::say_last`].

@@ -68,10 +68,10 @@ impl Client {
     }
 
     /// The code that the node closes with, and how many frames of each opcode came before.
-    async fn closed(&mut self) -> (u16, Vec<u8>) {
+    async fn closed(&mut self, what: &str) -> (u16, Vec<u8>) {
         let mut before = Vec::new();
         loop {
-            match self.next().await.expect("a close frame") {
+            match self.next().await.unwrap_or_else(|| panic!("{what}: no close frame, after {before:?}")) {
                 (8, payload) => return (u16::from_be_bytes([payload[0], payload[1]]), before),
                 (opcode, _) => before.push(opcode),
             }
@@ -128,7 +128,7 @@ async fn frames_that_break_the_rules_end_their_connection_with_the_code_of_the_r
         let mut client = Client::open(&node).await;
         client.send(&frame(TEXT, true, CONNECT)).await;
         client.send(&bytes).await;
-        assert_eq!(client.closed().await.0, code, "{what}");
+        assert_eq!(client.closed(what).await.0, code, "{what}");
         eventually(PATIENCE, async || match metric(&node, &line).await {
             after if after == before + 1.0 => Ok(()),
             after => Err(format!("{what}: {before} became {after}")),
@@ -154,4 +154,22 @@ async fn what_is_just_allowed_is_answered() {
     for _ in 0..CONTROLS_PER_SECOND_MAX {
         assert_eq!(client.next().await.unwrap(), (10, b"x".to_vec()));
     }
+}
+
+#[tokio::test]
+async fn who_is_cut_short_is_heard_out_up_to_a_mebibyte_so_that_no_reset_overtakes_the_close_frame() {
+    let node = node("").await;
+    let mut client = Client::open(&node).await;
+    client.send(&frame(TEXT, true, &vec![b' '; 65_537])).await;
+    assert_eq!(client.closed("too much").await.0, 1009);
+    assert_eq!(client.next().await, None, "nothing follows");
+    let piece = vec![b' '; 16 * 1024];
+    for _ in 0..32 {
+        client.0.write_all(&piece).await.expect("it is still listened to");
+    }
+    let mut is_reset = false;
+    for _ in 0..4096 {
+        is_reset |= client.0.write_all(&piece).await.is_err();
+    }
+    assert!(is_reset, "nobody is listened to for ever");
 }

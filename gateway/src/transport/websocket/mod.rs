@@ -59,12 +59,15 @@ impl WebSocket {
         socket.poll_read(context, |bytes| Input::read(input, gateway.settings.message_bytes_max, bytes))
     }
 
-    /// Sends a close frame and reads until the client's answer.
-    async fn close_with(&mut self, code: u16, reason: &'static str) {
+    /// Sends a close frame and reads until the client's answer; or to its end, if it breaks the rules.
+    async fn close_with(&mut self, (code, reason): (u16, &'static str)) {
         let closed = async {
-            if self.socket.say_last(&frames::close(Some(code), reason)).await.is_ok() {
-                while !self.input.as_mut().is_some_and(|input| input.is_over()) && poll_fn(|context| self.poll_read(context)).await {}
+            self.socket.say_last(&frames::close(Some(code), reason)).await?;
+            while !self.input.as_mut().is_some_and(|input| input.is_over()) && poll_fn(|context| self.poll_read(context)).await {}
+            if self.input.as_ref().is_some_and(|input| matches!(input.end, Some(End::Violation(_)))) {
+                self.socket.hear_out().await;
             }
+            Ok::<(), Gone>(())
         };
         _ = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
     }
@@ -111,9 +114,8 @@ impl Transport for WebSocket {
                 _ = tokio::time::timeout(CLOSE_TIMEOUT, self.socket.say_last(&frames::close(code, ""))).await;
             }
             Some(End::Violation(violation)) => {
-                let (code, reason) = violation.parts();
                 self.gateway.metrics.refused_inputs.with_label_values(&[violation.label()]).inc();
-                self.close_with(code, reason).await;
+                self.close_with(violation.parts()).await;
             }
             None => {}
         }
@@ -125,7 +127,6 @@ impl Transport for WebSocket {
     }
 
     async fn close(&mut self, code: Disconnect) {
-        let (number, reason) = code.parts();
-        self.close_with(number, reason).await;
+        self.close_with(code.parts()).await;
     }
 }
