@@ -18,7 +18,7 @@ use axum::{
 use counter::{Engine, Ranking};
 use hyper_util::rt::TokioTimer;
 use socket2::SockRef;
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, os::fd::AsFd, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tower_http::compression::CompressionLayer;
 
@@ -45,8 +45,16 @@ pub enum Serves {
     Services,
 }
 
-/// Accepts connections until `shutdown`, with TLS if there is somebody to see to it. Accepted ones go on; their clients are sent
-/// away by [`Gateway::drain`].
+/// Sets what accepted sockets inherit, where the kernel has it. To be called before the socket listens: who comes earlier, as many do
+/// while a node starts, is accepted without.
+pub fn prepare(socket: &impl AsFd) {
+    let socket = SockRef::from(socket);
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+}
+
+/// Accepts connections until `shutdown`, with TLS if there is somebody to see to it. The listener was prepared by [`prepare`].
+/// Accepted connections go on; their clients are sent away by [`Gateway::drain`].
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Terminator>,
@@ -59,9 +67,6 @@ pub async fn serve(
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
     let door = Arc::new(FrontDoor { http, routes, has_clients: serves != Serves::Services, gateway });
-    // Accepted sockets inherit both.
-    let _ = SockRef::from(&listener).set_tcp_nodelay(true);
-    let _ = SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
     tokio::pin!(shutdown);
     let room = Arc::new(Semaphore::new(tls::HANDSHAKES_MAX));
     loop {

@@ -96,6 +96,7 @@ impl Served {
         };
         let gateway = Gateway::new(parts, &rig.registry).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        server::prepare(&listener);
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(server::serve(listener, None, gateway.clone(), Serves::Everything, std::future::pending()));
