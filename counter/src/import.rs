@@ -11,6 +11,7 @@ use crate::{
     on_disk::{self, OnDisk},
     refusal::AddRefusal,
     replica::{KEYS_MAX, Replica},
+    scratch,
     snapshot::Snapshot,
 };
 use protocol::name::CounterKey;
@@ -51,10 +52,11 @@ pub enum ImportRefusal {
 }
 
 impl Import {
-    /// Begins one, as node `node` of `region`. `random` is a random number.
-    pub fn begin(data_dir: &Path, region: &str, node: &str, random: u64) -> Result<Import, ImportRefusal> {
+    /// Begins one, as node `node` of `region`. `random` is a random number; votes beyond `votes_memory_bytes` (0: none) wait on disk.
+    pub fn begin(data_dir: &Path, region: &str, node: &str, random: u64, votes_memory_bytes: u64) -> Result<Import, ImportRefusal> {
         let (dir, lock) = on_disk::claim(data_dir)?;
-        let recovered = OnDisk::read(&dir, random, None)?.recovered;
+        let paging = scratch::open(&dir, votes_memory_bytes).map_err(on_disk::failed(&dir))?;
+        let recovered = OnDisk::read(&dir, random, paging.as_ref())?.recovered;
         let (mut ledger, next_group) = (recovered.ledger, recovered.next_group);
         if ledger.replica.count() > 0 {
             return Err(ImportRefusal::NotEmpty { dir, count: ledger.replica.count() });
@@ -70,6 +72,16 @@ impl Import {
 
     /// Takes in what is left of one counter, if anything is, as counted by this node. After an error nothing of it was.
     pub fn add(&mut self, counter: &Surviving) -> Result<(), BadLine> {
+        self.take_in(counter)?;
+        self.ledger.put_votes_away();
+        if self.records.byte_count() >= RECORDS_BYTES {
+            let (number, seq) = (self.records.number(), self.records.next_seq());
+            self.records = std::mem::take(&mut self.records).reused(number, seq);
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, counter: &Surviving) -> Result<(), BadLine> {
         let Import { ledger: Ledger { replica, .. }, records, .. } = self;
         let sums = match &counter.what {
             Left::Counted(sums) => *sums,
@@ -87,25 +99,22 @@ impl Import {
         }
         let cell = replica.ensure_cell(at);
         replica.put_own(cell, counter.key.as_str(), Slot { p: sums.p, n: sums.n, seq: 0 }, records);
-        if records.byte_count() >= RECORDS_BYTES {
-            let (number, seq) = (records.number(), records.next_seq());
-            *records = std::mem::take(records).reused(number, seq);
-        }
         Ok(())
     }
 
     /// Makes all of it durable, and returns how many counters there are.
-    pub fn finish(self) -> Result<usize, OpenError> {
+    pub fn finish(mut self) -> Result<usize, OpenError> {
         self.write().map_err(on_disk::failed(&self.dir))?;
         Ok(self.ledger.replica.count())
     }
 
-    fn write(&self) -> io::Result<()> {
+    fn write(&mut self) -> io::Result<()> {
         // A segment that goes on after the last group is sound with and without the snapshot that starts with it.
         Log::create(&self.dir, self.segment, self.next_group)?;
         let mut snapshot = Snapshot::begin(&self.dir, self.segment, self.next_group, &self.ledger)?;
         while snapshot.copy(&self.ledger) {
             snapshot.write()?;
+            self.ledger.put_votes_away();
         }
         snapshot.install().map(drop)
     }
@@ -128,6 +137,11 @@ fn vote(replica: &mut Replica, key: &CounterKey, user: &str, is_on: bool, record
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        blocks::BLOCK_WORDS,
+        inspect::{Inspection, Report},
+    };
+    use std::collections::BTreeSet;
 
     fn likes() -> Surviving {
         Surviving { key: CounterKey::parse("likes").unwrap(), what: Left::Counted(Floor { p: u64::MAX, n: u64::MAX - 5 }) }
@@ -142,7 +156,7 @@ mod tests {
     fn a_crash_before_the_rename_leaves_none_of_it_and_after_it_all() {
         let data_dir = tempfile::tempdir().unwrap();
         for attempt in 1..=2 {
-            let mut import = Import::begin(data_dir.path(), "eu", "c1", 7).unwrap();
+            let mut import = Import::begin(data_dir.path(), "eu", "c1", 7, 0).unwrap();
             import.add(&likes()).unwrap();
             assert_eq!(import.segment, attempt);
             // All that comes before the rename.
@@ -150,12 +164,42 @@ mod tests {
             Snapshot::begin(&import.dir, import.segment, import.next_group, &import.ledger).unwrap().write().unwrap();
             assert_eq!(value(data_dir.path()), None);
         }
-        let mut import = Import::begin(data_dir.path(), "eu", "c1", 7).unwrap();
+        let mut import = Import::begin(data_dir.path(), "eu", "c1", 7, 0).unwrap();
         import.add(&likes()).unwrap();
         assert!(matches!(import.add(&likes()), Err(BadLine::Twice(_))));
-        assert!(matches!(Import::begin(data_dir.path(), "eu", "c1", 8), Err(ImportRefusal::Open(OpenError::Locked(_)))));
+        assert!(matches!(Import::begin(data_dir.path(), "eu", "c1", 8, 0), Err(ImportRefusal::Open(OpenError::Locked(_)))));
         assert_eq!(import.finish().unwrap(), 1);
         assert_eq!(value(data_dir.path()), Some(5), "sums beyond i64 as they are");
-        assert!(matches!(Import::begin(data_dir.path(), "eu", "c1", 8), Err(ImportRefusal::NotEmpty { count: 1, .. })));
+        assert!(matches!(Import::begin(data_dir.path(), "eu", "c1", 8, 0), Err(ImportRefusal::NotEmpty { count: 1, .. })));
+    }
+
+    #[test]
+    fn votes_wait_on_disk_while_they_are_imported_and_while_they_are_read_again() {
+        const BLOCKS: usize = 2;
+        let bytes = (BLOCKS * BLOCK_WORDS * 8) as u64;
+        let data_dir = tempfile::tempdir().unwrap();
+        let users: BTreeSet<String> = (0..30_000).map(|number| format!("user_{number:011}")).collect();
+        let mut import = Import::begin(data_dir.path(), "eu", "c1", 7, bytes).unwrap();
+        for user in &users {
+            import.add(&Surviving { key: likes().key, what: Left::Vote { user: user.clone(), is_on: true } }).unwrap();
+            assert!(import.ledger.replica.table().paging().unwrap().placed().here <= BLOCKS);
+            assert!(import.records.byte_count() < RECORDS_BYTES);
+        }
+        // What `finish` does, to look at what is left in memory.
+        import.write().unwrap();
+        assert!(import.ledger.replica.table().paging().unwrap().placed().here <= BLOCKS + 2);
+        drop(import);
+
+        let placed = |inspection: &Inspection| inspection.on_disk.recovered.ledger.replica.table().paging().unwrap().placed();
+        let mut inspection = Inspection::open(data_dir.path(), 1, bytes).unwrap();
+        let Report { counters, votes, .. } = inspection.report();
+        assert_eq!((counters, votes), (1, users.len()));
+        // Of some 38; each thread that reads may have one more.
+        assert!(placed(&inspection).here <= BLOCKS + 8, "{:?}", placed(&inspection));
+        let found: BTreeSet<String> =
+            inspection.votes().filter(|vote| vote.length == 1 && vote.key == "likes").map(|vote| vote.voter).collect();
+        assert_eq!(found, users);
+        let placed = placed(&inspection);
+        assert!(placed.here <= BLOCKS + 1 && placed.reads >= 30, "{placed:?}");
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     on_disk::{self, OnDisk},
     origin::Origin,
     recovery::Tail,
+    scratch,
     table::Place,
     vote,
 };
@@ -20,7 +21,7 @@ use std::{
 pub struct Inspection {
     dir: PathBuf,
     _lock: Option<File>,
-    on_disk: OnDisk,
+    pub(crate) on_disk: OnDisk,
 }
 
 /// What a directory holds; as text it is what `headcount counter verify` prints.
@@ -77,10 +78,12 @@ pub enum Life {
 }
 
 impl Inspection {
-    /// Reads what is in a node's `data_dir`. `seed` is a random number.
-    pub fn open(data_dir: &Path, seed: u64) -> Result<Inspection, OpenError> {
+    /// Reads what is in a node's `data_dir`. `seed` is a random number; votes beyond `votes_memory_bytes` (0: none) wait in a file
+    /// without a name meanwhile, unless nothing can be written there.
+    pub fn open(data_dir: &Path, seed: u64, votes_memory_bytes: u64) -> Result<Inspection, OpenError> {
         let (dir, lock) = on_disk::borrow(data_dir)?;
-        let on_disk = OnDisk::read(&dir, seed, None)?;
+        let paging = scratch::open(&dir, votes_memory_bytes).unwrap_or_default();
+        let on_disk = OnDisk::read(&dir, seed, paging.as_ref())?;
         Ok(Inspection { dir, _lock: lock, on_disk })
     }
 
@@ -89,17 +92,19 @@ impl Inspection {
         let replica = &self.on_disk.recovered.ledger.replica;
         let (mut place, mut buffer) = (Place::default(), [0; 256]);
         std::iter::from_fn(move || {
-            let id = std::iter::from_fn(|| replica.table().walk(&mut place)).find(|id| replica.table().is_counter(*id))?;
+            let id = replica.table().walk_counters(&mut place)?;
             let key = replica.table().key(id, &mut buffer).to_owned();
             Some(Counter { replica, cell: replica.look(id), key })
         })
     }
 
     /// All votes, on or off, likewise.
-    pub fn votes(&self) -> impl Iterator<Item = ExportedVote> {
-        let replica = &self.on_disk.recovered.ledger.replica;
+    pub fn votes(&mut self) -> impl Iterator<Item = ExportedVote> {
+        let ledger = &mut self.on_disk.recovered.ledger;
         let (mut place, mut buffer) = (Place::default(), [0; 256]);
         std::iter::from_fn(move || {
+            ledger.put_votes_away();
+            let replica = &ledger.replica;
             let id = std::iter::from_fn(|| replica.table().walk(&mut place)).find(|id| id.is_vote())?;
             let (key, voter) = vote::parts(replica.table().key(id, &mut buffer))?;
             Some(ExportedVote { key: key.to_owned(), voter: voter.to_owned(), length: replica.look(id).length() })

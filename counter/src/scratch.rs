@@ -108,4 +108,26 @@ mod tests {
         }
         scratch.read_back(0, &mut [0; 3]).unwrap();
     }
+
+    #[test]
+    fn a_disk_that_takes_nothing_is_warned_of_once_until_it_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut scratch = Scratch::create(&dir.path().join("votes.tmp")).unwrap();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let log = dir.path().join("log");
+        let subscriber = tracing_subscriber::fmt().with_writer(Arc::new(File::create(&log).unwrap())).finish();
+        let mut taken = Vec::new();
+        tracing::subscriber::with_default(subscriber, || {
+            taken.push(scratch.write(0, &[1]));
+            let works = std::mem::replace(&mut scratch.file, full.try_clone().unwrap());
+            taken.extend((0..3).map(|number| scratch.write(number, &[2])));
+            scratch.file = works;
+            taken.push(scratch.write(0, &[3]));
+            scratch.file = full;
+            taken.push(scratch.write(0, &[4]));
+        });
+        assert_eq!(taken, [true, false, false, false, true, false]);
+        let log = fs::read_to_string(log).unwrap();
+        assert_eq!(log.lines().filter(|line| line.contains("WARN") && line.contains("votes cannot be put on disk")).count(), 2, "{log}");
+    }
 }

@@ -5,7 +5,7 @@
 use counter::{Ack, Engine, EngineConfig, engine::Op, ledger::Change, outcomes::Outcomes};
 use prometheus::Registry;
 use protocol::{name::CounterKey, time::Now};
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, env, fs, os::unix::process::ExitStatusExt, path::Path, process::Command};
 
 const NOON: Now = Now { mono_ms: 0, wall_ms: 1_700_000_000_000 };
 /// Two blocks of the thirty that the votes of this test fill.
@@ -131,6 +131,37 @@ async fn a_log_without_a_snapshot_is_replayed_with_as_little_memory() {
     most_are_on_disk(&registry);
     assert!(!dir.path().join("counter/snapshot").exists());
     is_right(&engine, &(0..=VOTERS).map(user).collect());
+}
+
+/// Where the program that is to lose its votes keeps them.
+const LOSES: &str = "HEADCOUNT_LOSES_VOTES_IN";
+
+#[tokio::test]
+async fn a_vote_that_cannot_be_read_back_ends_the_process_and_the_next_start_has_it() {
+    if let Some(dir) = env::var_os(LOSES) {
+        let engine = open(dir.as_ref(), SNAPSHOT_LOG_BYTES, &Registry::new());
+        vote(&engine, 0..VOTERS, true).await;
+        empty_the_file_of_votes();
+        let voters = voters(&engine);
+        unreachable!("{} voters were read from an empty file", voters.len());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut again = Command::new(env::current_exe().unwrap());
+    again.args(["--exact", "a_vote_that_cannot_be_read_back_ends_the_process_and_the_next_start_has_it", "--nocapture"]);
+    let ended = again.env(LOSES, dir.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.signal(), Some(6), "{said}");
+    assert!(said.contains("headcount: votes cannot be read back from page "), "{said}");
+    is_right(&open(dir.path(), SNAPSHOT_LOG_BYTES, &Registry::new()), &(0..VOTERS).map(user).collect());
+}
+
+/// Of this process. It has no name but its descriptor's.
+fn empty_the_file_of_votes() {
+    let descriptors = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    let is_it = |path: &std::path::PathBuf| fs::read_link(path).is_ok_and(|to| to.to_string_lossy().ends_with("votes.tmp (deleted)"));
+    let found: Vec<_> = descriptors.filter(is_it).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    fs::File::options().write(true).open(&found[0]).unwrap().set_len(0).unwrap();
 }
 
 /// The log thread of the engine before may still be about to end.

@@ -98,21 +98,21 @@ impl Place {
 /// Runs one of them.
 pub fn run(command: CounterCommand, config: &Config) -> Result<(), Failure> {
     match command {
-        CounterCommand::Verify(place) => verify(place.dir(config)),
-        CounterCommand::Dump { place, prefix } => dump(place.dir(config), &prefix),
-        CounterCommand::Export(place) => export(place.dir(config)),
+        CounterCommand::Verify(place) => verify(place.dir(config), config),
+        CounterCommand::Dump { place, prefix } => dump(place.dir(config), config, &prefix),
+        CounterCommand::Export(place) => export(place.dir(config), config),
         CounterCommand::Import { file, place } => import(&file, place.dir(config), config),
         CounterCommand::Forget { member, place, force } => forget(&member, place.dir(config), force),
     }
 }
 
-fn verify(dir: &Path) -> Result<(), Failure> {
-    let (_locked, inspection) = inspect(dir)?;
+fn verify(dir: &Path, config: &Config) -> Result<(), Failure> {
+    let (_locked, inspection) = inspect(dir, config)?;
     write!(io::stdout(), "{}", inspection.report()).map_err(Failure::Output)
 }
 
-fn dump(dir: &Path, prefix: &str) -> Result<(), Failure> {
-    let (_locked, inspection) = inspect(dir)?;
+fn dump(dir: &Path, config: &Config, prefix: &str) -> Result<(), Failure> {
+    let (_locked, inspection) = inspect(dir, config)?;
     let is_wanted = |counter: &Counter<'_>| counter.is_live() && counter.key().starts_with(prefix);
     let mut out = BufWriter::with_capacity(OUTPUT_BYTES, io::stdout().lock());
     for counter in inspection.counters().filter(is_wanted) {
@@ -121,8 +121,8 @@ fn dump(dir: &Path, prefix: &str) -> Result<(), Failure> {
     out.flush().map_err(Failure::Output)
 }
 
-fn export(dir: &Path) -> Result<(), Failure> {
-    let (_locked, inspection) = inspect(dir)?;
+fn export(dir: &Path, config: &Config) -> Result<(), Failure> {
+    let (_locked, mut inspection) = inspect(dir, config)?;
     let mut out = BufWriter::with_capacity(OUTPUT_BYTES, io::stdout().lock());
     for counter in inspection.counters().filter(Counter::was_counted) {
         print_line(&counter.export(), &mut out)?;
@@ -150,7 +150,7 @@ fn import(file: &Path, dir: &Path, config: &Config) -> Result<(), Failure> {
     };
     let locked = DataDir::open(dir)?;
     let node = locked.node_name(config.node.name.as_deref())?;
-    let mut import = Import::begin(dir, &config.node.region, &node, rand::random())?;
+    let mut import = Import::begin(dir, &config.node.region, &node, rand::random(), config.counter.votes_memory_bytes)?;
     let (mut number, mut line) = (0, Vec::new());
     loop {
         line.clear();
@@ -198,8 +198,8 @@ fn parse_member(text: &str) -> Result<String, String> {
     }
 }
 
-fn inspect(dir: &Path) -> Result<(DataDir, Inspection), Failure> {
+fn inspect(dir: &Path, config: &Config) -> Result<(DataDir, Inspection), Failure> {
     let locked = DataDir::look_at(dir)?;
-    let inspection = Inspection::open(dir, rand::random())?;
+    let inspection = Inspection::open(dir, rand::random(), config.counter.votes_memory_bytes)?;
     Ok((locked, inspection))
 }
