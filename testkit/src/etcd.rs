@@ -1,13 +1,12 @@
 //! I/O: real etcd servers on free ports, in directories of their own, with what can happen to them: killed, hung, started
 //! again, compacted, restored from an older copy, locked by passwords and certificates.
 
-use crate::{Authority, EtcdWatch, Identity, eventually, http};
+use crate::{Authority, EtcdWatch, Identity, Port, eventually, http};
 use anyhow::{Result, anyhow, bail};
 use core::net::SocketAddr;
 use serde_json::Value;
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
@@ -18,8 +17,6 @@ use tokio::process::{Child, Command};
 
 /// How long a server may take to start, and a command to end.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Another program may take a port between its choice and its use: then others are chosen, so often.
-const PORT_ATTEMPTS: usize = 5;
 /// Lines of its log that a server prints when its test fails.
 const LOG_LINES_SHOWN: usize = 60;
 const LOG_FILE: &str = "log";
@@ -50,6 +47,7 @@ pub struct EtcdServer {
     child: Child,
     data_dir: PathBuf,
     scratch: TempDir,
+    _ports: [Port; 3],
 }
 
 impl EtcdServer {
@@ -60,23 +58,24 @@ impl EtcdServer {
 
     /// Starts one with options.
     pub async fn start_with(options: EtcdOptions) -> EtcdServer {
-        for _ in 1..PORT_ATTEMPTS {
-            let [client, peer, metrics] = free_ports();
-            let mut server = EtcdServer::spawn("m0", [client, peer, metrics], &format!("m0=http://{peer}"), options.clone());
-            if server.wait_until_healthy().await {
-                return server;
-            }
-        }
-        panic!("etcd found no free ports");
+        let ports = [(); 3].map(|()| Port::hold());
+        let members = format!("m0=http://{}", ports[1].address());
+        let mut server = EtcdServer::spawn("m0", ports, &members, options);
+        server.wait_until_healthy().await;
+        server
     }
 
-    fn spawn(name: &str, [client, peer, metrics]: [SocketAddr; 3], members: &str, options: EtcdOptions) -> EtcdServer {
+    /// `ports` are for clients, for other members and for metrics.
+    fn spawn(name: &str, ports: [Port; 3], members: &str, options: EtcdOptions) -> EtcdServer {
         let scratch = tempfile::tempdir().expect("a directory for etcd");
         let identity = options.tls.as_ref().map(|authority| authority.signs("127.0.0.1"));
         let data_dir = scratch.path().join("data");
         let (name, members) = (name.to_owned(), members.to_owned());
         let child = Command::new("true").spawn().expect("running true");
-        let mut server = EtcdServer { client, name, peer, metrics, members, options, identity, root: None, child, data_dir, scratch };
+        let [client, peer, metrics] = ports.each_ref().map(Port::address);
+        let root = None;
+        let mut server =
+            EtcdServer { client, name, peer, metrics, members, options, identity, root, child, data_dir, scratch, _ports: ports };
         server.run();
         server
     }
@@ -99,21 +98,17 @@ impl EtcdServer {
         self.child = command.kill_on_drop(true).spawn().expect("etcd, which must be installed, starts");
     }
 
-    /// False: its ports were taken.
-    async fn wait_until_healthy(&mut self) -> bool {
+    async fn wait_until_healthy(&mut self) {
         eventually(PATIENCE, async || {
             if let Some(status) = self.child.try_wait()? {
-                if self.log().contains("address already in use") {
-                    return Ok(false);
-                }
                 panic!("etcd ended with {status}:\n{}", self.log());
             }
             match http::get(self.metrics, "/health").await? {
-                answer if answer.json()["health"] == "true" => Ok(true),
+                answer if answer.json()["health"] == "true" => Ok(()),
                 answer => Err(anyhow!("/health: {} {}", answer.status, answer.body)),
             }
         })
-        .await
+        .await;
     }
 
     /// Where clients connect, as a URL.
@@ -159,7 +154,7 @@ impl EtcdServer {
     pub async fn restart(&mut self) {
         self.kill().await;
         self.run();
-        assert!(self.wait_until_healthy().await, "another program has taken etcd's port");
+        self.wait_until_healthy().await;
     }
 
     /// Runs `etcdctl` against it, as root where there are passwords, and returns what it printed.
@@ -228,7 +223,8 @@ impl EtcdServer {
         let who = ["--name", &self.name, "--initial-cluster", &self.members, "--initial-advertise-peer-urls", &peer];
         self.ctl(&[what.as_slice(), who.as_slice()].concat()).await?;
         self.run();
-        if self.wait_until_healthy().await { Ok(()) } else { Err(anyhow!("another program has taken etcd's port")) }
+        self.wait_until_healthy().await;
+        Ok(())
     }
 
     /// From now on it asks for passwords. `user` has all rights on the keys below `prefix`, by a role of the same name.
@@ -284,21 +280,15 @@ pub struct EtcdCluster {
 impl EtcdCluster {
     /// Starts three and waits until each of them answers.
     pub async fn start() -> EtcdCluster {
-        for _ in 1..PORT_ATTEMPTS {
-            let ports: Vec<[SocketAddr; 3]> = (0..3).map(|_| free_ports()).collect();
-            let list: Vec<String> = ports.iter().enumerate().map(|(at, [_, peer, _])| format!("m{at}=http://{peer}")).collect();
-            let list = list.join(",");
-            let start = |(at, ports)| EtcdServer::spawn(&format!("m{at}"), ports, &list, EtcdOptions::default());
-            let mut members: Vec<EtcdServer> = ports.into_iter().enumerate().map(start).collect();
-            let mut are_up = true;
-            for member in &mut members {
-                are_up &= member.wait_until_healthy().await;
-            }
-            if are_up {
-                return EtcdCluster { members };
-            }
+        let ports = [(); 3].map(|()| [(); 3].map(|()| Port::hold()));
+        let list: Vec<String> = ports.iter().enumerate().map(|(at, [_, peer, _])| format!("m{at}=http://{}", peer.address())).collect();
+        let list = list.join(",");
+        let start = |(at, ports)| EtcdServer::spawn(&format!("m{at}"), ports, &list, EtcdOptions::default());
+        let mut members: Vec<EtcdServer> = ports.into_iter().enumerate().map(start).collect();
+        for member in &mut members {
+            member.wait_until_healthy().await;
         }
-        panic!("etcd found no free ports");
+        EtcdCluster { members }
     }
 
     /// The URLs of all of them.
@@ -319,10 +309,4 @@ impl EtcdCluster {
         })
         .await
     }
-}
-
-/// Three ports of 127.0.0.1 that nobody listens on.
-fn free_ports() -> [SocketAddr; 3] {
-    let listeners = [0; 3].map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("its address"))
 }

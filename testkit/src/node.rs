@@ -1,6 +1,6 @@
 //! I/O: the real binary as a child process, on free ports and in a directory of its own.
 
-use crate::{SmallDisk, eventually, http};
+use crate::{Port, SmallDisk, eventually, http};
 use anyhow::{Context, Result, anyhow};
 use core::net::SocketAddr;
 use serde_json::Value;
@@ -25,7 +25,7 @@ pub const UNPACED: &str = "[limits]\nnewcomers_per_s = 0\nresumes_per_s = 0\ncom
 /// What a node is started with.
 #[derive(Clone, Debug, Default)]
 pub struct NodeOptions {
-    /// The text of `--config`. Listeners that it leaves out are on 127.0.0.1:0, except `api`, which stays unset.
+    /// The text of `--config`. Listeners that it leaves out have a port each that is held for them, except `api`, which stays unset.
     pub config_toml: String,
     /// More variables; no other `HEADCOUNT_…` variable reaches the node.
     pub env: Vec<(String, String)>,
@@ -55,7 +55,11 @@ pub struct Node {
     options: NodeOptions,
     child: Child,
     scratch: TempDir,
+    ports: Vec<(&'static str, Port)>,
 }
+
+/// The listeners that have a port if the configuration says nothing of them.
+const LISTENERS: [&str; 4] = ["client", "resp", "admin", "peer"];
 
 impl Node {
     /// Starts a node and waits until it is ready. Panics with its log if it does not become so.
@@ -79,9 +83,11 @@ impl Node {
             None => options.data_dir.clone().unwrap_or_else(|| scratch.path().join("data")),
         };
         fs::write(scratch.path().join("config.toml"), &options.config_toml).expect("writing the node's configuration");
-        let child = spawn(scratch.path(), &data_dir, &options).expect("starting the node");
+        let unset = LISTENERS.into_iter().filter(|listener| !configures(&options.config_toml, listener));
+        let ports: Vec<_> = unset.map(|listener| (listener, Port::hold())).collect();
+        let child = spawn(scratch.path(), &data_dir, &options, &ports).expect("starting the node");
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        Node { client: nowhere, api: None, resp: None, admin: nowhere, peer: None, data_dir, options, child, scratch }
+        Node { client: nowhere, api: None, resp: None, admin: nowhere, peer: None, data_dir, options, child, scratch, ports }
     }
 
     /// Everything that the node, in all its lives, has written to stdout and stderr.
@@ -189,7 +195,7 @@ impl Node {
         options.env.extend(self.api.map(|address| listen("API", address)));
         options.env.extend(self.resp.map(|address| listen("RESP", address)));
         options.env.extend(self.peer.map(|address| listen("PEER", address)));
-        self.child = spawn(self.scratch.path(), &self.data_dir, &options).expect("starting the node again");
+        self.child = spawn(self.scratch.path(), &self.data_dir, &options, &self.ports).expect("starting the node again");
     }
 
     /// The status and the body of `/readyz`.
@@ -259,7 +265,7 @@ pub fn binary() -> Result<PathBuf> {
 
 const LOG_FILE: &str = "log";
 
-fn spawn(scratch: &Path, data_dir: &Path, options: &NodeOptions) -> Result<Child> {
+fn spawn(scratch: &Path, data_dir: &Path, options: &NodeOptions, ports: &[(&str, Port)]) -> Result<Child> {
     let log = fs::File::options().create(true).append(true).open(scratch.join(LOG_FILE))?;
     let binary = options.binary.clone().map_or_else(binary, |path| Ok(std::path::absolute(path)?))?;
     let mut command = match &options.disk {
@@ -272,12 +278,7 @@ fn spawn(scratch: &Path, data_dir: &Path, options: &NodeOptions) -> Result<Child
             command.env_remove(name);
         }
     }
-    for listener in ["client", "resp", "admin", "peer"] {
-        if !configures(&options.config_toml, listener) {
-            let (name, address) = listen(&listener.to_uppercase(), SocketAddr::from(([127, 0, 0, 1], 0)));
-            command.env(name, address);
-        }
-    }
+    command.envs(ports.iter().map(|(listener, port)| listen(&listener.to_uppercase(), port.address())));
     command.env("HEADCOUNT_NODE__DATA_DIR", data_dir).envs(options.env.iter().cloned());
     command.arg("--config").arg(scratch.join("config.toml")).current_dir(scratch);
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);

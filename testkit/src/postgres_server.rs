@@ -1,7 +1,7 @@
 //! I/O: a real PostgreSQL server as child processes, on a free port and in a directory of its own. It refuses to run as root, so that root
 //! starts it as nobody.
 
-use crate::{Identity, eventually};
+use crate::{Identity, Port, eventually};
 use anyhow::{Context, Result, bail};
 use core::net::SocketAddr;
 use std::{
@@ -16,8 +16,8 @@ use tokio::process::{Child, Command};
 
 /// How long a server may take to start, with the recovery after a kill.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often a free port is looked for: somebody else may take one between our looking and the server's.
-const PORTS_TRIED_MAX: usize = 10;
+/// How often it is started again: what is left of its last life may still hold its memory for a moment.
+const STARTS_MAX: usize = 10;
 /// Lines of its log that a server prints when its test fails.
 const LOG_LINES_SHOWN: usize = 60;
 /// What a server logs once it listens and has recovered.
@@ -41,6 +41,7 @@ pub struct PostgresServer {
     programs: PathBuf,
     child: Child,
     scratch: TempDir,
+    _port: Port,
 }
 
 impl PostgresServer {
@@ -53,24 +54,12 @@ impl PostgresServer {
     pub async fn start_with(identity: Option<&Identity>) -> PostgresServer {
         let programs =
             programs().expect("PostgreSQL is not installed: initdb and postgres are neither on the PATH nor where Debian keeps them");
-        let mut scratch = tempfile::tempdir().expect("a directory for PostgreSQL");
+        let (port, scratch) = (Port::hold(), tempfile::tempdir().expect("a directory for PostgreSQL"));
         initialise(&programs, scratch.path(), identity).await.expect("initdb");
-        let mut begun = 0;
-        loop {
-            let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
-            let child = spawn(&programs, scratch.path(), free).expect("starting postgres");
-            let mut server = PostgresServer { address: free, programs: programs.clone(), child, scratch };
-            match server.wait_until_it_listens(0).await {
-                Ok(()) => return server,
-                Err(error) => {
-                    begun += 1;
-                    let log = server.log();
-                    assert!(begun < PORTS_TRIED_MAX && log.contains("Address already in use"), "{error}:\n{log}");
-                    scratch = tempfile::tempdir().expect("a directory for PostgreSQL");
-                    initialise(&programs, scratch.path(), identity).await.expect("initdb");
-                }
-            }
-        }
+        let child = spawn(&programs, scratch.path(), port.address()).expect("starting postgres");
+        let mut server = PostgresServer { address: port.address(), programs, child, scratch, _port: port };
+        server.wait_until_it_listens(0).await.unwrap_or_else(|error| panic!("{error}:\n{}", server.log()));
+        server
     }
 
     /// `postgres://USER:PASSWORD@127.0.0.1:PORT/postgres`
@@ -106,8 +95,7 @@ impl PostgresServer {
     /// Starts it again with what it had, killing it first if it still runs, and waits until it can be connected to.
     pub async fn restart(&mut self) {
         self.kill().await;
-        // What is left of the last life may still hold its memory for a moment.
-        for _ in 0..PORTS_TRIED_MAX {
+        for _ in 0..STARTS_MAX {
             let lives = self.log().matches(LISTENS).count();
             self.child = spawn(&self.programs, self.scratch.path(), self.address).expect("starting postgres again");
             if self.wait_until_it_listens(lives).await.is_ok() {

@@ -1,7 +1,7 @@
 //! I/O: a real redis-server as a child process, on a free port and in a directory of its own.
 
 use crate::{
-    eventually,
+    Port, eventually,
     resp::{Reply, Resp},
 };
 use anyhow::{Context, Result, bail};
@@ -12,8 +12,6 @@ use tokio::process::{Child, Command};
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a free port is looked for: somebody else may take one between our looking and the server's.
-const PORTS_TRIED_MAX: usize = 10;
 /// Lines of its log that a server prints when its test fails.
 const LOG_LINES_SHOWN: usize = 60;
 const LOG_FILE: &str = "log";
@@ -50,28 +48,18 @@ pub struct RedisServer {
     scratch: TempDir,
     /// Holds the file of its users, where there is one.
     users: Option<TempDir>,
+    _port: Port,
 }
 
 impl RedisServer {
     /// Starts a server that saves nothing by itself, with more lines of configuration, and waits until it answers.
     pub async fn start(options: &[&str]) -> RedisServer {
         let options: Vec<String> = options.iter().map(|&line| line.to_owned()).collect();
-        let mut scratch = tempfile::tempdir().expect("a directory for redis-server");
-        for _ in 0..PORTS_TRIED_MAX {
-            let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-            let address = free.expect("a free port");
-            let child = spawn(address, scratch.path(), &options).expect("starting redis-server: is it installed?");
-            let mut server = RedisServer { address, options: options.clone(), child, scratch, users: None };
-            match server.wait_until_it_answers().await {
-                Ok(()) => return server,
-                Err(error) => {
-                    let log = server.log();
-                    assert!(log.contains("Address already in use"), "{error}:\n{log}");
-                    scratch = tempfile::tempdir().expect("a directory for redis-server");
-                }
-            }
-        }
-        panic!("no free port in {PORTS_TRIED_MAX} tries")
+        let (port, scratch) = (Port::hold(), tempfile::tempdir().expect("a directory for redis-server"));
+        let child = spawn(port.address(), scratch.path(), &options).expect("starting redis-server: is it installed?");
+        let mut server = RedisServer { address: port.address(), options, child, scratch, users: None, _port: port };
+        server.wait_until_it_answers().await.unwrap_or_else(|error| panic!("{error}:\n{}", server.log()));
+        server
     }
 
     /// `redis://127.0.0.1:PORT`
