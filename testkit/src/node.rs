@@ -190,6 +190,7 @@ impl Node {
     pub async fn restart_unready(&mut self) {
         self.child.kill().await.expect("killing the node");
         let mut options = self.options.clone();
+        // The configuration may have put some on port 0.
         options.env.push(listen("CLIENT", self.client));
         options.env.push(listen("ADMIN", self.admin));
         options.env.extend(self.api.map(|address| listen("API", address)));
